@@ -1,0 +1,2 @@
+//! The program ringmail.
+fn main() {}

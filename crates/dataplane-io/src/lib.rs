@@ -1,0 +1,1 @@
+//! Links and taps: UDP with GSO and GRO, TUN, memory, pcapng, injected faults.

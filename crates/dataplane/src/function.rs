@@ -1,0 +1,110 @@
+//! What a service function is to the hop that serves it (RFC 7665 section 5.2): it looks at a batch and says what is to be done.
+
+use std::fmt;
+use std::time::Instant;
+
+use ringmail_model::PathId;
+
+use crate::batch::{BATCH_PACKETS, Batch};
+
+/// What a function wants done with one packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// On to the next hop.
+    Pass,
+    /// Dropped because of the rule of this index.
+    Drop { rule: u32 },
+    /// Dropped because of the rule of this index, and both ends of the TCP connection get a reset.
+    Reset { rule: u32 },
+    /// Dropped because the function has no room to keep what it must know of the flow.
+    NoRoom,
+}
+
+/// A service function inside ringmail. One instance a worker; never shared.
+pub trait Function: Send + fmt::Debug {
+    /// Decides over every packet of the batch.
+    ///
+    /// An intrusive function sees the inner IP packet; another sees the outer IP header and the first eight bytes of
+    /// ESP (SPI and sequence number), no more.
+    fn handle_batch(&mut self, now: Instant, packets: &mut FunctionBatch<'_>);
+
+    /// Lets the function age its state.
+    fn handle_timeout(&mut self, now: Instant);
+
+    /// The function's own counters: name, unit with description, value.
+    fn counters(&self) -> Vec<FunctionCounter>;
+}
+
+/// One counter of a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionCounter {
+    /// What is counted, e.g. `alerts{rule="forbidden"}`.
+    pub name: String,
+    /// The unit, e.g. `packets`.
+    pub unit: &'static str,
+    /// One sentence for people.
+    pub description: &'static str,
+    /// The count since the function started.
+    pub value: u64,
+}
+
+/// The packets of a batch that a function is to look at.
+#[derive(Debug)]
+pub struct FunctionBatch<'a> {
+    batch: &'a mut Batch,
+    entries: &'a mut [Entry],
+}
+
+/// One packet as the hop prepared it: where it is in the batch, its path, and the function's answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Index of the packet in the batch.
+    pub index: u8,
+    /// How many bytes of the packet the function may see.
+    pub visible_bytes: u32,
+    /// The path that the packet travels.
+    pub path: PathId,
+    /// What the function said; `Pass` until it says otherwise.
+    pub action: Action,
+}
+
+impl Entry {
+    /// An entry that passes; what arrays of entries start from.
+    pub const PASS: Entry =
+        Entry { index: 0, visible_bytes: 0, path: PathId(0), action: Action::Pass };
+}
+
+impl<'a> FunctionBatch<'a> {
+    /// A view over the packets that `entries` name.
+    pub fn new(batch: &'a mut Batch, entries: &'a mut [Entry]) -> FunctionBatch<'a> {
+        debug_assert!(entries.len() <= BATCH_PACKETS);
+        FunctionBatch { batch, entries }
+    }
+
+    /// How many packets there are to look at.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is nothing to look at.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// What the function may see of packet `nth`.
+    pub fn packet(&self, nth: usize) -> &[u8] {
+        let entry = &self.entries[nth];
+        let packet = self.batch.packet(entry.index as usize);
+        &packet[..packet.len().min(entry.visible_bytes as usize)]
+    }
+
+    /// The path of packet `nth`.
+    pub fn path(&self, nth: usize) -> PathId {
+        self.entries[nth].path
+    }
+
+    /// Says what is to be done with packet `nth`.
+    pub fn set_action(&mut self, nth: usize, action: Action) {
+        self.entries[nth].action = action;
+    }
+}

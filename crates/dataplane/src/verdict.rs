@@ -1,0 +1,118 @@
+//! What becomes of a packet: sent to a neighbour, delivered on the inner side, or dropped for a reason that is counted.
+
+use std::fmt;
+
+/// Index into an element's table of link neighbours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Neighbour(pub u16);
+
+/// What becomes of one packet of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing was decided yet; a driver that sends a batch treats it as dropped.
+    Pending,
+    /// Encapsulated; goes over the link to this neighbour.
+    Send(Neighbour),
+    /// Plain IP; goes out at the inner side (TUN).
+    Deliver,
+    /// Goes nowhere.
+    Drop(DropReason),
+}
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
+        /// Why a packet was dropped. Every reason has one counter, in packets.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum DropReason { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl DropReason {
+            /// Every reason, in the order of its counter.
+            pub const ALL: &'static [DropReason] = &[$(DropReason::$variant,)+];
+
+            /// The name used in counters, reports and the manual.
+            pub const fn name(self) -> &'static str {
+                match self { $(DropReason::$variant => $name,)+ }
+            }
+
+            /// One sentence for people, as shown by `status` and the manual.
+            pub const fn description(self) -> &'static str {
+                match self { $(DropReason::$variant => concat!($($doc),+),)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The frame came from an address that is no neighbour of this element.
+    UnknownNeighbour = "unknown_neighbour",
+    /// The bytes are no well-formed MPLS stack, or what follows it is no IP packet.
+    Malformed = "malformed",
+    /// The top label is not one of this element's.
+    UnknownLabel = "unknown_label",
+    /// The labels that remain are not those of the path that the security association belongs to.
+    LabelMismatch = "label_mismatch",
+    /// The MPLS TTL ran out.
+    TtlExpired = "ttl_expired",
+    /// What the labels cover is not ESP.
+    NotEsp = "not_esp",
+    /// No security association has this SPI.
+    UnknownSpi = "unknown_spi",
+    /// The sequence number was seen before (RFC 4303 section 3.4.3).
+    Replayed = "replayed",
+    /// The sequence number is older than the replay window (RFC 4303 section 3.4.3).
+    TooOld = "too_old",
+    /// The integrity check value is wrong (RFC 4303 section 3.4.4).
+    BadIcv = "bad_icv",
+    /// The padding or next header inside ESP is wrong (RFC 4303 section 2.4).
+    BadPadding = "bad_padding",
+    /// The lease of the security association ran out; it fails closed.
+    LeaseExpired = "lease_expired",
+    /// The outbound security association has no sequence number left.
+    SequenceExhausted = "sequence_exhausted",
+    /// No outbound security association is installed yet for the path.
+    NoAssociation = "no_association",
+    /// The packet from the inner side belongs to no flow with a path: no rule means no access.
+    NoPath = "no_path",
+    /// The flow table is full; flows that were there keep their place.
+    FlowTableFull = "flow_table_full",
+    /// The packet is larger than the inner MTU of its path.
+    TooBig = "too_big",
+    /// The inner packet is no well-formed IP packet.
+    MalformedInner = "malformed_inner",
+    /// A fragment that cannot be classified.
+    Fragment = "fragment",
+    /// A service function said drop.
+    Function = "function_drop",
+    /// A service function said reset: the packet was dropped and both ends got a TCP reset.
+    FunctionReset = "function_reset",
+    /// The function needs state that is full; it fails closed.
+    FunctionTableFull = "function_table_full",
+    /// The link could not take the packet (queue full, or an error of the system).
+    LinkRefused = "link_refused",
+    /// Congestion was marked on a packet whose inner header cannot carry the mark (RFC 6040 section 4.2).
+    CongestionNotEct = "congestion_not_ect",
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_counter_and_a_name_of_its_own() {
+        let mut names: Vec<_> = DropReason::ALL.iter().map(|reason| reason.name()).collect();
+        for (index, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, index);
+            assert!(reason.description().trim().ends_with('.'), "{reason} has no sentence");
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), DropReason::ALL.len());
+    }
+}

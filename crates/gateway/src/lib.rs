@@ -1,0 +1,1 @@
+//! The encryption proxy: mutual TLS, HTTP and authorization at the edge of a chain.

@@ -1,0 +1,1 @@
+//! The embedded certification authority and the seam to the trust plane.
