@@ -1,0 +1,47 @@
+//! Every limit of the data plane, in one place.
+
+/// Packets that the replay window reaches back, unless the domain says otherwise.
+pub const REPLAY_WINDOW_PACKETS: u32 = 4096;
+
+/// The smallest replay window: what RFC 4303 section 3.4.3 asks of high-speed links, and room for cores to overtake
+/// each other by a few batches.
+pub const MIN_REPLAY_WINDOW_PACKETS: u32 = 1024;
+
+/// The largest replay window; it takes 512 KiB an association.
+pub const MAX_REPLAY_WINDOW_PACKETS: u32 = 1 << 20;
+
+/// Packets that are sealed under one key, unless a lower limit is given.
+///
+/// AES-GCM with at most 2^36 packets of 9000 bytes enciphers 2^45.2 blocks, and leaves an attacker an advantage of at
+/// most (2^45.2)² / 2^129 ≈ 2^-38 of telling it from random (draft-irtf-cfrg-aead-limits section 5.1.1); ChaCha20-Poly1305
+/// would bear more. Also below 2^43, which the smallest replay window can tell apart. At a million packets a second it
+/// is reached after 19 hours; a lease ends long before.
+pub const SA_PACKETS: u64 = 1 << 36;
+
+/// Inbound associations of one element: the size of the table that an SPI indexes.
+pub const INBOUND_SAS: usize = 4096;
+
+/// Labels in a stack that this data plane writes or reads: hops of one path, its end included.
+pub const MAX_LABELS: usize = 16;
+
+/// Flows that a gateway or an egress remembers, unless the domain says otherwise.
+pub const FLOWS: usize = 65_536;
+
+/// Entries of a flow table that are looked at for their age with each batch.
+pub const SWEEP_ENTRIES_PER_BATCH: usize = 64;
+
+/// Seconds that an idle TCP flow is remembered: RFC 5382 section 5 asks for at least 2 hours 4 minutes.
+pub const TCP_IDLE_S: u32 = 7_440;
+
+/// Seconds that a TCP flow is remembered after a FIN or RST: RFC 5382 section 5 asks for 4 minutes.
+pub const TCP_CLOSING_S: u32 = 240;
+
+/// Seconds that an idle flow of another protocol is remembered: RFC 4787 section 4.3 asks for at least 2 minutes,
+/// recommends 5.
+pub const OTHER_IDLE_S: u32 = 300;
+
+/// Bytes of room before a packet that may be encapsulated: the deepest stack, outer IPv4 and the ESP header.
+pub const HEADROOM_BYTES: usize = MAX_LABELS * 4 + 20 + 16;
+
+/// Bytes of room behind a packet that may be encapsulated: padding, trailer and ICV of ESP, kept a multiple of 8.
+pub const TAILROOM_BYTES: usize = 24;

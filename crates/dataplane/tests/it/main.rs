@@ -1,0 +1,3 @@
+//! The behaviour of the data plane, one module a subject.
+
+mod esp;
