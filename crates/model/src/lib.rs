@@ -1,7 +1,27 @@
 //! What a domain is: the file that describes it, the path set compiled from it, rules and identities.
 //!
 //! A core: no clock, socket, disk or environment is read here.
+//!
+//! ```text
+//! text ──parse──► Domain ──check──► Diagnostics
+//!                   ├──PathSet::compile──► PathSet ──encode, sign──► SignedPathSet
+//!                   └──RuleSet::compile──► RuleSet ──evaluate(request)──► Decision
+//! ```
 
+pub mod diagnostic;
+pub mod domain;
 pub mod ids;
+pub mod limits;
+pub mod names;
+pub mod net;
+pub mod overhead;
+pub mod pathset;
+pub mod rules;
 
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use domain::Domain;
 pub use ids::{ElementId, Epoch, Label, PathDigest, PathId, PathVersion, SaSpi, WorkerId};
+pub use names::{HostName, HostPattern, Name, TrustDomain};
+pub use net::Cidr;
+pub use pathset::PathSet;
+pub use rules::RuleSet;

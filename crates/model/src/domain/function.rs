@@ -1,0 +1,197 @@
+//! Functions: what packets pass on the way, and the rules of `dpi`.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::Label;
+use crate::names::{Name, shorten};
+
+/// One instance of a function, together with its hop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Function {
+    /// The name that paths use.
+    pub name: Name,
+    /// What it does.
+    pub kind: FunctionKind,
+    /// Whether it sees plaintext. If not, it sees outer addresses, protocol and SPI only.
+    pub intrusive: bool,
+    /// Settings of `kind: dpi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dpi: Option<DpiSettings>,
+    /// Workers, where not the domain's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<u16>,
+    /// The link address of its hop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
+    /// The label of its hop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<u32>", range(min = 16, max = 1_048_575))]
+    pub label: Option<Label>,
+}
+
+/// What a function does.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum FunctionKind {
+    /// Passes every packet on.
+    Forward,
+    /// Searches the payload for patterns, across the packets of a TCP stream.
+    Dpi,
+}
+
+impl fmt::Display for FunctionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FunctionKind::Forward => "forward",
+            FunctionKind::Dpi => "dpi",
+        })
+    }
+}
+
+/// Settings of `kind: dpi`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DpiSettings {
+    /// What to look for. All are looked for at once; of those found, the gravest action is taken.
+    pub rules: Vec<DpiRule>,
+    /// What it may remember.
+    #[serde(default)]
+    pub limits: DpiLimits,
+}
+
+/// One pattern and what to do where it is found. Exactly one of `bytes`, `hex` and `regex` is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DpiRule {
+    /// The name in alerts and counters.
+    pub name: Name,
+    /// The text to look for, as UTF-8 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<String>,
+    /// The bytes to look for, in hex, such as `de ad be ef`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hex: Option<String>,
+    /// A regular expression over bytes, in the syntax of Rust's `regex` crate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regex: Option<String>,
+    /// Whether ASCII letters match in either case; of `bytes` and `regex`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_case: bool,
+    /// Looks only at packets with one of these ports, source or destination. None given: at all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<u16>,
+    /// What to do where it is found.
+    pub action: DpiAction,
+}
+
+/// What to do where a pattern is found, least grave first.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum DpiAction {
+    /// Count it and say so.
+    Alert,
+    /// Drop the packet, and all further packets of the flow.
+    Drop,
+    /// Drop, and reset the TCP connection in both directions.
+    Reset,
+}
+
+/// What a dpi function may remember.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DpiLimits {
+    /// Flows.
+    pub flows: u32,
+    /// Bytes of a flow that are held for packets which arrive out of order.
+    pub reorder_bytes: u32,
+    /// Seconds after which an idle flow is forgotten.
+    pub idle_s: u32,
+}
+
+impl Default for DpiLimits {
+    fn default() -> DpiLimits {
+        DpiLimits { flows: 65_536, reorder_bytes: 256 << 10, idle_s: 300 }
+    }
+}
+
+/// What a dpi rule looks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pattern {
+    /// These bytes.
+    Literal(Vec<u8>),
+    /// This regular expression over bytes.
+    Regex(String),
+}
+
+/// Why a dpi rule has no pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// None of the three keys.
+    #[error("a dpi rule needs one of `bytes`, `hex` and `regex`")]
+    Missing,
+    /// More than one of the three keys.
+    #[error("a dpi rule takes only one of `bytes`, `hex` and `regex`")]
+    Several,
+    /// An empty pattern would match everything.
+    #[error("an empty pattern matches every packet")]
+    Empty,
+    /// Not hex.
+    #[error("`{0}` is not hex: write pairs of hex digits such as `de ad be ef`")]
+    Hex(String),
+}
+
+impl DpiRule {
+    /// The one pattern of the rule.
+    ///
+    /// # Errors
+    /// None or several of the three keys, an empty pattern, or bad hex.
+    pub fn pattern(&self) -> Result<Pattern, PatternError> {
+        let pattern = match (&self.bytes, &self.hex, &self.regex) {
+            (None, None, None) => return Err(PatternError::Missing),
+            (Some(bytes), None, None) => Pattern::Literal(bytes.clone().into_bytes()),
+            (None, Some(hex), None) => Pattern::Literal(from_hex(hex)?),
+            (None, None, Some(regex)) => Pattern::Regex(regex.clone()),
+            _ => return Err(PatternError::Several),
+        };
+        let empty = match &pattern {
+            Pattern::Literal(bytes) => bytes.is_empty(),
+            Pattern::Regex(regex) => regex.is_empty(),
+        };
+        if empty { Err(PatternError::Empty) } else { Ok(pattern) }
+    }
+}
+
+fn from_hex(text: &str) -> Result<Vec<u8>, PatternError> {
+    let bad = || PatternError::Hex(shorten(text));
+    let digits: Vec<u8> = text
+        .chars()
+        .filter(|c| !matches!(c, ' ' | ':'))
+        .map(|c| c.to_digit(16).map(|d| d as u8).ok_or_else(bad))
+        .collect::<Result<_, _>>()?;
+    let (pairs, rest) = digits.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(bad());
+    }
+    Ok(pairs.iter().map(|[high, low]| high << 4 | low).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_is_pairs_of_digits() {
+        assert_eq!(from_hex("de ad:BEEF"), Ok(vec![0xde, 0xad, 0xbe, 0xef]));
+        assert!(from_hex("abc").is_err());
+        assert!(from_hex("0x12").is_err());
+    }
+}

@@ -1,0 +1,152 @@
+//! Links, keying and the limits of the data plane.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::Label;
+use crate::net::Cidr;
+use crate::overhead::EspMode;
+
+/// What stands in front of ESP on the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Profile {
+    /// A stack of MPLS labels, one a hop, as in the paper.
+    #[default]
+    Mpls,
+}
+
+/// The AEAD of every segment. All have the same overhead on the wire.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+pub enum Suite {
+    /// AES-128-GCM (RFC 4106).
+    #[default]
+    #[serde(rename = "aes-128-gcm")]
+    Aes128Gcm,
+    /// AES-256-GCM (RFC 4106).
+    #[serde(rename = "aes-256-gcm")]
+    Aes256Gcm,
+    /// ChaCha20-Poly1305 (RFC 7634).
+    #[serde(rename = "chacha20-poly1305")]
+    ChaCha20Poly1305,
+}
+
+/// Where traffic keys come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keying {
+    /// The two ends of each segment agree on keys by the Segment Agreement Protocol.
+    #[default]
+    Sap,
+    /// Static keys, for comparison with the paper and for interoperation. No forward secrecy.
+    Psk,
+}
+
+/// Settings of `keying: psk`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Psk {
+    /// How ESP wraps the inner packet.
+    #[serde(default)]
+    pub mode: EspMode,
+    /// The file that holds the keys, relative to the domain file. Without it they are generated at every start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys_file: Option<PathBuf>,
+}
+
+/// The links between elements: one IPv4 network that all of them share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Links {
+    /// The IPv4 network of the fabric; elements without an address of their own get one from it.
+    pub network: Cidr,
+    /// The link MTU in bytes: no IP packet on a link is longer.
+    #[serde(default = "mtu")]
+    pub mtu: u16,
+    /// Allows a link MTU above 1500.
+    #[serde(default)]
+    pub jumbo: bool,
+    /// The UDP destination port of encapsulated packets (RFC 7510).
+    #[serde(default = "udp_port")]
+    pub udp_port: u16,
+    /// The TCP port of each element's control address, where its neighbours agree on keys with it.
+    #[serde(default = "control_port")]
+    pub control_port: u16,
+}
+
+fn mtu() -> u16 {
+    1500
+}
+
+fn udp_port() -> u16 {
+    6635
+}
+
+fn control_port() -> u16 {
+    6637
+}
+
+/// Where services are reached: the end of forward paths.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Egress {
+    /// The networks that services live in, at most one of each IP version. The egress is the first host of each.
+    pub networks: Vec<Cidr>,
+    /// One egress element for each service instead of one for all.
+    #[serde(default)]
+    pub per_service: bool,
+    /// Workers, where not the domain's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<u16>,
+    /// The link address; only where one egress serves all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
+    /// The label; only where one egress serves all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<u32>", range(min = 16, max = 1_048_575))]
+    pub label: Option<Label>,
+}
+
+/// Sizes and times of the data plane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Flows that an element remembers.
+    pub flows: u32,
+    /// Seconds after which an idle flow is forgotten.
+    pub flow_idle_s: u32,
+    /// Packets of the anti-replay window of each security association; a power of two.
+    pub replay_window_packets: u32,
+    /// Seconds that a lease, and with it a security association, lives; renewed at a third.
+    pub lease_s: u32,
+    /// Seconds after which keys are replaced.
+    pub rekey_after_s: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            flows: 65_536,
+            flow_idle_s: 300,
+            replay_window_packets: 4096,
+            lease_s: 60,
+            rekey_after_s: 3600,
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The domain file: everything that one domain is, typed. Unknown keys are refused.
+//!
+//! The types are plain values; where each of them stood in the text is kept apart ([`Positions`]), so that a domain can
+//! also be built in code. `docs/schema/domain.schema.json` is generated from these types.
+
+mod client;
+mod function;
+mod gateway;
+mod link;
+mod path;
+mod rule;
+mod service;
+
+pub use client::{Client, Identity, IdentityError};
+pub use function::{
+    DpiAction, DpiLimits, DpiRule, DpiSettings, Function, FunctionKind, Pattern, PatternError,
+};
+pub use gateway::{
+    Certificate, CertificateFiles, ClientAuth, Gateway, GatewayLimits, Listener, ListenerKind,
+};
+pub use link::{Egress, Keying, Limits, Links, Profile, Psk, Suite};
+pub use path::{Path, ReturnPath};
+pub use rule::{BodyMatch, HeaderMatch, Rule, UrlPath, UrlPathError, When};
+pub use service::{Service, Site};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::names::TrustDomain;
+
+/// One domain: who may come, what they pass, where they may go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "ringmail domain file")]
+pub struct Domain {
+    /// The SPIFFE trust domain.
+    pub domain: TrustDomain,
+    /// What stands in front of ESP on the wire.
+    #[serde(default)]
+    pub profile: Profile,
+    /// The AEAD of every segment.
+    #[serde(default)]
+    pub suite: Suite,
+    /// Where traffic keys come from.
+    #[serde(default)]
+    pub keying: Keying,
+    /// Settings of `keying: psk`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub psk: Option<Psk>,
+    /// Workers (cores) of every element that does not say otherwise.
+    #[serde(default = "one_worker")]
+    pub workers: u16,
+    /// The links between elements.
+    pub links: Links,
+    /// Where clients arrive.
+    pub gateway: Gateway,
+    /// Where services are reached.
+    pub egress: Egress,
+    /// Who may come.
+    #[serde(default)]
+    pub clients: Vec<Client>,
+    /// What can be reached.
+    pub services: Vec<Service>,
+    /// What packets pass on the way.
+    #[serde(default)]
+    pub functions: Vec<Function>,
+    /// Paths from the gateway to a service.
+    pub paths: Vec<Path>,
+    /// Paths from a service back to the gateway, where they are not the forward path backwards.
+    #[serde(default)]
+    pub return_paths: Vec<ReturnPath>,
+    /// Who may do what, by which path. The first rule that matches decides; none means no access.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+    /// Sizes and times of the data plane.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+fn one_worker() -> u16 {
+    1
+}

@@ -1,0 +1,135 @@
+//! What encapsulation costs, in bytes: the one place that knows, for the inner MTU, head and tail room, and the tests.
+//!
+//! Frame of profile `mpls` over a UDP link (RFC 7510), ESP in tunnel mode (RFC 4303, RFC 4106):
+//!
+//! ```text
+//! IPv4 20 | UDP 8 | label 4 × (hops + 1) | IPv4 20 | SPI 4, sequence 4, IV 8 | inner packet | pad 0..3 | 2 | ICV 16
+//! ```
+//!
+//! In transport mode the inner IP header takes the place of the second IPv4 header.
+
+/// The IPv4 header of the link (RFC 791), without options.
+pub const LINK_IPV4_BYTES: usize = 20;
+/// The UDP header of the link (RFC 768).
+pub const LINK_UDP_BYTES: usize = 8;
+/// One label stack entry (RFC 3032 section 2.1).
+pub const LABEL_BYTES: usize = 4;
+/// The outer IPv4 header of ESP in tunnel mode.
+pub const OUTER_IPV4_BYTES: usize = 20;
+/// SPI and sequence number (RFC 4303 section 2).
+pub const ESP_HEADER_BYTES: usize = 8;
+/// The explicit IV of all three suites (RFC 4106 section 3.1, RFC 7634 section 2).
+pub const ESP_IV_BYTES: usize = 8;
+/// Pad length and next header (RFC 4303 section 2).
+pub const ESP_TRAILER_BYTES: usize = 2;
+/// Ciphertext is padded to a multiple of this (RFC 4303 section 2.4).
+pub const ESP_ALIGN_BYTES: usize = 4;
+/// The integrity check value of all three suites.
+pub const ESP_ICV_BYTES: usize = 16;
+
+/// How ESP wraps the inner packet.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum EspMode {
+    /// A new outer IPv4 header; inner addresses are encrypted.
+    #[default]
+    Tunnel,
+    /// The inner IP header stays in the clear, as in the paper.
+    Transport,
+}
+
+/// Bytes in front of the inner packet in tunnel mode, from the first label on: what an encapsulator needs as headroom
+/// before the UDP payload.
+pub const fn headroom_bytes(labels: usize) -> usize {
+    LABEL_BYTES * labels + OUTER_IPV4_BYTES + ESP_HEADER_BYTES + ESP_IV_BYTES
+}
+
+/// The most bytes behind the inner packet: padding, trailer and ICV.
+pub const TAILROOM_BYTES: usize = ESP_ALIGN_BYTES - 1 + ESP_TRAILER_BYTES + ESP_ICV_BYTES;
+
+/// Pad bytes of a plaintext of this many bytes, so that it ends with its trailer on a multiple of four.
+pub const fn pad_bytes(plaintext_bytes: usize) -> usize {
+    (ESP_ALIGN_BYTES - (plaintext_bytes + ESP_TRAILER_BYTES) % ESP_ALIGN_BYTES) % ESP_ALIGN_BYTES
+}
+
+/// Bytes of the IP packet on the link that carries an inner packet of `inner_bytes` under `labels` labels.
+pub const fn frame_bytes(inner_bytes: usize, labels: usize, mode: EspMode) -> usize {
+    // In transport mode the header that moves in front is a multiple of four, so the padding is the same.
+    let outer = match mode {
+        EspMode::Tunnel => OUTER_IPV4_BYTES,
+        EspMode::Transport => 0,
+    };
+    LINK_IPV4_BYTES
+        + LINK_UDP_BYTES
+        + LABEL_BYTES * labels
+        + outer
+        + ESP_HEADER_BYTES
+        + ESP_IV_BYTES
+        + inner_bytes
+        + pad_bytes(inner_bytes)
+        + ESP_TRAILER_BYTES
+        + ESP_ICV_BYTES
+}
+
+/// The largest inner packet whose frame fits `link_mtu_bytes` under `labels` labels; `None` where nothing fits.
+pub const fn inner_mtu_bytes(link_mtu_bytes: usize, labels: usize, mode: EspMode) -> Option<usize> {
+    // What a frame costs around the aligned plaintext. frame_bytes(2, …) is the smallest: 2 bytes and no padding.
+    let around = frame_bytes(2, labels, mode) - 4;
+    let Some(aligned) = link_mtu_bytes.checked_sub(around) else { return None };
+    let aligned = aligned - aligned % ESP_ALIGN_BYTES;
+    aligned.checked_sub(ESP_TRAILER_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The biggest inner packet gives a frame within the link MTU, one byte more does not.
+    #[test]
+    fn the_inner_mtu_is_exact() {
+        for mode in [EspMode::Tunnel, EspMode::Transport] {
+            for functions in 1..=6 {
+                let labels = functions + 1;
+                for link_mtu in [1000, 1280, 1499, 1500, 1501, 1502, 1503, 9000] {
+                    let inner = inner_mtu_bytes(link_mtu, labels, mode).expect("fits");
+                    assert!(frame_bytes(inner, labels, mode) <= link_mtu, "{functions} {link_mtu}");
+                    assert!(
+                        frame_bytes(inner + 1, labels, mode) > link_mtu,
+                        "{functions} {link_mtu}"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Worked by hand: 1500 − 20 − 8 − 4·labels − 20 − 16 − 16, down to a multiple of four, less the trailer.
+    #[test]
+    fn the_inner_mtu_by_hand() {
+        let tunnel = [1410, 1406, 1402, 1398, 1394, 1390];
+        for (functions, expected) in (1..=6).zip(tunnel) {
+            assert_eq!(inner_mtu_bytes(1500, functions + 1, EspMode::Tunnel), Some(expected));
+            assert_eq!(
+                inner_mtu_bytes(1500, functions + 1, EspMode::Transport),
+                Some(expected + 20)
+            );
+        }
+        assert_eq!(inner_mtu_bytes(80, 1, EspMode::Tunnel), None);
+    }
+
+    #[test]
+    fn tunnel_mode_costs_what_the_diagram_says() {
+        assert_eq!(frame_bytes(1410, 2, EspMode::Tunnel), 20 + 8 + 8 + 20 + 16 + 1410 + 2 + 16);
+        assert_eq!(headroom_bytes(2), 8 + 20 + 16);
+    }
+}

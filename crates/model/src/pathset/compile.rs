@@ -1,0 +1,393 @@
+//! Domain → path set: numbers, labels and addresses given out in a fixed order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+
+use super::{Direction, Element, Hop, Path, PathSet, Role, Segment};
+use crate::domain::{Domain, Keying};
+use crate::ids::{ElementId, Label, PathDigest, PathId, PathVersion};
+use crate::limits;
+use crate::names::Name;
+use crate::overhead::{self, EspMode};
+
+/// The first label given out by itself; those below are left to operators.
+const FIRST_LABEL: u32 = 1000;
+
+/// What the issuer adds to the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Issue {
+    /// Higher than every version before.
+    pub version: PathVersion,
+    /// Seconds since 1970.
+    pub not_before_unix_s: u64,
+    /// Seconds since 1970.
+    pub not_after_unix_s: u64,
+}
+
+/// Why a domain has no path set. `check` says the same with line and column; nothing here happens after it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    /// A path names a function that the domain does not have.
+    #[error("path `{path}` names the function `{function}`, which the domain does not have")]
+    UnknownFunction {
+        /// The path.
+        path: String,
+        /// The name.
+        function: Name,
+    },
+    /// A path names a function twice.
+    #[error("path `{path}` passes the function `{function}` twice")]
+    FunctionTwice {
+        /// The path.
+        path: String,
+        /// The name.
+        function: Name,
+    },
+    /// A path names a service that the domain does not have.
+    #[error("path `{path}` leads to the service `{service}`, which the domain does not have")]
+    UnknownService {
+        /// The path.
+        path: String,
+        /// The name.
+        service: Name,
+    },
+    /// A path names a return path that the domain does not have.
+    #[error("path `{path}` names the return path `{return_path}`, which the domain does not have")]
+    UnknownReturnPath {
+        /// The path.
+        path: String,
+        /// The name.
+        return_path: Name,
+    },
+    /// Two things of one kind have one name.
+    #[error("there are two {kind}s named `{name}`")]
+    DuplicateName {
+        /// The kind.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// Forward paths to different egresses share a return path.
+    #[error("return path `{return_path}` would begin at two egresses")]
+    ReturnPathOfTwoEgresses {
+        /// The return path.
+        return_path: Name,
+    },
+    /// Too many elements, paths or hops.
+    #[error("too many {what}: at most {most}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        most: usize,
+    },
+    /// The fabric's network has no address left, or is no IPv4 network.
+    #[error("the fabric's network has no address for element `{0}`")]
+    NoAddress(String),
+    /// Two elements have one address.
+    #[error("two elements have the address {0}")]
+    DuplicateAddress(Ipv4Addr),
+    /// Two elements have one label.
+    #[error("two elements have the label {0}")]
+    DuplicateLabel(Label),
+    /// Nothing fits behind the path's headers.
+    #[error("path `{path}` leaves {left_bytes} bytes for inner packets")]
+    MtuTooSmall {
+        /// The path.
+        path: String,
+        /// What is left.
+        left_bytes: usize,
+    },
+}
+
+impl PathSet {
+    /// The path set of a domain. The same domain and issue always give the same.
+    ///
+    /// # Errors
+    /// What `check` would have said of the domain, the first of it.
+    pub fn compile(domain: &Domain, issue: Issue) -> Result<PathSet, CompileError> {
+        let esp_mode = match (domain.keying, &domain.psk) {
+            (Keying::Psk, Some(psk)) => psk.mode,
+            _ => EspMode::Tunnel,
+        };
+        let elements = elements(domain)?;
+        let mut set = PathSet {
+            domain: domain.domain.clone(),
+            version: issue.version,
+            not_before_unix_s: issue.not_before_unix_s,
+            not_after_unix_s: issue.not_after_unix_s,
+            profile: domain.profile,
+            suite: domain.suite,
+            keying: domain.keying,
+            esp_mode,
+            link_mtu: domain.links.mtu,
+            elements,
+            paths: Vec::new(),
+        };
+        let paths = Router { domain, set: &set }.paths()?;
+        set.paths = paths;
+        for index in 0..set.paths.len() {
+            let digest = set.path_digest(&set.paths[index]);
+            set.paths[index].digest = digest;
+        }
+        Ok(set)
+    }
+}
+
+/// What the file says of an element.
+struct Wanted {
+    name: String,
+    role: Role,
+    label: Option<Label>,
+    address: Option<Ipv4Addr>,
+    workers: Option<u16>,
+}
+
+fn elements(domain: &Domain) -> Result<Vec<Element>, CompileError> {
+    let wanted = wanted(domain)?;
+    if wanted.len() > limits::ELEMENTS {
+        return Err(CompileError::TooMany { what: "elements", most: limits::ELEMENTS });
+    }
+    let mut labels = BTreeSet::new();
+    let mut addresses = BTreeSet::new();
+    for element in &wanted {
+        if let Some(label) = element.label.filter(|l| !labels.insert(*l)) {
+            return Err(CompileError::DuplicateLabel(label));
+        }
+        if let Some(address) = element.address.filter(|a| !addresses.insert(*a)) {
+            return Err(CompileError::DuplicateAddress(address));
+        }
+    }
+    let mut free_labels = (FIRST_LABEL..).filter_map(Label::new).filter(|l| !labels.contains(l));
+    let network = domain.links.network;
+    let mut free_addresses = (1u32..)
+        .map_while(|index| match network.host(index) {
+            Some(IpAddr::V4(address)) => Some(address),
+            _ => None,
+        })
+        .filter(|address| !addresses.contains(address));
+    let mut elements = Vec::with_capacity(wanted.len());
+    for (id, element) in (0u16..).zip(wanted) {
+        let label = element.label.or_else(|| free_labels.next());
+        let label =
+            label.ok_or(CompileError::TooMany { what: "labels", most: limits::ELEMENTS })?;
+        let address = element.address.or_else(|| free_addresses.next());
+        let address = address.ok_or_else(|| CompileError::NoAddress(element.name.clone()))?;
+        elements.push(Element {
+            id: ElementId(id),
+            role: element.role,
+            spiffe_id: domain.domain.element_id(&element.name),
+            name: element.name,
+            link: SocketAddrV4::new(address, domain.links.udp_port),
+            control: SocketAddrV4::new(address, domain.links.control_port),
+            label,
+            workers: element.workers.unwrap_or(domain.workers),
+        });
+    }
+    Ok(elements)
+}
+
+/// The elements in the order of their ids.
+fn wanted(domain: &Domain) -> Result<Vec<Wanted>, CompileError> {
+    let gateway = Wanted {
+        name: "gateway".to_owned(),
+        role: Role::Gateway,
+        label: domain.gateway.label,
+        address: domain.gateway.address,
+        workers: domain.gateway.workers,
+    };
+    let hops = by_name("function", &domain.functions, |f| &f.name)?.into_values().map(|f| Wanted {
+        name: f.name.to_string(),
+        role: Role::Hop,
+        label: f.label,
+        address: f.address,
+        workers: f.workers,
+    });
+    let egress = |name| Wanted {
+        name,
+        role: Role::Egress,
+        label: domain.egress.label,
+        address: domain.egress.address,
+        workers: domain.egress.workers,
+    };
+    let services = by_name("service", &domain.services, |s| &s.name)?;
+    let egresses: Vec<Wanted> = if domain.egress.per_service {
+        services
+            .into_keys()
+            .map(|name| Wanted { label: None, address: None, ..egress(egress_name(name)) })
+            .collect()
+    } else {
+        vec![egress("egress".to_owned())]
+    };
+    let all: Vec<Wanted> = std::iter::once(gateway).chain(hops).chain(egresses).collect();
+    let mut names = BTreeSet::new();
+    for element in &all {
+        if !names.insert(element.name.as_str()) {
+            let name = element.name.clone();
+            return Err(CompileError::DuplicateName { kind: "element", name });
+        }
+    }
+    Ok(all)
+}
+
+/// The name of a service's own egress.
+pub(crate) fn egress_name(service: &Name) -> String {
+    format!("egress-{service}")
+}
+
+fn by_name<'a, T>(
+    kind: &'static str,
+    items: &'a [T],
+    name: fn(&T) -> &Name,
+) -> Result<BTreeMap<&'a Name, &'a T>, CompileError> {
+    let mut map = BTreeMap::new();
+    for item in items {
+        if map.insert(name(item), item).is_some() {
+            return Err(CompileError::DuplicateName { kind, name: name(item).to_string() });
+        }
+    }
+    Ok(map)
+}
+
+struct Router<'a> {
+    domain: &'a Domain,
+    set: &'a PathSet,
+}
+
+impl Router<'_> {
+    fn paths(&self) -> Result<Vec<Path>, CompileError> {
+        let forward = by_name("path", &self.domain.paths, |p| &p.name)?;
+        let returns = by_name("return path", &self.domain.return_paths, |p| &p.name)?;
+        let services = by_name("service", &self.domain.services, |s| &s.name)?;
+        let gateway = self.set.elements[0].id;
+
+        // Where each return path begins, and its hops; the file's own, then those that it leaves out.
+        let mut back: BTreeMap<String, (ElementId, Vec<Name>)> = BTreeMap::new();
+        let mut routes = Vec::new();
+        for path in forward.values() {
+            if !services.contains_key(&path.service) {
+                return Err(CompileError::UnknownService {
+                    path: path.name.to_string(),
+                    service: path.service.clone(),
+                });
+            }
+            let egress = self.egress(&path.service);
+            let (name, hops) = match &path.return_path {
+                None => {
+                    (format!("{}.return", path.name), path.hops.iter().rev().cloned().collect())
+                }
+                Some(name) => {
+                    let found =
+                        returns.get(name).ok_or_else(|| CompileError::UnknownReturnPath {
+                            path: path.name.to_string(),
+                            return_path: name.clone(),
+                        })?;
+                    (name.to_string(), found.hops.clone())
+                }
+            };
+            match back.insert(name.clone(), (egress, hops)) {
+                Some((other, _)) if other != egress => {
+                    return Err(CompileError::ReturnPathOfTwoEgresses {
+                        return_path: path.return_path.clone().unwrap_or_else(|| path.name.clone()),
+                    });
+                }
+                _ => routes.push((path, egress, name)),
+            }
+        }
+        if routes.len() + back.len() > limits::PATHS {
+            return Err(CompileError::TooMany { what: "paths", most: limits::PATHS });
+        }
+        let first_return = routes.len() as u32 + 1;
+        let return_ids: BTreeMap<&str, PathId> =
+            back.keys().map(String::as_str).zip((first_return..).map(PathId)).collect();
+
+        let mut paths = Vec::with_capacity(routes.len() + back.len());
+        for (id, (path, egress, return_name)) in (1..).map(PathId).zip(&routes) {
+            let mut built =
+                self.path(id, &path.name, Direction::Forward, gateway, &path.hops, *egress)?;
+            built.return_path = return_ids.get(return_name.as_str()).copied();
+            built.service = Some(path.service.clone());
+            paths.push(built);
+        }
+        for (id, (name, (egress, hops))) in (first_return..).map(PathId).zip(&back) {
+            paths.push(self.path(id, name, Direction::Return, *egress, hops, gateway)?);
+        }
+        Ok(paths)
+    }
+
+    fn path(
+        &self,
+        id: PathId,
+        name: &str,
+        direction: Direction,
+        origin: ElementId,
+        functions: &[Name],
+        end: ElementId,
+    ) -> Result<Path, CompileError> {
+        if functions.len() > limits::HOPS_A_PATH {
+            return Err(CompileError::TooMany {
+                what: "functions of a path",
+                most: limits::HOPS_A_PATH,
+            });
+        }
+        let mut hops: Vec<Hop> = Vec::with_capacity(functions.len());
+        for function in functions {
+            let unknown = || CompileError::UnknownFunction {
+                path: name.to_owned(),
+                function: function.clone(),
+            };
+            let element =
+                self.set.elements.iter().find(|e| e.role == Role::Hop && e.name == **function);
+            let element = element.ok_or_else(unknown)?;
+            let spec = self.domain.functions.iter().find(|f| f.name == *function);
+            let intrusive = spec.ok_or_else(unknown)?.intrusive;
+            if hops.iter().any(|hop| hop.element == element.id) {
+                return Err(CompileError::FunctionTwice {
+                    path: name.to_owned(),
+                    function: function.clone(),
+                });
+            }
+            hops.push(Hop { element: element.id, label: element.label, intrusive });
+        }
+        let end_label = self.set.elements[usize::from(end.0)].label;
+        let end = Hop { element: end, label: end_label, intrusive: true };
+        let labels = hops.len() + 1;
+        let link_mtu = usize::from(self.set.link_mtu);
+        let left = overhead::inner_mtu_bytes(link_mtu, labels, self.set.esp_mode).unwrap_or(0);
+        if left < usize::from(limits::INNER_MTU_MIN_BYTES) {
+            return Err(CompileError::MtuTooSmall { path: name.to_owned(), left_bytes: left });
+        }
+        Ok(Path {
+            id,
+            name: name.to_owned(),
+            direction,
+            origin,
+            segments: segments(origin, &hops, end),
+            hops,
+            end,
+            return_path: None,
+            service: None,
+            inner_mtu: left as u16,
+            digest: PathDigest([0; 32]),
+        })
+    }
+
+    fn egress(&self, service: &Name) -> ElementId {
+        let name =
+            if self.domain.egress.per_service { egress_name(service) } else { "egress".to_owned() };
+        let first_hop = self.set.elements.iter().find(|e| e.role == Role::Egress && e.name == name);
+        first_hop.map_or(ElementId(0), |e| e.id)
+    }
+}
+
+pub(super) fn segments(origin: ElementId, hops: &[Hop], end: Hop) -> Vec<Segment> {
+    let mut segments = Vec::new();
+    let (mut sender, mut from) = (origin, 0);
+    for (to, hop) in (1u8..).zip(hops.iter().copied().chain(std::iter::once(end))) {
+        if hop.intrusive {
+            segments.push(Segment { sender, receiver: hop.element, from, to });
+            (sender, from) = (hop.element, to);
+        }
+    }
+    segments
+}

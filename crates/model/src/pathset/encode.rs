@@ -1,0 +1,432 @@
+//! The canonical encoding of a path set and the digest of a path (`docs/formats/pathset.md`).
+//!
+//! Numbers are big-endian and of fixed width; a text is its length in bytes (16 bits) and UTF-8; a list is its count and
+//! its entries. There is one encoding of each path set: decoding refuses everything else.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use super::{Direction, Element, Hop, Path, PathSet, Role, Segment, compile};
+use crate::domain::{Keying, Profile, Suite};
+use crate::ids::{ElementId, Label, PathDigest, PathId, PathVersion};
+use crate::limits;
+use crate::names::{Name, TrustDomain};
+use crate::overhead::EspMode;
+
+const MAGIC: &[u8; 4] = b"RMPS";
+const FORMAT: u16 = 1;
+const DIGEST_CONTEXT: &str = "ringmail path 1";
+
+/// Why bytes are no path set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// It ends too early.
+    #[error("the path set ends within {0}")]
+    Truncated(&'static str),
+    /// Something follows its end.
+    #[error("{0} bytes follow the path set")]
+    Trailing(usize),
+    /// Another format, or none.
+    #[error("these are not bytes of a path set of format {FORMAT}")]
+    Format,
+    /// A value that the field cannot have.
+    #[error("the path set's {0} has a value that does not exist")]
+    Value(&'static str),
+    /// Parts that contradict each other.
+    #[error("the path set contradicts itself: {0}")]
+    Inconsistent(&'static str),
+}
+
+impl PathSet {
+    /// The canonical bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Writer(Vec::with_capacity(1024));
+        out.0.extend_from_slice(MAGIC);
+        out.u16(FORMAT);
+        out.text(&self.domain);
+        out.u64(self.version.0);
+        out.u64(self.not_before_unix_s);
+        out.u64(self.not_after_unix_s);
+        self.write_suite(&mut out);
+        out.u16(self.link_mtu);
+        out.u16(self.elements.len() as u16);
+        for element in &self.elements {
+            write_element(&mut out, element);
+        }
+        out.u16(self.paths.len() as u16);
+        for path in &self.paths {
+            write_path(&mut out, path);
+        }
+        out.0
+    }
+
+    /// The path set of these bytes; path digests are computed anew.
+    ///
+    /// # Errors
+    /// Bytes that [`PathSet::encode`] never makes.
+    pub fn decode(bytes: &[u8]) -> Result<PathSet, DecodeError> {
+        let mut input = Reader(bytes);
+        if input.take(MAGIC.len(), "its magic")? != MAGIC || input.u16("its format")? != FORMAT {
+            return Err(DecodeError::Format);
+        }
+        let domain = input.parsed::<TrustDomain>("trust domain")?;
+        let version = PathVersion(input.u64("its version")?);
+        let not_before_unix_s = input.u64("its validity")?;
+        let not_after_unix_s = input.u64("its validity")?;
+        let profile = match input.u8("its profile")? {
+            1 => Profile::Mpls,
+            _ => return Err(DecodeError::Value("profile")),
+        };
+        let suite = match input.u8("its suite")? {
+            1 => Suite::Aes128Gcm,
+            2 => Suite::Aes256Gcm,
+            3 => Suite::ChaCha20Poly1305,
+            _ => return Err(DecodeError::Value("suite")),
+        };
+        let keying = match input.u8("its keying")? {
+            1 => Keying::Sap,
+            2 => Keying::Psk,
+            _ => return Err(DecodeError::Value("keying")),
+        };
+        let esp_mode = match input.u8("its ESP mode")? {
+            1 => EspMode::Tunnel,
+            2 => EspMode::Transport,
+            _ => return Err(DecodeError::Value("ESP mode")),
+        };
+        let link_mtu = input.u16("its link MTU")?;
+        let mut set = PathSet {
+            domain,
+            version,
+            not_before_unix_s,
+            not_after_unix_s,
+            profile,
+            suite,
+            keying,
+            esp_mode,
+            link_mtu,
+            elements: Vec::new(),
+            paths: Vec::new(),
+        };
+        for _ in 0..input.u16("its elements")? {
+            set.elements.push(read_element(&mut input)?);
+        }
+        for _ in 0..input.u16("its paths")? {
+            set.paths.push(read_path(&mut input)?);
+        }
+        if !input.0.is_empty() {
+            return Err(DecodeError::Trailing(input.0.len()));
+        }
+        set.check_consistent()?;
+        for index in 0..set.paths.len() {
+            let digest = set.path_digest(&set.paths[index]);
+            set.paths[index].digest = digest;
+        }
+        Ok(set)
+    }
+
+    /// SHA-256 over what both ends of a segment mean when they name this path: domain, profile, suite, the path, and
+    /// the identity of every element on it. Not version and validity: a path that stays keeps its keys.
+    pub(super) fn path_digest(&self, path: &Path) -> PathDigest {
+        let mut out = Writer(Vec::with_capacity(256));
+        out.text(DIGEST_CONTEXT);
+        out.text(&self.domain);
+        self.write_suite(&mut out);
+        write_path(&mut out, path);
+        let visits = path.visits().map(|hop| hop.element);
+        for id in std::iter::once(path.origin).chain(visits) {
+            out.text(self.element(id).map_or("", |e| &e.spiffe_id));
+        }
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &out.0);
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest.as_ref());
+        PathDigest(bytes)
+    }
+
+    fn write_suite(&self, out: &mut Writer) {
+        out.u8(match self.profile {
+            Profile::Mpls => 1,
+        });
+        out.u8(match self.suite {
+            Suite::Aes128Gcm => 1,
+            Suite::Aes256Gcm => 2,
+            Suite::ChaCha20Poly1305 => 3,
+        });
+        out.u8(match self.keying {
+            Keying::Sap => 1,
+            Keying::Psk => 2,
+        });
+        out.u8(match self.esp_mode {
+            EspMode::Tunnel => 1,
+            EspMode::Transport => 2,
+        });
+    }
+
+    /// What a signer of good will never breaks, so that no reader has to ask again.
+    fn check_consistent(&self) -> Result<(), DecodeError> {
+        let wrong = DecodeError::Inconsistent;
+        if self.elements.is_empty() || self.elements.len() > limits::ELEMENTS {
+            return Err(wrong("the number of elements"));
+        }
+        if self.paths.len() > limits::PATHS {
+            return Err(wrong("the number of paths"));
+        }
+        for (index, element) in self.elements.iter().enumerate() {
+            if usize::from(element.id.0) != index || (element.role == Role::Gateway) != (index == 0)
+            {
+                return Err(wrong("an element is not in its place"));
+            }
+            let before = &self.elements[..index];
+            if before.iter().any(|e| {
+                e.label == element.label || e.link == element.link || e.name == element.name
+            }) {
+                return Err(wrong("two elements share a name, a label or an address"));
+            }
+            if element.spiffe_id != self.domain.element_id(&element.name) {
+                return Err(wrong("an element's identity is not that of its name"));
+            }
+        }
+        self.paths.iter().enumerate().try_for_each(|(index, path)| self.check_path(index, path))
+    }
+
+    fn check_path(&self, index: usize, path: &Path) -> Result<(), DecodeError> {
+        let wrong = DecodeError::Inconsistent;
+        let role = |id: ElementId| self.element(id).map(|e| e.role);
+        let (from, to) = match path.direction {
+            Direction::Forward => (Role::Gateway, Role::Egress),
+            Direction::Return => (Role::Egress, Role::Gateway),
+        };
+        if path.id.0 as usize != index + 1 {
+            return Err(wrong("a path is not in its place"));
+        }
+        if role(path.origin) != Some(from) || role(path.end.element) != Some(to) {
+            return Err(wrong("a path begins or ends at the wrong element"));
+        }
+        if path.hops.len() > limits::HOPS_A_PATH
+            || path.hops.iter().any(|hop| role(hop.element) != Some(Role::Hop))
+        {
+            return Err(wrong("a hop of a path is no hop"));
+        }
+        if path.visits().any(|hop| self.element(hop.element).map(|e| e.label) != Some(hop.label)) {
+            return Err(wrong("a label of a path is not its element's"));
+        }
+        if !path.end.intrusive
+            || path.segments != compile::segments(path.origin, &path.hops, path.end)
+        {
+            return Err(wrong("the segments of a path are not those of its hops"));
+        }
+        let forward = path.direction == Direction::Forward;
+        if path.service.is_some() != forward || path.return_path.is_some() != forward {
+            return Err(wrong(
+                "only forward paths, and all of them, have a service and a return path",
+            ));
+        }
+        if let Some(back) = path.return_path {
+            let back = self.path(back);
+            let fits = |b: &Path| b.direction == Direction::Return && b.origin == path.end.element;
+            if !back.is_some_and(fits) {
+                return Err(wrong("a return path does not begin where its path ends"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_element(out: &mut Writer, element: &Element) {
+    out.u16(element.id.0);
+    out.u8(match element.role {
+        Role::Gateway => 1,
+        Role::Hop => 2,
+        Role::Egress => 3,
+    });
+    out.text(&element.name);
+    out.text(&element.spiffe_id);
+    out.address(element.link);
+    out.address(element.control);
+    out.u32(element.label.get());
+    out.u16(element.workers);
+}
+
+fn read_element(input: &mut Reader<'_>) -> Result<Element, DecodeError> {
+    Ok(Element {
+        id: ElementId(input.u16("an element")?),
+        role: match input.u8("an element")? {
+            1 => Role::Gateway,
+            2 => Role::Hop,
+            3 => Role::Egress,
+            _ => return Err(DecodeError::Value("role of an element")),
+        },
+        name: input.text("an element")?.to_owned(),
+        spiffe_id: input.text("an element")?.to_owned(),
+        link: input.address("an element")?,
+        control: input.address("an element")?,
+        label: input.label()?,
+        workers: input.u16("an element")?,
+    })
+}
+
+fn write_path(out: &mut Writer, path: &Path) {
+    out.u32(path.id.0);
+    out.text(&path.name);
+    out.u8(match path.direction {
+        Direction::Forward => 1,
+        Direction::Return => 2,
+    });
+    out.u16(path.origin.0);
+    out.u8(path.hops.len() as u8);
+    for hop in path.visits() {
+        out.u16(hop.element.0);
+        out.u32(hop.label.get());
+        out.u8(hop.intrusive.into());
+    }
+    out.u8(path.segments.len() as u8);
+    for segment in &path.segments {
+        out.u16(segment.sender.0);
+        out.u16(segment.receiver.0);
+        out.u8(segment.from);
+        out.u8(segment.to);
+    }
+    out.u32(path.return_path.map_or(0, |id| id.0));
+    out.text(path.service.as_deref().unwrap_or(""));
+    out.u16(path.inner_mtu);
+}
+
+fn read_path(input: &mut Reader<'_>) -> Result<Path, DecodeError> {
+    let id = PathId(input.u32("a path")?);
+    let name = input.text("a path")?.to_owned();
+    let direction = match input.u8("a path")? {
+        1 => Direction::Forward,
+        2 => Direction::Return,
+        _ => return Err(DecodeError::Value("direction of a path")),
+    };
+    let origin = ElementId(input.u16("a path")?);
+    let count = input.u8("a path")?;
+    let hops = (0..count).map(|_| read_hop(input)).collect::<Result<Vec<Hop>, _>>()?;
+    let end = read_hop(input)?;
+    let count = input.u8("a path")?;
+    let segments = (0..count).map(|_| read_segment(input)).collect::<Result<Vec<Segment>, _>>()?;
+    let return_path = match input.u32("a path")? {
+        0 => None,
+        id => Some(PathId(id)),
+    };
+    let service = match input.text("a path")? {
+        "" => None,
+        name => Some(name.parse::<Name>().map_err(|_| DecodeError::Value("service of a path"))?),
+    };
+    let inner_mtu = input.u16("a path")?;
+    let digest = PathDigest([0; 32]);
+    Ok(Path {
+        id,
+        name,
+        direction,
+        origin,
+        hops,
+        end,
+        segments,
+        return_path,
+        service,
+        inner_mtu,
+        digest,
+    })
+}
+
+fn read_hop(input: &mut Reader<'_>) -> Result<Hop, DecodeError> {
+    Ok(Hop {
+        element: ElementId(input.u16("a hop")?),
+        label: input.label()?,
+        intrusive: match input.u8("a hop")? {
+            0 => false,
+            1 => true,
+            _ => return Err(DecodeError::Value("intrusive bit of a hop")),
+        },
+    })
+}
+
+fn read_segment(input: &mut Reader<'_>) -> Result<Segment, DecodeError> {
+    Ok(Segment {
+        sender: ElementId(input.u16("a segment")?),
+        receiver: ElementId(input.u16("a segment")?),
+        from: input.u8("a segment")?,
+        to: input.u8("a segment")?,
+    })
+}
+
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn u8(&mut self, value: u8) {
+        self.0.push(value);
+    }
+
+    fn u16(&mut self, value: u16) {
+        self.0.extend_from_slice(&value.to_be_bytes());
+    }
+
+    fn u32(&mut self, value: u32) {
+        self.0.extend_from_slice(&value.to_be_bytes());
+    }
+
+    fn u64(&mut self, value: u64) {
+        self.0.extend_from_slice(&value.to_be_bytes());
+    }
+
+    /// Every text of a path set is bounded far below 64 KiB by its type.
+    fn text(&mut self, text: &str) {
+        self.u16(text.len() as u16);
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    fn address(&mut self, address: SocketAddrV4) {
+        self.0.extend_from_slice(&address.ip().octets());
+        self.u16(address.port());
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
+        let (head, tail) = self.0.split_at_checked(count).ok_or(DecodeError::Truncated(what))?;
+        self.0 = tail;
+        Ok(head)
+    }
+
+    fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
+        let (head, tail) = self.0.split_first_chunk::<N>().ok_or(DecodeError::Truncated(what))?;
+        self.0 = tail;
+        Ok(*head)
+    }
+
+    fn u8(&mut self, what: &'static str) -> Result<u8, DecodeError> {
+        self.array::<1>(what).map(|[byte]| byte)
+    }
+
+    fn u16(&mut self, what: &'static str) -> Result<u16, DecodeError> {
+        self.array(what).map(u16::from_be_bytes)
+    }
+
+    fn u32(&mut self, what: &'static str) -> Result<u32, DecodeError> {
+        self.array(what).map(u32::from_be_bytes)
+    }
+
+    fn u64(&mut self, what: &'static str) -> Result<u64, DecodeError> {
+        self.array(what).map(u64::from_be_bytes)
+    }
+
+    fn text(&mut self, what: &'static str) -> Result<&'a str, DecodeError> {
+        let len = self.u16(what)?;
+        let bytes = self.take(len.into(), what)?;
+        std::str::from_utf8(bytes).map_err(|_| DecodeError::Value("text"))
+    }
+
+    fn parsed<T: std::str::FromStr>(&mut self, what: &'static str) -> Result<T, DecodeError> {
+        self.text(what)?.parse().map_err(|_| DecodeError::Value(what))
+    }
+
+    fn label(&mut self) -> Result<Label, DecodeError> {
+        Label::new(self.u32("a label")?).ok_or(DecodeError::Value("label"))
+    }
+
+    fn address(&mut self, what: &'static str) -> Result<SocketAddrV4, DecodeError> {
+        let ip = Ipv4Addr::from(self.array::<4>(what)?);
+        Ok(SocketAddrV4::new(ip, self.u16(what)?))
+    }
+}

@@ -1,0 +1,351 @@
+//! Rules of the domain file, made ready to be asked: texts in one form, patterns split, names resolved.
+
+use super::{Condition, Decision, Denied, RequestFacts, host, url};
+use crate::domain::{BodyMatch, Domain, HeaderMatch, Rule, UrlPath};
+use crate::ids::PathId;
+use crate::limits::BODY_PREFIX_BYTES;
+use crate::names::{HostPattern, Name};
+use crate::net::Cidr;
+use crate::pathset::PathSet;
+
+/// The rules of a domain at one version of its path set.
+#[derive(Clone, Debug)]
+pub struct RuleSet {
+    rules: Vec<Compiled>,
+    identities: Vec<String>,
+    body_prefix_bytes: usize,
+}
+
+/// Why a domain's rules cannot be asked. `check` says the same with line and column; nothing here happens after it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RuleSetError {
+    /// A rule names a client that the domain does not have.
+    #[error("rule `{rule}` names the client `{client}`, which the domain does not have")]
+    UnknownClient {
+        /// The rule.
+        rule: Name,
+        /// The name.
+        client: Name,
+    },
+    /// A rule names a path that the path set does not have.
+    #[error("rule `{rule}` names the path `{path}`, which the path set does not have")]
+    UnknownPath {
+        /// The rule.
+        rule: Name,
+        /// The name.
+        path: Name,
+    },
+    /// A rule names another service than its path's.
+    #[error("rule `{rule}` names the service `{service}`, but its path leads elsewhere")]
+    OtherService {
+        /// The rule.
+        rule: Name,
+        /// The name.
+        service: Name,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Compiled {
+    pub(super) name: Name,
+    path: PathId,
+    service: Name,
+    /// Hosts that the service answers to.
+    service_hosts: Vec<HostPattern>,
+    clients: Option<Vec<String>>,
+    server_names: Option<Vec<HostPattern>>,
+    sources: Option<Vec<Cidr>>,
+    hosts: Option<Vec<HostPattern>>,
+    methods: Option<Vec<String>>,
+    paths: Option<Vec<PathPattern>>,
+    headers: Vec<HeaderMatch>,
+    body: Option<BodyMatch>,
+}
+
+/// A request's host, server name and path in their one form.
+pub(super) struct Canonical<'a> {
+    host: std::borrow::Cow<'a, str>,
+    sni: Option<std::borrow::Cow<'a, str>>,
+    path: std::borrow::Cow<'a, str>,
+}
+
+pub(super) enum Outcome {
+    Holds,
+    Fails(Condition),
+    NeedsBody,
+}
+
+impl RuleSet {
+    /// The rules of `domain`, whose paths are those of `set`.
+    ///
+    /// # Errors
+    /// A rule that names what is not there.
+    pub fn compile(domain: &Domain, set: &PathSet) -> Result<RuleSet, RuleSetError> {
+        let rules = domain
+            .rules
+            .iter()
+            .map(|rule| compile(rule, domain, set))
+            .collect::<Result<Vec<_>, _>>()?;
+        let body = |rule: &Compiled| rule.body.as_ref().map(|body| body.bytes as usize);
+        let body_prefix_bytes = rules.iter().filter_map(body).max().unwrap_or(0);
+        let identities = domain.clients.iter().map(|c| c.identity_in(&domain.domain)).collect();
+        Ok(RuleSet {
+            rules,
+            identities,
+            body_prefix_bytes: body_prefix_bytes.min(BODY_PREFIX_BYTES),
+        })
+    }
+
+    /// Of the names in a client's certificate, the first that the domain file knows.
+    pub fn identify<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+        names.into_iter().find(|name| self.identities.iter().any(|id| same_identity(id, name)))
+    }
+
+    /// Bytes of a body that some rule wants to see; 0 where none does.
+    pub fn body_prefix_bytes(&self) -> usize {
+        self.body_prefix_bytes
+    }
+
+    /// What the rules say of a request. Allocates only where host or path are not in their one form yet.
+    pub fn evaluate(&self, facts: &RequestFacts<'_>) -> Decision<'_> {
+        let canonical = match Canonical::of(facts) {
+            Ok(canonical) => canonical,
+            Err(reason) => return Decision::Deny { reason },
+        };
+        for rule in &self.rules {
+            match rule.test(facts, &canonical) {
+                Outcome::Holds => return rule.allow(),
+                Outcome::Fails(_) => {}
+                Outcome::NeedsBody => {
+                    return Decision::NeedBodyPrefix { bytes: self.body_prefix_bytes };
+                }
+            }
+        }
+        Decision::Deny { reason: Denied::NoRule }
+    }
+
+    pub(super) fn rules(&self) -> &[Compiled] {
+        &self.rules
+    }
+}
+
+impl<'a> Canonical<'a> {
+    pub(super) fn of(facts: &RequestFacts<'a>) -> Result<Canonical<'a>, Denied> {
+        Ok(Canonical {
+            host: host::canonical(facts.host).ok_or(Denied::Host)?,
+            sni: facts.sni.and_then(host::canonical),
+            path: url::normalise(facts.path).map_err(Denied::Path)?,
+        })
+    }
+}
+
+impl Compiled {
+    pub(super) fn allow(&self) -> Decision<'_> {
+        Decision::Allow { rule: &self.name, path: self.path, service: &self.service }
+    }
+
+    /// Cheap conditions first; the body last, since it may have to be waited for.
+    pub(super) fn test(&self, facts: &RequestFacts<'_>, canonical: &Canonical<'_>) -> Outcome {
+        let host = canonical.host.as_ref();
+        let any_host = |patterns: &[HostPattern]| patterns.iter().any(|p| p.matches(host));
+        let source = facts.source.to_canonical();
+        let failed = if !any_host(&self.service_hosts) {
+            Condition::ServiceHost
+        } else if !holds(&self.clients, |id| same_identity(id, facts.client)) {
+            Condition::Client
+        } else if !holds(&self.server_names, |p| {
+            canonical.sni.as_deref().is_some_and(|sni| p.matches(sni))
+        }) {
+            Condition::ServerName
+        } else if !holds(&self.sources, |cidr| cidr.contains(source)) {
+            Condition::Source
+        } else if self.hosts.as_ref().is_some_and(|hosts| !any_host(hosts)) {
+            Condition::Host
+        } else if !holds(&self.methods, |method| method == facts.method) {
+            Condition::Method
+        } else if !holds(&self.paths, |pattern| pattern.matches(&canonical.path)) {
+            Condition::Path
+        } else if let Some(header) = self.headers.iter().find(|h| !header_holds(h, facts)) {
+            Condition::Header(header.name.clone())
+        } else {
+            return match (&self.body, facts.body_prefix) {
+                (None, _) => Outcome::Holds,
+                (Some(_), None) => Outcome::NeedsBody,
+                (Some(body), Some(prefix)) if body_holds(body, prefix) => Outcome::Holds,
+                (Some(_), Some(_)) => Outcome::Fails(Condition::BodyPrefix),
+            };
+        };
+        Outcome::Fails(failed)
+    }
+}
+
+fn holds<T>(list: &Option<Vec<T>>, test: impl FnMut(&T) -> bool) -> bool {
+    list.as_ref().is_none_or(|entries| entries.iter().any(test))
+}
+
+/// SPIFFE ids are compared as they are, DNS names and e-mail addresses without regard to case.
+fn same_identity(configured: &str, offered: &str) -> bool {
+    if configured.starts_with("spiffe://") {
+        configured == offered
+    } else {
+        configured.eq_ignore_ascii_case(offered)
+    }
+}
+
+/// On every value, so that a second field of the same name cannot bring in another.
+fn header_holds(header: &HeaderMatch, facts: &RequestFacts<'_>) -> bool {
+    let (mut seen, mut all) = (false, true);
+    facts.headers.for_each(&header.name, &mut |value| {
+        seen = true;
+        all &= header.exact.as_ref().is_none_or(|exact| exact.as_bytes() == value);
+        all &= header.prefix.as_ref().is_none_or(|prefix| value.starts_with(prefix.as_bytes()));
+    });
+    seen == header.present && all
+}
+
+fn body_holds(body: &BodyMatch, prefix: &[u8]) -> bool {
+    let prefix = &prefix[..prefix.len().min(body.bytes as usize)];
+    body.starts_with.iter().any(|text| prefix.starts_with(text.as_bytes()))
+        || body.contains.iter().any(|text| {
+            !text.is_empty() && prefix.windows(text.len()).any(|w| w == text.as_bytes())
+        })
+}
+
+fn compile(rule: &Rule, domain: &Domain, set: &PathSet) -> Result<Compiled, RuleSetError> {
+    let unknown_path =
+        || RuleSetError::UnknownPath { rule: rule.name.clone(), path: rule.path.clone() };
+    let path = set.path_named(&rule.path).ok_or_else(unknown_path)?;
+    let service = path.service.clone().ok_or_else(unknown_path)?;
+    if let Some(other) = rule.service.as_ref().filter(|other| **other != service) {
+        return Err(RuleSetError::OtherService { rule: rule.name.clone(), service: other.clone() });
+    }
+    let hosts = domain.services.iter().find(|s| s.name == service);
+    let identity = |name: &Name| {
+        let client = domain.clients.iter().find(|c| c.name == *name);
+        client.map(|c| c.identity_in(&domain.domain)).ok_or_else(|| RuleSetError::UnknownClient {
+            rule: rule.name.clone(),
+            client: name.clone(),
+        })
+    };
+    let when = &rule.when;
+    let clients = when.clients.as_ref();
+    let headers = when.headers.iter().flatten();
+    Ok(Compiled {
+        name: rule.name.clone(),
+        path: path.id,
+        service,
+        service_hosts: hosts.map(|s| s.server_names.clone()).unwrap_or_default(),
+        clients: clients.map(|names| names.iter().map(identity).collect()).transpose()?,
+        server_names: when.server_names.clone(),
+        sources: when.sources.clone(),
+        hosts: when.hosts.clone(),
+        methods: when.methods.clone(),
+        paths: when.paths.as_ref().map(|paths| paths.iter().map(PathPattern::of).collect()),
+        headers: headers
+            .map(|h| HeaderMatch { name: h.name.to_ascii_lowercase(), ..h.clone() })
+            .collect(),
+        body: when.body_prefix.clone(),
+    })
+}
+
+/// A URL path pattern, split at its slashes.
+#[derive(Clone, Debug)]
+pub(crate) struct PathPattern {
+    segments: Vec<Segment>,
+    /// Ends in `**`: this path and everything below.
+    below: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Segment {
+    Literal(String),
+    /// One whole segment that is not empty.
+    Any,
+    /// Stars within: the texts between them.
+    Glob(String),
+}
+
+impl PathPattern {
+    pub(crate) fn of(path: &UrlPath) -> PathPattern {
+        let text = path.as_str();
+        let below = text.ends_with("/**");
+        let text = text.strip_suffix("/**").unwrap_or(text);
+        let segments = text.split('/').skip(1).map(|segment| match segment {
+            "*" => Segment::Any,
+            s if s.contains('*') => Segment::Glob(s.to_owned()),
+            s => Segment::Literal(s.to_owned()),
+        });
+        PathPattern { segments: segments.collect(), below }
+    }
+
+    /// Whether a normalised path is meant.
+    pub(crate) fn matches(&self, path: &str) -> bool {
+        let mut rest = path.split('/').skip(1);
+        for segment in &self.segments {
+            let Some(text) = rest.next() else { return false };
+            let fits = match segment {
+                Segment::Literal(literal) => literal == text,
+                Segment::Any => !text.is_empty(),
+                Segment::Glob(glob) => glob_matches(glob.as_bytes(), text.as_bytes()),
+            };
+            if !fits {
+                return false;
+            }
+        }
+        self.below || rest.next().is_none()
+    }
+}
+
+/// `*` stands for any bytes, none included. At most pattern × text steps.
+fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
+    let (mut g, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        if glob.get(g) == Some(&b'*') {
+            star = Some((g, t));
+            g += 1;
+        } else if glob.get(g) == Some(&text[t]) {
+            g += 1;
+            t += 1;
+        } else if let Some((at, from)) = star {
+            star = Some((at, from + 1));
+            g = at + 1;
+            t = from + 1;
+        } else {
+            return false;
+        }
+    }
+    glob[g..].iter().all(|b| *b == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_segment_by_segment() {
+        for (pattern, path, expected) in [
+            ("/", "/", true),
+            ("/", "/a", false),
+            ("/a", "/a", true),
+            ("/a", "/a/", false),
+            ("/a/*", "/a/b", true),
+            ("/a/*", "/a/", false),
+            ("/a/*", "/a/b/c", false),
+            ("/a/**", "/a", true),
+            ("/a/**", "/a/", true),
+            ("/a/**", "/a/b/c", true),
+            ("/a/**", "/ab", false),
+            ("/**", "/", true),
+            ("/**", "/x/y", true),
+            ("/img/*.png", "/img/a.png", true),
+            ("/img/*.png", "/img/a.png.exe", false),
+            ("/img/*.png", "/img/x/a.png", false),
+            ("/a*b*c", "/aXbYbc", true),
+            ("/a*b*c", "/aXbYb", false),
+        ] {
+            let compiled = PathPattern::of(&pattern.parse().expect(pattern));
+            assert_eq!(compiled.matches(path), expected, "{pattern} {path}");
+        }
+    }
+}

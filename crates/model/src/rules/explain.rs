@@ -1,0 +1,92 @@
+//! Why a request was allowed or denied: for each rule, the first condition that did not hold.
+
+use std::fmt;
+
+use super::compile::{Canonical, Outcome};
+use super::{Decision, RequestFacts, RuleSet};
+
+/// The decision on a request and how it came about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation<'a> {
+    /// The decision, that of [`RuleSet::evaluate`].
+    pub decision: Decision<'a>,
+    /// The rules that were asked, in order; the last of them decided if the request was allowed.
+    pub rules: Vec<RuleOutcome<'a>>,
+}
+
+/// What one rule said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleOutcome<'a> {
+    /// The rule.
+    pub rule: &'a str,
+    /// The first condition that did not hold; `None` where the rule decided.
+    pub failed: Option<Condition>,
+}
+
+/// A condition of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// The service of the rule does not answer to the request's host.
+    ServiceHost,
+    /// `clients`.
+    Client,
+    /// `server_names`.
+    ServerName,
+    /// `sources`.
+    Source,
+    /// `hosts`.
+    Host,
+    /// `methods`.
+    Method,
+    /// `paths`.
+    Path,
+    /// `headers`, this field.
+    Header(String),
+    /// `body_prefix`.
+    BodyPrefix,
+    /// `body_prefix`, and the body was not read yet.
+    BodyNotRead,
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Condition::ServiceHost => "the service does not answer to this host",
+            Condition::Client => "the client is not listed",
+            Condition::ServerName => "the server name (SNI) is not listed",
+            Condition::Source => "the client's address is in no listed network",
+            Condition::Host => "the host is not listed",
+            Condition::Method => "the method is not listed",
+            Condition::Path => "the path is not listed",
+            Condition::Header(name) => {
+                return write!(f, "the header field `{name}` does not match");
+            }
+            Condition::BodyPrefix => "the beginning of the body does not match",
+            Condition::BodyNotRead => "the beginning of the body was not read yet",
+        })
+    }
+}
+
+impl RuleSet {
+    /// What the rules say of a request, and why. For people and tests: it allocates.
+    pub fn explain(&self, facts: &RequestFacts<'_>) -> Explanation<'_> {
+        let mut rules = Vec::new();
+        let canonical = match Canonical::of(facts) {
+            Ok(canonical) => canonical,
+            Err(reason) => return Explanation { decision: Decision::Deny { reason }, rules },
+        };
+        for rule in self.rules() {
+            let failed = match rule.test(facts, &canonical) {
+                Outcome::Holds => None,
+                Outcome::Fails(condition) => Some(condition),
+                Outcome::NeedsBody => Some(Condition::BodyNotRead),
+            };
+            let last = matches!(failed, None | Some(Condition::BodyNotRead));
+            rules.push(RuleOutcome { rule: &rule.name, failed });
+            if last {
+                break;
+            }
+        }
+        Explanation { decision: self.evaluate(facts), rules }
+    }
+}
