@@ -1,1 +1,39 @@
-fn main() {}
+//! The project's own tasks: `cargo xtask demo|test|ci-times`.
+
+mod demo;
+mod packages;
+mod stages;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask TASK
+
+  demo [-- ARGS]      build the shipped programs in release and run `ringmail demo ARGS`
+  test [--no-install] format, lints, licences, build and every test; installs the Debian packages
+                      that the interop tests need when it is root
+  ci-times            how long each stage of the last `test` took
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match args.as_slice() {
+        ["demo", rest @ ..] => demo::run(rest.strip_prefix(&["--"]).unwrap_or(rest)),
+        ["test"] => test::run(true),
+        ["test", "--no-install"] => test::run(false),
+        ["ci-times"] => stages::print_last(),
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

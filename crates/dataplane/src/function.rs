@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Instant;
 
 use ringmail_model::PathId;
+use ringmail_packet::flow::FlowKey;
 
 use crate::batch::{BATCH_PACKETS, Batch};
 
@@ -18,6 +19,20 @@ pub enum Action {
     Reset { rule: u32 },
     /// Dropped because the function has no room to keep what it must know of the flow.
     NoRoom,
+    /// Dropped though it matched no rule: it could make the receiver see what the function did not. The function's own
+    /// counters say why.
+    Refuse,
+}
+
+/// A packet that matched a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alert {
+    /// The index of the rule; [`Function::rule_name`] knows its name.
+    pub rule: u32,
+    /// The path that the packet travelled.
+    pub path: PathId,
+    /// The packet's flow, in the direction in which it went.
+    pub flow: FlowKey,
 }
 
 /// A service function inside ringmail. One instance a worker; never shared.
@@ -33,6 +48,14 @@ pub trait Function: Send + fmt::Debug {
 
     /// The function's own counters: name, unit with description, value.
     fn counters(&self) -> Vec<FunctionCounter>;
+
+    /// Hands out the alerts raised since the last call, oldest first.
+    fn drain_alerts(&mut self, _sink: &mut dyn FnMut(Alert)) {}
+
+    /// The name of a rule, for reports.
+    fn rule_name(&self, _rule: u32) -> Option<&str> {
+        None
+    }
 }
 
 /// One counter of a function.
@@ -60,7 +83,9 @@ pub struct FunctionBatch<'a> {
 pub struct Entry {
     /// Index of the packet in the batch.
     pub index: u8,
-    /// How many bytes of the packet the function may see.
+    /// Where in the packet that begins which the function may see.
+    pub offset: u32,
+    /// How many bytes the function may see.
     pub visible_bytes: u32,
     /// The path that the packet travels.
     pub path: PathId,
@@ -71,7 +96,7 @@ pub struct Entry {
 impl Entry {
     /// An entry that passes; what arrays of entries start from.
     pub const PASS: Entry =
-        Entry { index: 0, visible_bytes: 0, path: PathId(0), action: Action::Pass };
+        Entry { index: 0, offset: 0, visible_bytes: 0, path: PathId(0), action: Action::Pass };
 }
 
 impl<'a> FunctionBatch<'a> {
@@ -95,7 +120,8 @@ impl<'a> FunctionBatch<'a> {
     pub fn packet(&self, nth: usize) -> &[u8] {
         let entry = &self.entries[nth];
         let packet = self.batch.packet(entry.index as usize);
-        &packet[..packet.len().min(entry.visible_bytes as usize)]
+        let visible = packet.get(entry.offset as usize..).unwrap_or_default();
+        &visible[..visible.len().min(entry.visible_bytes as usize)]
     }
 
     /// The path of packet `nth`.

@@ -1,10 +1,15 @@
 //! The data plane without I/O: packets, keys and time come in by call, batches and verdicts go out.
 
 pub mod batch;
+pub mod counters;
+pub mod ecn;
 pub mod esp;
+pub mod flow;
 pub mod function;
 pub mod keys;
+pub mod labels;
 pub mod limits;
+pub mod paths;
 pub mod replay;
 pub mod sa;
 pub mod verdict;

@@ -76,6 +76,10 @@ reasons! {
     NoPath = "no_path",
     /// The flow table is full; flows that were there keep their place.
     FlowTableFull = "flow_table_full",
+    /// The opened packet belongs to no flow that this gateway began on the path's forward side.
+    UnknownFlow = "unknown_flow",
+    /// The opened packet is for an address that the path's service does not have.
+    WrongService = "wrong_service",
     /// The packet is larger than the inner MTU of its path.
     TooBig = "too_big",
     /// The inner packet is no well-formed IP packet.

@@ -1,0 +1,79 @@
+//! The foreign programs that the tests talk to, and the Debian packages that bring them.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// What a test needs: how it is recognized, and the Debian package.
+const NEEDED: &[(Probe, &str)] = &[
+    (Probe::Program("tshark"), "tshark"),
+    (Probe::Program("tcpdump"), "tcpdump"),
+    (Probe::Program("nginx"), "nginx-light"),
+    (Probe::Program("curl"), "curl"),
+    (Probe::Program("aria2c"), "aria2"),
+    (Probe::Program("openssl"), "openssl"),
+    (Probe::Program("ip"), "iproute2"),
+    (Probe::Program("python3"), "python3"),
+    (Probe::Program("unshare"), "util-linux"),
+];
+
+enum Probe {
+    /// A program on the path, or where Debian puts those of the administrator.
+    Program(&'static str),
+}
+
+impl Probe {
+    fn is_there(&self) -> bool {
+        match self {
+            Probe::Program(name) => {
+                let path = std::env::var_os("PATH").unwrap_or_default();
+                std::env::split_paths(&path)
+                    .chain(["/usr/sbin".into(), "/sbin".into()])
+                    .any(|folder| folder.join(name).is_file())
+            }
+        }
+    }
+}
+
+/// Debian packages whose programs are missing here.
+pub(crate) fn missing() -> Vec<&'static str> {
+    NEEDED.iter().filter(|(probe, _)| !probe.is_there()).map(|(_, package)| *package).collect()
+}
+
+/// Installs what is missing when this is root on Debian; otherwise says what is missing and fails.
+pub(crate) fn ensure(may_install: bool) -> Result<()> {
+    let missing = missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if !may_install || !is_root()? {
+        bail!(
+            "the tests talk to programs that are not installed\n\
+             hint: as root, run: apt-get install -y --no-install-recommends {list}"
+        );
+    }
+    eprintln!("xtask: installing {list}");
+    apt(&["update", "-qq"])?;
+    let mut install = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    install.extend(&missing);
+    apt(&install)?;
+    let still = self::missing();
+    if still.is_empty() { Ok(()) } else { bail!("still missing after the install: {}", still.join(" ")) }
+}
+
+fn is_root() -> Result<bool> {
+    let id = Command::new("id").arg("-u").output().context("`id -u` could not be started")?;
+    Ok(id.stdout.trim_ascii() == b"0")
+}
+
+fn apt(args: &[&str]) -> Result<()> {
+    let status = Command::new("apt-get")
+        .args(args)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .context("`apt-get` could not be started; the packages' names are Debian's")?;
+    if status.success() { Ok(()) } else { bail!("`apt-get {}` ended with {status}", args.join(" ")) }
+}

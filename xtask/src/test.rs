@@ -1,0 +1,44 @@
+//! `cargo xtask test`: everything that CI checks, in the order that fails soonest.
+
+use std::thread;
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::packages;
+use crate::stages::{Stages, cargo, has_cargo};
+
+/// Runs every check. Debian packages are installed beside the build when `may_install` and this is root.
+pub(crate) fn run(may_install: bool) -> Result<()> {
+    let mut stages = Stages::default();
+    let outcome = all(&mut stages, may_install);
+    eprint!("\n{}", stages.table());
+    outcome
+}
+
+fn all(stages: &mut Stages, may_install: bool) -> Result<()> {
+    let install = thread::spawn(move || packages::ensure(may_install));
+    stages.run("format", || cargo(&["fmt", "--all", "--check"]))?;
+    stages.run("build", || cargo(&["build", "--workspace", "--all-targets", "--locked"]))?;
+    stages.run("packages", || {
+        install.join().map_err(|_| anyhow!("the installer panicked")).context("packages")?
+    })?;
+    stages.run("tests", || {
+        if has_cargo("nextest") {
+            cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast"])
+        } else {
+            cargo(&["test", "--workspace", "--locked", "--no-fail-fast", "--all-targets"])
+        }
+    })?;
+    stages.run("doc tests", || cargo(&["test", "--workspace", "--locked", "--doc", "--quiet"]))?;
+    stages.run("lints", || {
+        cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"])
+    })?;
+    if has_cargo("deny") {
+        stages.run("licences and sources", || {
+            cargo(&["deny", "--offline", "--log-level", "error", "check", "licenses", "bans", "sources"])
+        })?;
+    } else {
+        eprintln!("xtask: cargo-deny is not installed; licences and sources were NOT checked here");
+    }
+    Ok(())
+}
