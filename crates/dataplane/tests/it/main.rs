@@ -1,3 +1,5 @@
 //! The behaviour of the data plane, one module a subject.
 
 mod esp;
+mod replay;
+mod vectors;
