@@ -1,2 +1,28 @@
-//! The program ringmail.
-fn main() {}
+//! The program ringmail: it reads the command line, runs one verb, and ends with the exit code of its outcome.
+//!
+//! Standard output carries data and nothing else; the log, progress, errors and hints go to standard error.
+
+mod cli;
+mod commands;
+mod context;
+mod error;
+mod logging;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+use crate::context::Context;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start(&cli.globals);
+    let mut context = Context::new(&cli.globals);
+    match cli.command.run(&mut context) {
+        Ok(outcome) => outcome.into(),
+        Err(failure) => failure.report(),
+    }
+}

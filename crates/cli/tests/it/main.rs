@@ -1,0 +1,4 @@
+//! The whole program from outside: standard output, standard error and exit code of each verb.
+
+mod command_line;
+mod run;
