@@ -116,7 +116,7 @@ pub fn open(sa: &InboundSa, packet: &mut [u8], now: Instant) -> Result<Opened, D
     if !sa.is_live(now) {
         return Err(DropReason::LeaseExpired);
     }
-    let (spi, low, iv, text, icv) = split(packet).ok_or(DropReason::Malformed)?;
+    let Parts { spi, low, iv, text, icv } = split(packet).ok_or(DropReason::Malformed)?;
     if u32::from_be_bytes(spi) != sa.spi().0 {
         return Err(DropReason::UnknownSpi);
     }
@@ -136,15 +136,24 @@ pub fn open(sa: &InboundSa, packet: &mut [u8], now: Instant) -> Result<Opened, D
     Ok(Opened { inner: HEADER_BYTES..HEADER_BYTES + inner_len, next_header, sequence })
 }
 
-/// SPI, sequence number, IV, text, ICV. `None` for a packet too short or not aligned.
+/// The parts of an ESP packet.
+struct Parts<'a> {
+    spi: [u8; 4],
+    low: u32,
+    iv: [u8; 8],
+    text: &'a mut [u8],
+    icv: &'a [u8; ICV_BYTES],
+}
+
+/// `None` for a packet too short or not aligned.
 #[inline]
-fn split(packet: &mut [u8]) -> Option<([u8; 4], u32, [u8; 8], &mut [u8], &[u8])> {
+fn split(packet: &mut [u8]) -> Option<Parts<'_>> {
     let (spi, rest) = packet.split_first_chunk_mut::<4>()?;
     let (low, rest) = rest.split_first_chunk_mut::<4>()?;
     let (iv, rest) = rest.split_first_chunk_mut::<8>()?;
     let (text, icv) = rest.split_last_chunk_mut::<ICV_BYTES>()?;
     let whole = text.len() >= TRAILER_BYTES && text.len().is_multiple_of(ALIGN_BYTES);
-    whole.then_some((*spi, u32::from_be_bytes(*low), *iv, text, icv.as_slice()))
+    whole.then_some(Parts { spi: *spi, low: u32::from_be_bytes(*low), iv: *iv, text, icv })
 }
 
 /// Length of the inner packet, and the next header. `None` when the padding is not 1, 2, 3, ... (RFC 4303 section 2.4).

@@ -64,7 +64,7 @@ impl Suite {
     /// Wireshark's name of the suite in its `esp_sa` table.
     const fn wireshark_name(self) -> &'static str {
         match self {
-            Suite::Aes128Gcm | Suite::Aes256Gcm => "AES-GCM [RFC4106]",
+            Suite::Aes128Gcm | Suite::Aes256Gcm => "AES-GCM with 16 octet ICV [RFC4106]",
             Suite::ChaCha20Poly1305 => "ChaCha20 with Poly1305 [RFC7634]",
         }
     }
@@ -213,7 +213,10 @@ impl fmt::Debug for Cipher {
 ///
 /// Holding the line is holding the key: everything that the association carried or will carry can be read and forged.
 /// `src` and `dst` are the addresses of the outer IP header. Pass it as `-o "uat:esp_sa:LINE"` along with
-/// `-o esp.enable_encryption_decode:TRUE`.
+/// `-o esp.enable_encryption_decode:TRUE`, or write it into the file `esp_sa` of a profile.
+///
+/// Wireshark 4.0 decrypts AES-GCM; it knows no 64-bit sequence numbers, so it calls their ICVs bad, and not the name of
+/// ChaCha20-Poly1305, which later ones know.
 pub fn danger_wireshark_line(
     src: IpAddr,
     dst: IpAddr,

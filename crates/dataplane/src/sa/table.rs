@@ -145,11 +145,11 @@ impl SpiAllocator {
     /// [`SpisExhausted`] when every place is taken.
     pub fn allocate(&mut self, random: u32) -> Result<SaSpi, SpisExhausted> {
         let place = self.free.pop_front().ok_or(SpisExhausted)?;
-        let mut spi = (random & !INDEX_MASK) | place;
         let last = &mut self.last[place as usize];
-        if spi < MIN_SPI.0 || spi == *last {
-            // The next higher part; from the highest on to the second lowest.
-            spi = spi.checked_add(INDEX_MASK + 1).unwrap_or(place + INDEX_MASK + 1);
+        let mut spi = (random & !INDEX_MASK) | place;
+        // Two steps at most: one away from the reserved numbers, one away from the last.
+        while spi < MIN_SPI.0 || spi == *last {
+            spi = spi.wrapping_add(INDEX_MASK + 1);
         }
         *last = spi;
         Ok(SaSpi(spi))

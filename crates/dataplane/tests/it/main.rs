@@ -2,4 +2,6 @@
 
 mod esp;
 mod replay;
+mod sa;
+mod tshark;
 mod vectors;
