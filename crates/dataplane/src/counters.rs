@@ -63,7 +63,7 @@ pub struct Counters {
 
 impl Counters {
     /// Counts one dropped packet.
-    pub fn drop(&self, reason: DropReason) {
+    pub fn count_drop(&self, reason: DropReason) {
         self.drops[reason as usize].add(1);
     }
 

@@ -1,62 +1,41 @@
 //! Congestion marks across a tunnel (RFC 6040): copied out when a segment begins, combined when it ends.
 
-use crate::verdict::DropReason;
+use ringmail_packet::ip::Ecn;
+use ringmail_packet::{ipv4, ipv6};
 
-/// The ECN field, the low two bits of the IPv4 type of service or the IPv6 traffic class.
-pub const NOT_ECT: u8 = 0b00;
-/// ECN-capable transport, codepoint 1.
-pub const ECT1: u8 = 0b01;
-/// ECN-capable transport, codepoint 0.
-pub const ECT0: u8 = 0b10;
-/// Congestion experienced.
-pub const CE: u8 = 0b11;
+use crate::verdict::DropReason;
 
 /// The inner field after decapsulation (RFC 6040 section 4.2, figure 4), or `None` where the packet must be dropped: it
 /// was marked, and its sender does not know marks.
-pub fn decapsulate(inner: u8, outer: u8) -> Option<u8> {
-    match (inner & 3, outer & 3) {
-        (NOT_ECT, CE) => None,
-        (NOT_ECT, _) => Some(NOT_ECT),
-        (_, CE) | (CE, _) => Some(CE),
-        (ECT0, ECT1) => Some(ECT1),
+pub fn decapsulate(inner: Ecn, outer: Ecn) -> Option<Ecn> {
+    match (inner, outer) {
+        (Ecn::NotEct, Ecn::Ce) => None,
+        (Ecn::NotEct, _) => Some(Ecn::NotEct),
+        (_, Ecn::Ce) | (Ecn::Ce, _) => Some(Ecn::Ce),
+        (Ecn::Ect0, Ecn::Ect1) => Some(Ecn::Ect1),
         (inner, _) => Some(inner),
     }
 }
 
-/// The ECN field of an IP packet, version 4 or 6.
-pub fn of(packet: &[u8]) -> u8 {
+/// The field of an IP packet; `NotEct` if it is none.
+pub(crate) fn of(packet: &[u8]) -> Ecn {
     match packet {
-        [first, second, ..] if first >> 4 == 4 => second & 3,
-        [first, second, ..] if first >> 4 == 6 => (second >> 4) & 3,
-        _ => NOT_ECT,
-    }
-}
-
-/// Sets the ECN field of an IP packet; the IPv4 header checksum follows (RFC 1624).
-pub fn set(packet: &mut [u8], ecn: u8) {
-    match packet {
-        [first, ..] if *first >> 4 == 4 && packet.len() >= 20 => {
-            let before = u16::from_be_bytes([packet[0], packet[1]]);
-            packet[1] = (packet[1] & !3) | (ecn & 3);
-            let after = u16::from_be_bytes([packet[0], packet[1]]);
-            let checksum = u16::from_be_bytes([packet[10], packet[11]]);
-            // RFC 1624 equation 3: HC' = ~(~HC + ~m + m')
-            let sum = u32::from(!checksum) + u32::from(!before) + u32::from(after);
-            let sum = (sum & 0xffff) + (sum >> 16);
-            let sum = (sum & 0xffff) + (sum >> 16);
-            packet[10..12].copy_from_slice(&(!(sum as u16)).to_be_bytes());
-        }
-        [first, second, ..] if *first >> 4 == 6 => *second = (*second & !0x30) | ((ecn & 3) << 4),
-        _ => {}
+        [first, second, ..] if first >> 4 == 4 => Ecn::from_bits(*second),
+        [first, second, ..] if first >> 4 == 6 => Ecn::from_bits(second >> 4),
+        _ => Ecn::NotEct,
     }
 }
 
 /// Combines the outer field into the inner packet, as a segment's end must.
-pub(crate) fn leave_tunnel(inner: &mut [u8], outer: u8) -> Result<(), DropReason> {
+pub(crate) fn leave_tunnel(inner: &mut [u8], outer: Ecn) -> Result<(), DropReason> {
     let before = of(inner);
     let after = decapsulate(before, outer).ok_or(DropReason::CongestionNotEct)?;
     if after != before {
-        set(inner, after);
+        if let Ok(mut packet) = ipv4::Packet::new_checked(&mut *inner) {
+            packet.rewrite_ecn(after);
+        } else if let Ok(mut packet) = ipv6::Packet::new_checked(inner) {
+            packet.set_ecn(after);
+        }
     }
     Ok(())
 }
@@ -67,37 +46,26 @@ mod tests {
 
     #[test]
     fn figure_4_of_rfc_6040() {
+        use Ecn::{Ce, Ect0, Ect1, NotEct};
         let rows = [
-            (NOT_ECT, [Some(NOT_ECT), Some(NOT_ECT), Some(NOT_ECT), None]),
-            (ECT0, [Some(ECT0), Some(ECT1), Some(ECT0), Some(CE)]),
-            (ECT1, [Some(ECT1), Some(ECT1), Some(ECT1), Some(CE)]),
-            (CE, [Some(CE); 4]),
+            (NotEct, [Some(NotEct), Some(NotEct), Some(NotEct), None]),
+            (Ect0, [Some(Ect0), Some(Ect1), Some(Ect0), Some(Ce)]),
+            (Ect1, [Some(Ect1), Some(Ect1), Some(Ect1), Some(Ce)]),
+            (Ce, [Some(Ce); 4]),
         ];
         for (inner, row) in rows {
-            for (outer, expected) in [NOT_ECT, ECT1, ECT0, CE].into_iter().zip(row) {
-                assert_eq!(
-                    decapsulate(inner, outer),
-                    expected,
-                    "inner {inner:02b} outer {outer:02b}"
-                );
+            for (outer, expected) in [NotEct, Ect1, Ect0, Ce].into_iter().zip(row) {
+                assert_eq!(decapsulate(inner, outer), expected, "inner {inner:?} outer {outer:?}");
             }
         }
     }
 
     #[test]
-    fn a_set_mark_keeps_the_header_checksum_right() {
-        let mut packet = [
-            0x45, 0x02, 0x00, 0x14, 0x00, 0x01, 0x40, 0x00, 0x40, 0x06, 0x00, 0x00, 10, 0, 0, 1,
-            10, 0, 0, 2,
-        ];
-        let sum = |p: &[u8]| {
-            let s: u32 = p.chunks(2).map(|c| u32::from(u16::from_be_bytes([c[0], c[1]]))).sum();
-            let s = (s & 0xffff) + (s >> 16);
-            ((s & 0xffff) + (s >> 16)) as u16
-        };
-        let checksum = !sum(&packet);
-        packet[10..12].copy_from_slice(&checksum.to_be_bytes());
-        set(&mut packet, CE);
-        assert_eq!((of(&packet), sum(&packet)), (CE, 0xffff));
+    fn a_combined_mark_keeps_the_header_checksum_right() {
+        let mut bytes = [0x45, 2, 0, 20, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        ipv4::Packet::new_unchecked(&mut bytes[..]).fill_checksum();
+        assert_eq!(leave_tunnel(&mut bytes, Ecn::Ce), Ok(()));
+        let packet = ipv4::Packet::new_checked(&bytes[..]).unwrap();
+        assert_eq!((packet.ecn(), packet.verify_checksum()), (Ecn::Ce, true));
     }
 }

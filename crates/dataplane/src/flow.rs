@@ -4,7 +4,7 @@
 //! lived long is as fast as a new one. The hash is keyed: who chooses addresses and ports cannot choose collisions.
 
 use std::fmt;
-use std::hash::{BuildHasher, Hash};
+use std::hash::Hash;
 
 /// A bounded map from `K` to `V` whose entries age.
 pub struct FlowTable<K, V> {

@@ -3,14 +3,19 @@
 pub mod batch;
 pub mod counters;
 pub mod ecn;
+pub mod edge;
+mod encap;
 pub mod esp;
 pub mod flow;
 pub mod function;
+pub mod hop;
 pub mod keys;
 pub mod labels;
 pub mod limits;
+mod outer;
 pub mod paths;
 pub mod replay;
+mod reset;
 pub mod sa;
 pub mod verdict;
 

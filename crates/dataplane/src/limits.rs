@@ -24,6 +24,9 @@ pub const INBOUND_SAS: usize = 4096;
 /// Labels in a stack that this data plane writes or reads: hops of one path, its end included.
 pub const MAX_LABELS: usize = 16;
 
+/// Paths that one element can stand on; their numbers are below this.
+pub const MAX_PATHS: usize = 65_536;
+
 /// Flows that a gateway or an egress remembers, unless the domain says otherwise.
 pub const FLOWS: usize = 65_536;
 

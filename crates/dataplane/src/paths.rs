@@ -1,6 +1,5 @@
 //! The paths that an element stands on, and what it needs to send a packet on along each of them.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -8,6 +7,7 @@ use ringmail_model::PathId;
 
 use crate::counters::Traffic;
 use crate::labels::LabelStack;
+use crate::limits::MAX_PATHS;
 use crate::sa::OutboundSa;
 use crate::verdict::{DropReason, Neighbour};
 
@@ -80,98 +80,78 @@ pub struct PathState {
     pub traffic_out: Arc<Traffic>,
 }
 
-/// Place of a path in a [`PathTable`]; stays the same while the path is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PathIndex(u32);
-
-impl PathIndex {
-    /// The place of no path.
-    pub(crate) const NONE: PathIndex = PathIndex(u32::MAX);
-}
-
-/// The paths of an element.
+/// The paths of an element, found by their numbers.
 #[derive(Debug, Default)]
 pub struct PathTable {
-    states: Vec<Option<PathState>>,
-    by_id: HashMap<PathId, PathIndex>,
-    /// The path found last: batches tend to be of one path.
-    last: Option<(PathId, PathIndex)>,
-    last_by_labels: Option<PathIndex>,
+    /// The path of number `n` is at index `n`: numbers are given out densely.
+    states: Vec<Option<Box<PathState>>>,
+    /// The path found last by its labels: batches tend to be of one path.
+    last: Option<PathId>,
 }
+
+/// The path's number is beyond [`MAX_PATHS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("path {0} is beyond the {MAX_PATHS} paths that an element can stand on")]
+pub struct PathOutOfRange(pub PathId);
 
 impl PathTable {
     /// Adds a path, or changes how it runs; keys and counts stay.
-    pub fn put(&mut self, config: PathConfig) {
-        if let Some(state) =
-            self.by_id.get(&config.id).and_then(|i| self.states[i.0 as usize].as_mut())
-        {
-            state.config = config;
-            return;
+    ///
+    /// # Errors
+    /// [`PathOutOfRange`]; nothing changed.
+    pub fn put(&mut self, config: PathConfig) -> Result<(), PathOutOfRange> {
+        let index = config.id.0 as usize;
+        if index >= MAX_PATHS {
+            return Err(PathOutOfRange(config.id));
         }
-        let id = config.id;
-        let state = PathState {
-            config,
-            outbound: None,
-            traffic_in: Arc::default(),
-            traffic_out: Arc::default(),
-        };
-        let free = self.states.iter().position(Option::is_none);
-        let index = free.unwrap_or(self.states.len());
-        match free {
-            Some(index) => self.states[index] = Some(state),
-            None => self.states.push(Some(state)),
+        if index >= self.states.len() {
+            self.states.resize_with(index + 1, || None);
         }
-        self.by_id.insert(id, PathIndex(index as u32));
+        match &mut self.states[index] {
+            Some(state) => state.config = config,
+            empty => {
+                let (traffic_in, traffic_out) = Default::default();
+                let state = PathState { config, outbound: None, traffic_in, traffic_out };
+                *empty = Some(Box::new(state));
+            }
+        }
+        Ok(())
     }
 
     /// Takes a path out, its outbound keys with it.
     pub fn remove(&mut self, id: PathId) {
-        self.last = None;
-        self.last_by_labels = None;
-        if let Some(index) = self.by_id.remove(&id) {
-            self.states[index.0 as usize] = None;
+        if let Some(state) = self.states.get_mut(id.0 as usize) {
+            *state = None;
         }
     }
 
-    /// The place of a path.
-    pub fn find(&mut self, id: PathId) -> Option<PathIndex> {
-        if let Some((last, index)) = self.last
-            && last == id
-        {
-            return Some(index);
-        }
-        let index = *self.by_id.get(&id)?;
-        self.last = Some((id, index));
-        Some(index)
+    /// The path of this number.
+    pub fn get(&self, id: PathId) -> Option<&PathState> {
+        self.states.get(id.0 as usize)?.as_deref()
     }
 
-    /// The place of the path whose packets leave this element with exactly the labels that `labels` begins with.
-    pub fn find_by_labels(&mut self, labels: &[u8]) -> Option<PathIndex> {
+    /// The path of this number, to change.
+    pub fn get_mut(&mut self, id: PathId) -> Option<&mut PathState> {
+        self.states.get_mut(id.0 as usize)?.as_deref_mut()
+    }
+
+    /// The path whose packets leave this element with exactly the labels that `labels` begins with.
+    pub fn find_by_labels(&mut self, labels: &[u8]) -> Option<PathId> {
         let matches = |state: &PathState| {
             state.config.leaving.is_some_and(|leaving| leaving.labels.matches(labels))
         };
-        if let Some(index) = self.last_by_labels
-            && self.get(index).is_some_and(matches)
+        if let Some(id) = self.last
+            && self.get(id).is_some_and(matches)
         {
-            return Some(index);
+            return Some(id);
         }
-        let index = self.states.iter().position(|s| s.as_ref().is_some_and(matches))?;
-        self.last_by_labels = Some(PathIndex(index as u32));
-        self.last_by_labels
+        let found = self.iter().find(|state| matches(state)).map(|state| state.config.id);
+        self.last = found;
+        found
     }
 
-    /// The path at this place.
-    pub fn get(&self, index: PathIndex) -> Option<&PathState> {
-        self.states.get(index.0 as usize)?.as_ref()
-    }
-
-    /// The path at this place, to change.
-    pub fn get_mut(&mut self, index: PathIndex) -> Option<&mut PathState> {
-        self.states.get_mut(index.0 as usize)?.as_mut()
-    }
-
-    /// Every path.
+    /// Every path, by number.
     pub fn iter(&self) -> impl Iterator<Item = &PathState> {
-        self.states.iter().flatten()
+        self.states.iter().flatten().map(Box::as_ref)
     }
 }

@@ -1,0 +1,235 @@
+//! A hop: the SFC proxy (RFC 7665 section 4.6) and the function that it serves.
+//!
+//! Pop the label, look up the path, open the packet if the function is intrusive, let the function look, seal for the
+//! next segment, send. A packet that is not exactly what its path says here goes nowhere.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ringmail_model::{Label, PathId};
+
+use crate::batch::{BATCH_PACKETS, Batch};
+use crate::counters::Counters;
+use crate::ecn;
+use crate::esp;
+use crate::function::{Action, Entry, Function, FunctionBatch};
+use crate::outer::{self, OUTER_BYTES};
+use crate::paths::PathTable;
+use crate::reset;
+use crate::sa::SaTable;
+use crate::verdict::{DropReason, Verdict};
+
+/// Bytes of ESP that a non-intrusive function may see: SPI and sequence number.
+const VISIBLE_ESP_BYTES: usize = 8;
+
+/// One worker of a hop.
+#[derive(Debug)]
+pub struct Hop {
+    label: Label,
+    intrusive: bool,
+    function: Box<dyn Function>,
+    /// The paths that this hop stands on, with their outbound associations.
+    pub paths: PathTable,
+    /// The inbound associations.
+    pub inbound: SaTable,
+    counters: Arc<Counters>,
+    work: [Work; BATCH_PACKETS],
+    entries: [Entry; BATCH_PACKETS],
+}
+
+/// What is known of a packet between its arrival and its departure.
+#[derive(Clone, Copy, Debug)]
+struct Work {
+    path: PathId,
+    /// Where the outer header is in the frame.
+    outer: usize,
+    ttl: u8,
+    /// The opened packet in the frame, and what it is.
+    inner: (usize, usize),
+    next_header: u8,
+}
+
+impl Hop {
+    /// A hop that answers to `label` and serves `function`.
+    pub fn new(
+        label: Label,
+        intrusive: bool,
+        function: Box<dyn Function>,
+        inbound: SaTable,
+    ) -> Hop {
+        let idle = Work { path: PathId(0), outer: 0, ttl: 0, inner: (0, 0), next_header: 0 };
+        Hop {
+            label,
+            intrusive,
+            function,
+            paths: PathTable::default(),
+            inbound,
+            counters: Arc::default(),
+            work: [idle; BATCH_PACKETS],
+            entries: [Entry::PASS; BATCH_PACKETS],
+        }
+    }
+
+    /// The counters; they can be read while the hop works.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// The function that the hop serves.
+    pub fn function(&mut self) -> &mut dyn Function {
+        self.function.as_mut()
+    }
+
+    /// Decides over a batch that came from the link. `made` is emptied and filled with packets of the hop's own.
+    pub fn handle_link(&mut self, now: Instant, batch: &mut Batch, made: &mut Batch) {
+        made.clear();
+        let mut ready = 0;
+        for index in 0..batch.len() {
+            self.counters.link_in.count(batch.packet(index).len());
+            match self.admit(now, batch, index) {
+                Ok(entry) => {
+                    self.entries[ready] = entry;
+                    ready += 1;
+                }
+                Err(reason) => self.refuse(batch, index, reason),
+            }
+        }
+        let mut packets = FunctionBatch::new(batch, &mut self.entries[..ready]);
+        self.function.handle_batch(now, &mut packets);
+        for nth in 0..ready {
+            let Entry { index, action, .. } = self.entries[nth];
+            self.act(now, batch, index as usize, action, made);
+        }
+    }
+
+    /// Lets the function age its state.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.function.handle_timeout(now);
+    }
+
+    fn admit(
+        &mut self,
+        now: Instant,
+        batch: &mut Batch,
+        index: usize,
+    ) -> Result<Entry, DropReason> {
+        let source = batch.source();
+        let bytes = batch.packet_mut(index);
+        let frame = outer::parse(bytes, self.label)?;
+        if frame.ttl <= 1 {
+            return Err(DropReason::TtlExpired);
+        }
+        let (path, visible) = if self.intrusive {
+            let sa = self.inbound.get(frame.spi)?;
+            let path = sa.path();
+            let state = self.paths.get(path).ok_or(DropReason::UnknownSpi)?;
+            state.config.check_previous(source)?;
+            let leaving = state.config.leaving.as_ref().ok_or(DropReason::LabelMismatch)?;
+            if leaving.labels.len_bytes() + 4 != frame.outer || !leaving.labels.matches(&bytes[4..])
+            {
+                return Err(DropReason::LabelMismatch);
+            }
+            let opened = esp::open(sa, &mut bytes[frame.esp..], now)?;
+            let inner = (frame.esp + opened.inner.start, frame.esp + opened.inner.end);
+            ecn::leave_tunnel(&mut bytes[inner.0..inner.1], frame.ecn)?;
+            self.counters.opened.count(inner.1 - inner.0);
+            self.work[index] = Work {
+                path,
+                outer: frame.outer,
+                ttl: frame.ttl,
+                inner,
+                next_header: opened.next_header,
+            };
+            (path, inner)
+        } else {
+            let path = self.paths.find_by_labels(&bytes[4..]).ok_or(DropReason::LabelMismatch)?;
+            let state = self.paths.get(path).ok_or(DropReason::LabelMismatch)?;
+            state.config.check_previous(source)?;
+            let outer =
+                (frame.outer, bytes.len().min(frame.outer + OUTER_BYTES + VISIBLE_ESP_BYTES));
+            self.work[index] =
+                Work { path, outer: frame.outer, ttl: frame.ttl, inner: outer, next_header: 0 };
+            (path, outer)
+        };
+        let state = self.paths.get(path).ok_or(DropReason::LabelMismatch)?;
+        let inner_bytes =
+            if self.intrusive { visible.1 - visible.0 } else { bytes.len() - frame.outer };
+        state.traffic_in.count(inner_bytes);
+        Ok(Entry {
+            index: index as u8,
+            offset: visible.0 as u32,
+            visible_bytes: (visible.1 - visible.0) as u32,
+            path: state.config.id,
+            action: Action::Pass,
+        })
+    }
+
+    fn act(
+        &mut self,
+        now: Instant,
+        batch: &mut Batch,
+        index: usize,
+        action: Action,
+        made: &mut Batch,
+    ) {
+        let outcome = match action {
+            Action::Pass => self.pass(now, batch, index),
+            Action::Drop { .. } | Action::Refuse => Err(DropReason::Function),
+            Action::NoRoom => Err(DropReason::FunctionTableFull),
+            Action::Reset { .. } => {
+                self.reset(now, batch, index, made);
+                Err(DropReason::FunctionReset)
+            }
+        };
+        if let Err(reason) = outcome {
+            self.refuse(batch, index, reason);
+        }
+    }
+
+    /// Pops this hop's label and sends the packet on; an opened one is sealed again in the same bytes.
+    fn pass(&mut self, now: Instant, batch: &mut Batch, index: usize) -> Result<(), DropReason> {
+        let work = self.work[index];
+        let state = self.paths.get_mut(work.path).ok_or(DropReason::NoPath)?;
+        let leaving = state.config.leaving.as_ref().ok_or(DropReason::NoPath)?;
+        let bytes = batch.packet_mut(index);
+        if self.intrusive {
+            let sa = state.outbound.as_mut().ok_or(DropReason::NoAssociation)?;
+            let tunnel = leaving.tunnel.ok_or(DropReason::NoPath)?;
+            let (start, end) = work.inner;
+            let ecn = ecn::of(&bytes[start..end]);
+            let esp_start = start - esp::HEADER_BYTES;
+            esp::seal(sa, &mut bytes[esp_start..], end - start, work.next_header, now)?;
+            outer::write(&mut bytes[4..], &leaving.labels, work.ttl - 1, tunnel, ecn);
+            self.counters.sealed.count(end - start);
+            state.traffic_out.count(end - start);
+        } else {
+            bytes[7] = work.ttl - 1;
+            state.traffic_out.count(bytes.len() - work.outer);
+        }
+        self.counters.link_out.count(bytes.len() - 4);
+        batch.set_verdict(index, Verdict::Send(leaving.next));
+        let popped = batch.trim_front(index, 4);
+        debug_assert!(popped);
+        Ok(())
+    }
+
+    /// Makes a reset for each end of the connection that packet `index` belongs to. An end that no path of this hop
+    /// leads to gets none; it then learns of it by its own timer.
+    fn reset(&mut self, now: Instant, batch: &Batch, index: usize, made: &mut Batch) {
+        let work = self.work[index];
+        let packet = &batch.packet(index)[work.inner.0..work.inner.1];
+        let Some(state) = self.paths.get(work.path) else { return };
+        let back = state.config.return_path;
+        for (path, towards) in
+            [(Some(work.path), reset::Towards::Receiver), (back, reset::Towards::Sender)]
+        {
+            let Some(state) = path.and_then(|path| self.paths.get_mut(path)) else { continue };
+            reset::originate(now, packet, towards, state, made, &self.counters);
+        }
+    }
+
+    fn refuse(&self, batch: &mut Batch, index: usize, reason: DropReason) {
+        self.counters.count_drop(reason);
+        batch.drop_packet(index, reason);
+    }
+}

@@ -1,0 +1,64 @@
+//! What two neighbours have to agree on: the segments between them, as the path set names them.
+
+use ringmail_model::{ElementId, PathDigest, PathId};
+
+use crate::sa::{SegmentIndex, Suite};
+
+/// What stands in front of ESP on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Profile {
+    /// A stack of MPLS labels.
+    Mpls,
+}
+
+impl Profile {
+    /// The byte that stands for it in OFFER and in exporter contexts.
+    pub const fn code(self) -> u8 {
+        match self {
+            Profile::Mpls => 1,
+        }
+    }
+}
+
+/// The byte that stands for a suite in OFFER and in exporter contexts.
+pub const fn suite_code(suite: Suite) -> u8 {
+    match suite {
+        Suite::Aes128Gcm => 1,
+        Suite::Aes256Gcm => 2,
+        Suite::ChaCha20Poly1305 => 3,
+    }
+}
+
+/// One segment of one path, one direction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentView {
+    /// The path, for the data plane; the neighbour knows it by its digest.
+    pub path: PathId,
+    /// The digest of the path.
+    pub digest: PathDigest,
+    /// Which segment of the path.
+    pub index: SegmentIndex,
+    /// The profile of the path.
+    pub profile: Profile,
+    /// The suite of the path.
+    pub suite: Suite,
+    /// Seals.
+    pub sender: ElementId,
+    /// Opens.
+    pub receiver: ElementId,
+    /// How many workers the sender has; each gets an association of its own.
+    pub sender_workers: u16,
+}
+
+/// What names a segment between two elements, at both of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SegmentKey {
+    pub(super) digest: PathDigest,
+    pub(super) index: SegmentIndex,
+}
+
+impl SegmentView {
+    pub(super) fn key(&self) -> SegmentKey {
+        SegmentKey { digest: self.digest, index: self.index }
+    }
+}
