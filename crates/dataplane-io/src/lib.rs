@@ -1,1 +1,16 @@
 //! Links and taps: UDP with GSO and GRO, TUN, memory, pcapng, injected faults.
+//!
+//! A [`Link`] fills a [`ringmail_dataplane::Batch`] and sends the packets whose verdict is its own. What decides about
+//! packets is in `ringmail-dataplane`; here is what talks to the kernel, and the only unsafe code of the data plane. It
+//! is confined to [`udp`]'s and [`tun`]'s `sys` modules and to `checksum`, which picks instructions at run time.
+
+pub mod counters;
+pub mod limits;
+pub mod link;
+pub mod tun;
+pub mod udp;
+
+mod checksum;
+
+pub use counters::{LinkCounter, LinkCounters};
+pub use link::{Link, Sent};

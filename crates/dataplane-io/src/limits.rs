@@ -1,0 +1,43 @@
+//! Every limit of the links, in one place.
+
+/// UDP port of MPLS-in-UDP (RFC 7510 section 3).
+pub const MPLS_UDP_PORT: u16 = 6635;
+
+/// The largest UDP payload over IPv4: 65,535 less the IP and UDP headers.
+pub const UDP_PAYLOAD_BYTES_MAX: usize = 65_507;
+
+/// The most packets that one GSO datagram carries. The kernel took 64 before 6.9 and takes 128 since.
+pub const GSO_SEGMENTS_MAX: usize = 64;
+
+/// Bytes that a UDP receive may fill: a datagram of 64 KiB can come in one piece.
+pub const GRO_BUFFER_BYTES: usize = 65_536;
+
+/// Another datagram is read into the batch of the last one while it holds fewer packets than this.
+pub const RECEIVE_MORE_BELOW_PACKETS: usize = 32;
+
+/// The most system calls that one receive makes before it hands the batch over.
+pub const RECEIVE_CALLS_MAX: usize = 64;
+
+/// Asked of the kernel for each UDP socket's receive buffer. It holds about 5 ms at 30 Gb/s.
+pub const RECEIVE_BUFFER_BYTES: usize = 32 << 20;
+
+/// Asked of the kernel for each UDP socket's send buffer.
+pub const SEND_BUFFER_BYTES: usize = 16 << 20;
+
+/// How long one send waits, in all, for a full socket to take more before its packets are dropped.
+pub const SEND_WAIT_MS: i32 = 2;
+
+/// The kernel refused this many GSO datagrams in a row: the socket sends packet by packet from then on.
+pub const GSO_REFUSALS_MAX: u32 = 16;
+
+/// The longest packet that a TUN hands over: the largest IP packet.
+pub const SUPER_PACKET_BYTES_MAX: usize = 65_535;
+
+/// Super-packets that a TUN holds open at a time while it coalesces one batch.
+pub const OPEN_FLOWS_MAX: usize = 16;
+
+/// The most queues of a TUN (the kernel's `MAX_TAP_QUEUES`).
+pub const TUN_QUEUES_MAX: usize = 256;
+
+/// Super-packets that the kernel queues for the reader of a TUN (`txqueuelen`).
+pub const TUN_QUEUE_PACKETS: u32 = 1_000;

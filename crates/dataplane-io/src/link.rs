@@ -1,0 +1,67 @@
+//! What the workers ask of every link: fill a batch, send a batch, never wait.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use ringmail_dataplane::Batch;
+
+use crate::counters::LinkCounters;
+
+/// What one [`Link::send`] did, in packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Sent {
+    /// Handed to the kernel, or to the neighbour in memory.
+    pub packets: usize,
+    /// Dropped by this link; their verdict now says `Drop(LinkRefused)`.
+    pub refused: usize,
+}
+
+/// A link, owned by one worker.
+///
+/// A link keeps packets that came with others and found no room in the batch, so its file descriptor says nothing about
+/// them: wait for it only after [`Link::recv`] returned 0.
+pub trait Link: Send {
+    /// Empties the batch, then fills it with what is there, in the order of arrival, and returns how many packets that
+    /// are; 0 says that nothing was there. All packets of one batch come from one neighbour, [`Batch::source`], which is
+    /// `None` on the inner side and for senders that are no neighbour. Never waits.
+    ///
+    /// # Errors
+    /// What the system said, where it concerns the link and not one packet: the interface is down or gone, or the batch
+    /// has less than [`crate::limits::GRO_BUFFER_BYTES`] (`InvalidInput`).
+    fn recv(&mut self, batch: &mut Batch) -> io::Result<usize>;
+
+    /// Sends the packets whose verdict is this link's: `Send` to a neighbour that the link knows, or `Deliver` on the
+    /// inner side. It leaves the other packets alone, keeps every verdict and length, and sets `Drop(LinkRefused)` on
+    /// packets that it could not send. The bytes of sent packets may be anything afterwards. Waits at most
+    /// [`crate::limits::SEND_WAIT_MS`].
+    ///
+    /// # Errors
+    /// As for [`Link::recv`]. What was not sent is marked as refused then, too.
+    fn send(&mut self, batch: &mut Batch) -> io::Result<Sent>;
+
+    /// What to wait for; `None` for links in memory.
+    fn fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// The link's counters, to read from any thread.
+    fn counters(&self) -> &Arc<LinkCounters>;
+}
+
+impl<L: Link + ?Sized> Link for Box<L> {
+    fn recv(&mut self, batch: &mut Batch) -> io::Result<usize> {
+        (**self).recv(batch)
+    }
+
+    fn send(&mut self, batch: &mut Batch) -> io::Result<Sent> {
+        (**self).send(batch)
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        (**self).fd()
+    }
+
+    fn counters(&self) -> &Arc<LinkCounters> {
+        (**self).counters()
+    }
+}

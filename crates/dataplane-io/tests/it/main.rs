@@ -1,0 +1,11 @@
+//! The links against the kernel, in network namespaces of their own:
+//!
+//! ```text
+//!   udp:  link ── lo ── link            tun:  TcpStream ── tunA ── this test ── tunB ── TcpListener
+//! ```
+//!
+//! They need root; without it each test runs again inside `unshare -Urn`.
+
+mod netns;
+mod tun;
+mod udp;

@@ -1,0 +1,45 @@
+//! Network namespaces for tests: one thread, one namespace.
+
+use std::process::Command;
+use std::thread;
+
+/// Runs `body` in a new network namespace with its loopback up. `test` is the full name of the calling test, for running
+/// it again in a user namespace when we are not root.
+pub(crate) fn isolated(test: &str, body: impl FnOnce() + Send + 'static) {
+    if is_root() {
+        if let Err(panic) = spawn(body).join() {
+            std::panic::resume_unwind(panic);
+        }
+        return;
+    }
+    let status = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .status()
+        .expect("unshare(1) is needed to run network tests without root");
+    assert!(status.success(), "{test} failed inside unshare -Urn: {status}");
+}
+
+/// A thread in a new network namespace with its loopback up.
+pub(crate) fn spawn<T: Send + 'static>(
+    body: impl FnOnce() -> T + Send + 'static,
+) -> thread::JoinHandle<T> {
+    thread::spawn(|| {
+        // SAFETY: only this thread changes its namespace.
+        let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+        assert_eq!(result, 0, "unshare: {}", std::io::Error::last_os_error());
+        ip("link set lo up");
+        body()
+    })
+}
+
+/// Runs ip(8) in the namespace of this thread.
+pub(crate) fn ip(arguments: &str) {
+    let output = Command::new("ip").args(arguments.split_whitespace()).output().expect("ip(8)");
+    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
