@@ -226,3 +226,22 @@ impl Place {
         Ok(u64::from(self.generation) << 32 | u64::from(bitmap))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a core sees between another's swap and its change of the top: the ring alone has to refuse.
+    #[test]
+    fn a_word_that_moved_on_refuses_while_the_top_still_lags() {
+        let window = ReplayWindow::new(WindowPackets::default());
+        let lap = BLOCK_PACKETS << window.words_log2;
+        window.commit(5 + lap).unwrap();
+        window.top.store(0, Ordering::Relaxed);
+        assert_eq!(window.check(5), Err(Refused::TooOld));
+        assert_eq!(window.commit(5), Err(Refused::TooOld));
+        assert_eq!(window.commit(5 + lap), Err(Refused::Replayed));
+        assert_eq!(window.commit(6 + lap), Ok(()));
+        assert_eq!(window.commit(5 + 2 * lap), Ok(()), "and a later lap takes the word over");
+    }
+}

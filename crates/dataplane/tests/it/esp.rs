@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::aead;
 use proptest::prelude::*;
 use ringmail_dataplane::DropReason;
 use ringmail_dataplane::esp::{self, HEADER_BYTES, ICV_BYTES, NEXT_IPV4, sealed_len_bytes};
@@ -128,5 +129,51 @@ fn every_truncation_and_extension_is_refused() {
             assert!(pair.open(&longer).is_err());
         }
         assert!(pair.open(&packet).is_ok());
+    }
+}
+
+/// A packet whose text (inner packet, padding, pad length, next header) is as given, with a good ICV.
+fn authentic(text: &[u8]) -> Vec<u8> {
+    let material: Vec<u8> = (1..=20).collect();
+    let key = aead::UnboundKey::new(&aead::AES_128_GCM, &material[..16]).unwrap();
+    let iv = 1_u64.to_be_bytes();
+    let nonce: [u8; 12] = [&material[16..], &iv].concat().try_into().unwrap();
+    let spi = SPI.0.to_be_bytes();
+    let (aad, mut text) = (aead::Aad::from([&spi[..], &iv].concat()), text.to_vec());
+    let nonce = aead::Nonce::assume_unique_for_key(nonce);
+    aead::LessSafeKey::new(key).seal_in_place_append_tag(nonce, aad, &mut text).unwrap();
+    [&spi[..], &iv[4..], &iv, &text].concat()
+}
+
+/// RFC 4303 section 2.4: "When this padding scheme is employed, the receiver SHOULD inspect the Padding field."
+#[test]
+fn an_authentic_packet_with_wrong_padding_is_refused_and_changes_nothing() {
+    let wrong: [&[u8]; 7] = [
+        &[9, 9, 9, 9, 1, 3, 2, 4],
+        &[9, 9, 9, 9, 0, 0, 2, 4],
+        &[9, 9, 9, 9, 2, 1, 2, 4],
+        &[9, 9, 9, 1, 2, 4, 3, 4],
+        &[1, 2, 3, 4, 5, 6, 7, 4],
+        &[1, 2, 3, 4, 5, 6, 255, 4],
+        &[0, 0, 1, 4],
+    ];
+    let pair = pair(Suite::Aes128Gcm, SequenceNumbers::Extended);
+    for text in wrong {
+        assert_eq!(pair.open(&authentic(text)), Err(DropReason::BadPadding), "{text:?}");
+        assert_eq!(pair.into.highest_sequence(), 0);
+    }
+    let good = [9, 9, 9, 9, 9, 1, 1, 4];
+    assert_eq!(pair.open(&authentic(&good)), Ok((vec![9; 5], NEXT_IPV4, 1)));
+}
+
+#[test]
+fn more_padding_than_needed_is_taken_off() {
+    for (pad_len, inner_len) in [(255_u8, 3), (254, 0), (6, 0), (4, 2)] {
+        let pair = pair(Suite::Aes128Gcm, SequenceNumbers::Extended);
+        let mut text = vec![9; inner_len];
+        text.extend(1..=pad_len);
+        text.extend([pad_len, esp::NEXT_DUMMY]);
+        let inner = vec![9; inner_len];
+        assert_eq!(pair.open(&authentic(&text)), Ok((inner, esp::NEXT_DUMMY, 1)), "{pad_len}");
     }
 }
