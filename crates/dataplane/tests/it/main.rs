@@ -1,7 +1,10 @@
 //! The behaviour of the data plane, one module a subject.
 
+mod chain;
 mod esp;
+mod packets;
 mod replay;
 mod sa;
+mod testbed;
 mod tshark;
 mod vectors;

@@ -1,0 +1,251 @@
+//! A chain in memory: gateway, hops, egress, with keys laid in by hand.
+//!
+//! ```text
+//!  inner side ── gateway (0) ── hop 1 ── … ── hop n ── egress (n + 1) ── inner side
+//!                path 1 ────────────────────────────►
+//!                ◄──────────────────────────────────── path 2, the same hops backwards
+//! ```
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use ringmail_dataplane::edge::{Edge, Role};
+use ringmail_dataplane::hop::Hop;
+use ringmail_dataplane::labels::LabelStack;
+use ringmail_dataplane::limits::{HEADROOM_BYTES, TAILROOM_BYTES};
+use ringmail_dataplane::paths::{Destination, Leaving, PathConfig, Tunnel};
+use ringmail_dataplane::sa::{
+    InboundOptions, InboundSa, Lease, OutboundOptions, OutboundSa, SaKey, SaTable, SegmentIndex,
+    Suite,
+};
+use ringmail_dataplane::{Batch, Function, Neighbour, Verdict};
+use ringmail_functions::Forward;
+use ringmail_model::{Label, PathId, SaSpi};
+
+pub(crate) const FORWARD: PathId = PathId(1);
+pub(crate) const RETURN: PathId = PathId(2);
+pub(crate) const INNER_MTU_BYTES: u16 = 1400;
+pub(crate) const SERVICE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 79, 0, 10));
+
+/// A function with whether it is intrusive.
+pub(crate) type Served = (bool, Box<dyn Function>);
+
+pub(crate) struct Chain {
+    pub(crate) gateway: Edge,
+    pub(crate) hops: Vec<Hop>,
+    pub(crate) egress: Edge,
+    pub(crate) now: Instant,
+    pub(crate) lease: Lease,
+}
+
+/// Which of a chain's elements; also its neighbour index.
+pub(crate) type Position = usize;
+
+pub(crate) fn label(position: Position) -> Label {
+    Label::new(1000 + position as u32).expect("a label")
+}
+
+fn link(position: Position) -> Ipv4Addr {
+    Ipv4Addr::new(10, 77, 0, position as u8 + 1)
+}
+
+impl Chain {
+    /// A chain of intrusive forwarding hops.
+    pub(crate) fn intrusive(hops: usize) -> Chain {
+        Chain::new((0..hops).map(|_| (true, Box::<Forward>::default() as _)).collect())
+    }
+
+    pub(crate) fn new(functions: Vec<Served>) -> Chain {
+        let now = Instant::now();
+        let end = functions.len() + 1;
+        let edge = |role, position| {
+            Edge::new(role, label(position), 1000, [1, 2, 3, 4], SaTable::new(), now)
+        };
+        let mut intrusive = vec![true];
+        let mut hops = Vec::new();
+        for (index, (opens, function)) in functions.into_iter().enumerate() {
+            intrusive.push(opens);
+            hops.push(Hop::new(label(index + 1), opens, function, SaTable::new()));
+        }
+        intrusive.push(true);
+        let mut chain = Chain {
+            gateway: edge(Role::Gateway, 0),
+            hops,
+            egress: edge(Role::Egress, end),
+            now,
+            lease: Lease::unlimited(now),
+        };
+        chain.lay(FORWARD, RETURN, (0..=end).collect(), &intrusive);
+        intrusive.reverse();
+        chain.lay(RETURN, FORWARD, (0..=end).rev().collect(), &intrusive);
+        chain
+    }
+
+    /// Lays a path over these positions, with keys for each segment.
+    fn lay(&mut self, id: PathId, back: PathId, route: Vec<Position>, intrusive: &[bool]) {
+        for (place, position) in route.iter().enumerate() {
+            let rest: Vec<Label> = route[place + 1..].iter().map(|p| label(*p)).collect();
+            let leaving = route.get(place + 1).map(|next| {
+                let receiver = (place + 1..route.len()).find(|p| intrusive[*p]).expect("an end");
+                let tunnel = intrusive[place].then(|| Tunnel {
+                    source: link(*position),
+                    destination: link(route[receiver]),
+                });
+                Leaving {
+                    next: Neighbour(*next as u16),
+                    labels: LabelStack::new(&rest).expect("a stack"),
+                    tunnel,
+                }
+            });
+            let config = PathConfig {
+                id,
+                previous: place.checked_sub(1).map(|p| Neighbour(route[p] as u16)),
+                leaving,
+                return_path: Some(back),
+                inner_mtu_bytes: INNER_MTU_BYTES,
+                destinations: vec![Destination { address: SERVICE, port: None }],
+            };
+            self.paths(*position).put(config).expect("room");
+        }
+        let ends: Vec<usize> = (0..route.len()).filter(|place| intrusive[*place]).collect();
+        for (segment, pair) in ends.windows(2).enumerate() {
+            self.key(id, segment as u8, route[pair[0]], route[pair[1]]);
+        }
+    }
+
+    fn key(&mut self, path: PathId, segment: u8, sender: Position, receiver: Position) {
+        let material: Vec<u8> =
+            (0..20).map(|at| at ^ (path.0 as u8) << 4 ^ segment << 6 ^ sender as u8).collect();
+        let key = SaKey::new(Suite::Aes128Gcm, &material).expect("a key");
+        let spi = SaSpi(0x1000 + path.0 * 64 + u32::from(segment));
+        let lease = self.lease.clone();
+        let inbound = InboundSa::new(
+            spi,
+            &key,
+            path,
+            SegmentIndex(segment),
+            lease.clone(),
+            InboundOptions::default(),
+        );
+        let outbound = OutboundSa::new(spi, &key, lease, OutboundOptions::default());
+        self.inbound(receiver).install(Arc::new(inbound.expect("an association"))).expect("room");
+        let state = self.paths(sender).get_mut(path).expect("the path");
+        state.outbound = Some(outbound.expect("an association"));
+    }
+
+    pub(crate) fn paths(
+        &mut self,
+        position: Position,
+    ) -> &mut ringmail_dataplane::paths::PathTable {
+        match position.checked_sub(1) {
+            None => &mut self.gateway.paths,
+            Some(hop) if hop < self.hops.len() => &mut self.hops[hop].paths,
+            Some(_) => &mut self.egress.paths,
+        }
+    }
+
+    fn inbound(&mut self, position: Position) -> &mut SaTable {
+        match position.checked_sub(1) {
+            None => &mut self.gateway.inbound,
+            Some(hop) if hop < self.hops.len() => &mut self.hops[hop].inbound,
+            Some(_) => &mut self.egress.inbound,
+        }
+    }
+
+    /// What a plain packet becomes at the gateway: the frame for the first hop, or the verdict.
+    pub(crate) fn enter(&mut self, packet: &[u8]) -> Result<Frame, Verdict> {
+        let mut batch = plain(packet);
+        self.gateway.handle_inner(self.now, &mut batch);
+        sent(&batch, 0)
+    }
+
+    /// Gives a frame to the element that it is for, and collects all that comes of it: frames and delivered packets.
+    pub(crate) fn step(&mut self, frame: &Frame) -> Outcome {
+        let mut batch = Batch::default();
+        batch.push_copy(0, &frame.bytes, 0).expect("room");
+        batch.set_source(Some(Neighbour(frame.from as u16)));
+        let mut made = Batch::default();
+        let at = frame.to;
+        match at.checked_sub(1) {
+            None => self.gateway.handle_link(self.now, &mut batch),
+            Some(hop) if hop < self.hops.len() => {
+                self.hops[hop].handle_link(self.now, &mut batch, &mut made);
+            }
+            Some(_) => self.egress.handle_link(self.now, &mut batch),
+        }
+        let made = (0..made.len()).filter_map(|i| sent_at(&made, i, at).ok()).collect();
+        match batch.verdict(0) {
+            Verdict::Deliver => Outcome {
+                delivered: Some(batch.packet(0).to_vec()),
+                frame: None,
+                made,
+                verdict: Verdict::Deliver,
+            },
+            verdict => {
+                Outcome { delivered: None, frame: sent_at(&batch, 0, at).ok(), made, verdict }
+            }
+        }
+    }
+
+    /// Sends a frame on until it is delivered or dropped.
+    pub(crate) fn run(&mut self, mut frame: Frame) -> Result<Vec<u8>, Verdict> {
+        loop {
+            let outcome = self.step(&frame);
+            match (outcome.frame, outcome.delivered) {
+                (Some(next), _) => frame = next,
+                (None, Some(packet)) => return Ok(packet),
+                (None, None) => return Err(outcome.verdict),
+            }
+        }
+    }
+
+    /// A plain packet through the whole forward path.
+    pub(crate) fn forward(&mut self, packet: &[u8]) -> Result<Vec<u8>, Verdict> {
+        let frame = self.enter(packet)?;
+        self.run(frame)
+    }
+
+    /// A plain reply through the whole return path.
+    pub(crate) fn back(&mut self, packet: &[u8]) -> Result<Vec<u8>, Verdict> {
+        let mut batch = plain(packet);
+        self.egress.handle_inner(self.now, &mut batch);
+        let frame = sent_at(&batch, 0, self.hops.len() + 1)?;
+        self.run(frame)
+    }
+}
+
+/// What came of one frame.
+pub(crate) struct Outcome {
+    pub(crate) delivered: Option<Vec<u8>>,
+    pub(crate) frame: Option<Frame>,
+    pub(crate) made: Vec<Frame>,
+    pub(crate) verdict: Verdict,
+}
+
+/// A frame on a link.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    pub(crate) from: Position,
+    pub(crate) to: Position,
+    pub(crate) bytes: Vec<u8>,
+}
+
+fn plain(packet: &[u8]) -> Batch {
+    let mut batch = Batch::default();
+    batch.push_copy(HEADROOM_BYTES, packet, TAILROOM_BYTES).expect("room");
+    batch
+}
+
+fn sent(batch: &Batch, from: Position) -> Result<Frame, Verdict> {
+    sent_at(batch, 0, from)
+}
+
+fn sent_at(batch: &Batch, index: usize, from: Position) -> Result<Frame, Verdict> {
+    match batch.verdict(index) {
+        Verdict::Send(to) => {
+            Ok(Frame { from, to: to.0.into(), bytes: batch.packet(index).to_vec() })
+        }
+        verdict => Err(verdict),
+    }
+}
