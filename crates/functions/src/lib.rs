@@ -1,1 +1,28 @@
 //! The built-in service functions.
+//!
+//! A core: packets, time and random seeds come in by call; no clock, socket, disk or environment is read here.
+
+#![forbid(unsafe_code)]
+
+pub mod dpi;
+pub mod forward;
+pub mod limits;
+pub mod settings;
+
+use ringmail_dataplane::Function;
+
+pub use dpi::Dpi;
+pub use forward::Forward;
+pub use settings::{BuildError, DpiRule, DpiSettings, OnMatch, Pattern, Settings};
+
+/// Builds a function for one worker. `seeds` come from a random source; they keep who chooses addresses and ports from
+/// choosing collisions in tables.
+///
+/// # Errors
+/// [`BuildError`], always a fault of the settings.
+pub fn build(settings: &Settings, seeds: [u64; 4]) -> Result<Box<dyn Function>, BuildError> {
+    Ok(match settings {
+        Settings::Forward => Box::new(Forward::default()),
+        Settings::Dpi(settings) => Box::new(Dpi::new(settings, seeds)?),
+    })
+}

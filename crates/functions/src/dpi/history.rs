@@ -1,0 +1,232 @@
+//! The content of streams: one pool of blocks for all directions, each direction a chain of blocks addressed by TCP
+//! sequence number (RFC 9293 section 3.4).
+//!
+//! What a stream forwarded is kept here until the receiver acknowledged it, so that a retransmission can be held
+//! against it; what came out of order lies here until the gap before it is filled.
+
+use crate::limits::STREAM_BLOCK_BYTES;
+
+const BLOCK: u32 = STREAM_BLOCK_BYTES as u32;
+const NONE: u32 = u32::MAX;
+
+/// All blocks.
+pub(crate) struct Pool {
+    bytes: Vec<u8>,
+    /// The block behind each block of a chain.
+    links: Vec<u32>,
+    freed: Vec<u32>,
+    /// Blocks from here on were never used.
+    untouched: u32,
+}
+
+/// The pool has no block left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoBlock;
+
+/// The blocks of one direction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chain {
+    first: u32,
+    /// The block that holds the point up to which the stream was inspected, and the one before it.
+    current: u32,
+    previous: u32,
+    first_seq: u32,
+    current_seq: u32,
+}
+
+impl Chain {
+    /// No block.
+    pub(crate) const EMPTY: Chain =
+        Chain { first: NONE, current: NONE, previous: NONE, first_seq: 0, current_seq: 0 };
+
+    /// The first sequence number whose content is there, if any is.
+    pub(crate) fn first_seq(&self) -> Option<u32> {
+        (self.first != NONE).then_some(self.first_seq)
+    }
+}
+
+impl Pool {
+    /// A pool of this many bytes, at least one block.
+    pub(crate) fn new(bytes: usize) -> Pool {
+        let blocks = (bytes / STREAM_BLOCK_BYTES).clamp(1, NONE as usize - 1);
+        Pool {
+            bytes: vec![0; blocks * STREAM_BLOCK_BYTES],
+            links: vec![0; blocks],
+            freed: Vec::with_capacity(blocks),
+            untouched: 0,
+        }
+    }
+
+    /// Blocks that exist.
+    pub(crate) fn blocks(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Blocks that are not in use.
+    pub(crate) fn free_blocks(&self) -> usize {
+        self.freed.len() + (self.links.len() - self.untouched as usize)
+    }
+
+    /// Lays `content` down from sequence number `seq` on; `next` is where inspection stands and `seq` is not before it.
+    /// Content that lies there already is written over.
+    pub(crate) fn write(
+        &mut self,
+        chain: &mut Chain,
+        next: u32,
+        seq: u32,
+        content: &[u8],
+    ) -> Result<(), NoBlock> {
+        self.extend(chain, next, seq.wrapping_add(content.len() as u32))?;
+        let (mut block, block_seq) = self.locate(chain, seq);
+        let mut offset = seq.wrapping_sub(block_seq) as usize;
+        let mut content = content;
+        while !content.is_empty() {
+            let count = content.len().min(STREAM_BLOCK_BYTES - offset);
+            let (head, rest) = content.split_at(count);
+            let start = block as usize * STREAM_BLOCK_BYTES + offset;
+            self.bytes[start..start + count].copy_from_slice(head);
+            content = rest;
+            offset = 0;
+            block = self.links[block as usize];
+        }
+        Ok(())
+    }
+
+    /// Makes the chain reach up to `end`, or leaves it as it was.
+    fn extend(&mut self, chain: &mut Chain, next: u32, end: u32) -> Result<(), NoBlock> {
+        if chain.first == NONE {
+            let block = self.take().ok_or(NoBlock)?;
+            *chain = Chain {
+                first: block,
+                current: block,
+                previous: NONE,
+                first_seq: next,
+                current_seq: next,
+            };
+        }
+        let (mut block, mut reach) = (chain.current, chain.current_seq.wrapping_add(BLOCK));
+        while (end.wrapping_sub(reach) as i32) > 0 {
+            if self.links[block as usize] == NONE {
+                // Blocks taken for a write that then fails stay at the end of the chain and are used by the next.
+                let fresh = self.take().ok_or(NoBlock)?;
+                self.links[block as usize] = fresh;
+            }
+            block = self.links[block as usize];
+            reach = reach.wrapping_add(BLOCK);
+        }
+        Ok(())
+    }
+
+    /// Inspection went on to `next`: what lies before `keep_from` may go, in whole blocks.
+    pub(crate) fn advance(&mut self, chain: &mut Chain, next: u32, keep_from: u32) {
+        if chain.first == NONE {
+            return;
+        }
+        while next.wrapping_sub(chain.current_seq) >= BLOCK {
+            let following = self.links[chain.current as usize];
+            if following == NONE {
+                break;
+            }
+            chain.previous = chain.current;
+            chain.current = following;
+            chain.current_seq = chain.current_seq.wrapping_add(BLOCK);
+        }
+        while chain.first != chain.current
+            && (keep_from.wrapping_sub(chain.first_seq.wrapping_add(BLOCK)) as i32) >= 0
+        {
+            let block = chain.first;
+            chain.first = self.links[block as usize];
+            chain.first_seq = chain.first_seq.wrapping_add(BLOCK);
+            if block == chain.previous {
+                chain.previous = NONE;
+            }
+            self.freed.push(block);
+        }
+    }
+
+    /// Gives every block of the chain back.
+    pub(crate) fn release(&mut self, chain: &mut Chain) {
+        let mut block = chain.first;
+        while block != NONE {
+            self.freed.push(block);
+            block = self.links[block as usize];
+        }
+        *chain = Chain::EMPTY;
+    }
+
+    /// The content from `seq` on, `len` bytes, block by block. The caller knows that it is there.
+    pub(crate) fn slices(&self, chain: &Chain, seq: u32, len: usize) -> Slices<'_> {
+        if len == 0 || chain.first == NONE {
+            return Slices { pool: self, block: NONE, offset: 0, left: 0 };
+        }
+        let (block, block_seq) = self.locate(chain, seq);
+        Slices { pool: self, block, offset: seq.wrapping_sub(block_seq) as usize, left: len }
+    }
+
+    /// Whether the content from `seq` on is this.
+    pub(crate) fn holds(&self, chain: &Chain, seq: u32, content: &[u8]) -> bool {
+        let mut rest = content;
+        for slice in self.slices(chain, seq, content.len()) {
+            let (head, tail) = rest.split_at(slice.len());
+            if head != slice {
+                return false;
+            }
+            rest = tail;
+        }
+        rest.is_empty()
+    }
+
+    /// The block that holds `seq`, and the sequence number of its first byte.
+    fn locate(&self, chain: &Chain, seq: u32) -> (u32, u32) {
+        let ahead = seq.wrapping_sub(chain.current_seq) as i32;
+        let (mut block, mut block_seq) = if ahead >= 0 {
+            (chain.current, chain.current_seq)
+        } else if chain.previous != NONE && ahead >= -(BLOCK as i32) {
+            (chain.previous, chain.current_seq.wrapping_sub(BLOCK))
+        } else {
+            (chain.first, chain.first_seq)
+        };
+        while seq.wrapping_sub(block_seq) >= BLOCK && self.links[block as usize] != NONE {
+            block = self.links[block as usize];
+            block_seq = block_seq.wrapping_add(BLOCK);
+        }
+        (block, block_seq)
+    }
+
+    fn take(&mut self) -> Option<u32> {
+        let block = match self.freed.pop() {
+            Some(block) => block,
+            None if (self.untouched as usize) < self.links.len() => {
+                self.untouched += 1;
+                self.untouched - 1
+            }
+            None => return None,
+        };
+        self.links[block as usize] = NONE;
+        Some(block)
+    }
+}
+
+/// Content block by block.
+pub(crate) struct Slices<'a> {
+    pool: &'a Pool,
+    block: u32,
+    offset: usize,
+    left: usize,
+}
+
+impl<'a> Iterator for Slices<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.left == 0 || self.block == NONE {
+            return None;
+        }
+        let count = self.left.min(STREAM_BLOCK_BYTES.checked_sub(self.offset)?);
+        let start = self.block as usize * STREAM_BLOCK_BYTES + self.offset;
+        self.left -= count;
+        self.offset = 0;
+        self.block = self.pool.links[self.block as usize];
+        Some(&self.pool.bytes[start..start + count])
+    }
+}

@@ -1,0 +1,64 @@
+//! Every limit of the built-in functions, in one place.
+
+/// Rules of one `dpi` function.
+pub const DPI_RULES: usize = 10_000;
+
+/// Bytes of one literal pattern. What a stream keeps for matches that cross packets grows with it.
+pub const DPI_PATTERN_BYTES: usize = 1024;
+
+/// Bytes of one regex as written.
+pub const DPI_REGEX_BYTES: usize = 4096;
+
+/// Bytes that the compiled regexes of one function may take together, and again while they are compiled.
+pub const DPI_REGEX_AUTOMATON_BYTES: usize = 32 << 20;
+
+/// TCP connections that `dpi` remembers, unless the domain says otherwise.
+pub const DPI_CONNECTIONS: usize = 65_536;
+
+/// Most TCP connections that a domain may ask for.
+pub const DPI_CONNECTIONS_MAX: usize = 4 << 20;
+
+/// Bytes of stream content that `dpi` may hold for all connections together, unless the domain says otherwise. The
+/// memory is taken from the system only as it is first used.
+pub const DPI_STREAM_BYTES: usize = 128 << 20;
+
+/// Most bytes of stream content that a domain may ask for.
+pub const DPI_STREAM_BYTES_MAX: usize = 16 << 30;
+
+/// Bytes of one block of stream content. At least [`DPI_PATTERN_BYTES`], so that a tail lies in two blocks at most.
+pub const STREAM_BLOCK_BYTES: usize = 2048;
+
+/// Bytes of one direction that are kept behind the point up to which it was inspected, while no acknowledgement says
+/// that the receiver has them; and bytes ahead of that point that a segment may reach out of order.
+pub const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+
+/// What the window behind shrinks to when three quarters of the stream content are in use.
+pub const STREAM_WINDOW_SCARCE_BYTES: u32 = 64 << 10;
+
+/// Ranges of one direction received out of order with gaps between them.
+pub const STREAM_RANGES: usize = 32;
+
+/// Directions that may hold ranges out of order at one time.
+pub const STREAMS_OUT_OF_ORDER: usize = 4096;
+
+/// Seconds that an idle TCP connection is remembered: RFC 5382 section 5 asks for at least 2 hours 4 minutes.
+pub const TCP_IDLE_S: u32 = 7_440;
+
+/// Seconds that a TCP connection without content is remembered: RFC 5382 section 5 asks for at least 4 minutes.
+pub const TCP_OPENING_S: u32 = 240;
+
+/// Seconds that a TCP connection is remembered after the last packet once a FIN or RST was seen: less than the 60 s
+/// after which Linux gives a port out again, more than a lost FIN takes to be resent.
+pub const TCP_CLOSING_S: u32 = 30;
+
+/// Seconds that a stopped connection stays stopped after its last packet: as long as its ends may still try.
+pub const TCP_STOPPED_S: u32 = 600;
+
+/// Entries of the connection table that are looked at for their age in each call of `handle_timeout`.
+pub const SWEEP_ENTRIES: usize = 256;
+
+/// Entries looked at for their age when a new connection finds the table full.
+pub const SWEEP_ENTRIES_WHEN_FULL: usize = 16;
+
+/// Alerts that wait to be drained; later ones are counted as lost.
+pub const ALERTS: usize = 1024;

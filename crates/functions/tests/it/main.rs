@@ -1,0 +1,8 @@
+//! How the built-in functions behave, seen from outside.
+
+mod allocation;
+mod connections;
+mod harness;
+mod hostile;
+mod rules;
+mod segments;
