@@ -8,6 +8,7 @@
 //!                   └──RuleSet::compile──► RuleSet ──evaluate(request)──► Decision
 //! ```
 
+pub mod check;
 pub mod diagnostic;
 pub mod domain;
 pub mod ids;
@@ -17,6 +18,7 @@ pub mod net;
 pub mod overhead;
 pub mod pathset;
 pub mod rules;
+mod suggest;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use domain::Domain;

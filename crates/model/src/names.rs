@@ -147,7 +147,9 @@ pub enum HostError {
     )]
     Syntax(String),
     /// A star elsewhere than as the whole first label.
-    #[error("`{0}`: a star may only be the whole first label, as in `*.campus.example`")]
+    #[error(
+        "`{0}` has a star in the wrong place: it may only be the whole first label, as in `*.campus.example`"
+    )]
     Star(String),
 }
 
@@ -185,6 +187,16 @@ impl HostPattern {
                 .split_once('.')
                 .is_some_and(|(label, rest)| !label.is_empty() && rest == suffix),
         }
+    }
+
+    /// Whether every host that `other` means is meant.
+    pub fn covers(&self, other: &HostPattern) -> bool {
+        self == other || (!other.0.starts_with("*.") && self.matches(&other.0))
+    }
+
+    /// Whether there is a host that both mean.
+    pub fn meets(&self, other: &HostPattern) -> bool {
+        self.covers(other) || other.covers(self)
     }
 }
 

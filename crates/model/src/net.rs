@@ -21,7 +21,7 @@ pub enum CidrError {
     #[error("`{0}` is no IP prefix; write one like 10.77.0.0/24 or fd00:77::/64")]
     Syntax(String),
     /// The length is wider than the address.
-    #[error("`{0}`: the prefix length is at most {1}")]
+    #[error("`{0}` is no IP prefix; the length is at most {1}")]
     TooLong(String, u8),
     /// A host address where a network belongs.
     #[error("`{text}` has bits set behind its prefix; the network is {network}")]

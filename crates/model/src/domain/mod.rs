@@ -7,7 +7,9 @@ mod client;
 mod function;
 mod gateway;
 mod link;
+mod parse;
 mod path;
+mod position;
 mod rule;
 mod service;
 
@@ -19,7 +21,9 @@ pub use gateway::{
     Certificate, CertificateFiles, ClientAuth, Gateway, GatewayLimits, Listener, ListenerKind,
 };
 pub use link::{Egress, Keying, Limits, Links, Profile, Psk, Suite};
+pub use parse::{parse, parse_with_positions};
 pub use path::{Path, ReturnPath};
+pub use position::{Position, Positions};
 pub use rule::{BodyMatch, HeaderMatch, Rule, UrlPath, UrlPathError, When};
 pub use service::{Service, Site};
 

@@ -102,16 +102,16 @@ pub struct UrlPath(String);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlPathError {
     /// It does not begin at the root.
-    #[error("`{0}` must begin with `/`")]
+    #[error("`{0}` is no URL path; it must begin with `/`")]
     Root(String),
     /// A query or fragment, or a byte that a normalised path never holds.
     #[error("`{0}` can never match: {1}")]
     Never(String, &'static str),
     /// `**` elsewhere than as the last segment.
-    #[error("`{0}`: `**` may only be the last segment")]
+    #[error("`{0}` has `**` in the wrong place; it may only be the last segment")]
     DoubleStar(String),
     /// Too long.
-    #[error("`{0}` is longer than {GLOB_BYTES} bytes")]
+    #[error("`{0}` is too long; at most {GLOB_BYTES} bytes")]
     Long(String),
 }
 
@@ -134,23 +134,27 @@ impl FromStr for UrlPath {
             return Err(UrlPathError::Long(shorten(text)));
         }
         if text.contains(['?', '#']) {
-            return never("query and fragment are no part of the path");
+            return never("query and fragment are no part of the path; leave them out");
         }
         if text.bytes().any(|b| !b.is_ascii_graphic() || b == b'\\') {
             return never("a normalised path holds printable ASCII only; write other bytes as %XX");
         }
         let segments: Vec<&str> = rest.split('/').collect();
         if segments.iter().any(|s| matches!(*s, "." | "..")) {
-            return never("dot segments are removed first");
+            return never("dot segments are removed before; write the path without them");
         }
         if segments.iter().rev().skip(1).any(|s| s.is_empty()) {
-            return never("a path with `//` is denied before rules are asked");
+            return never("a path with `//` is denied before rules are asked; write one slash");
         }
         let sample = text.replace('*', "a");
         match crate::rules::url::normalise(&sample) {
             Ok(normal) if normal == sample => {}
-            Ok(_) => return never("it is not in normal form (RFC 3986 section 6.2.2)"),
-            Err(denied) => return never(denied.why()),
+            Ok(_) => {
+                return never(
+                    "it is not in normal form; decode letters and digits, write %XX in capitals (RFC 3986 section 6.2.2)",
+                );
+            }
+            Err(denied) => return never(denied.mend()),
         }
         let (last, before) = segments.split_last().unwrap_or((&"", &[]));
         if before.iter().any(|s| s.contains("**")) || (last.contains("**") && *last != "**") {

@@ -9,6 +9,7 @@ mod sign;
 
 use std::net::{SocketAddr, SocketAddrV4};
 
+pub(crate) use compile::egress_name;
 pub use compile::{CompileError, Issue};
 pub use encode::DecodeError;
 pub use sign::{Expected, PublicKey, SignedPathSet, VerifyError, VerifyPathSet};

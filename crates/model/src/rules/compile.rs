@@ -294,6 +294,24 @@ impl PathPattern {
         }
         self.below || rest.next().is_none()
     }
+
+    /// Whether every path that `other` means is meant. No means "not for sure".
+    pub(crate) fn covers(&self, other: &PathPattern) -> bool {
+        let enough = if self.below {
+            other.segments.len() >= self.segments.len()
+        } else {
+            other.segments.len() == self.segments.len() && !other.below
+        };
+        let each = |(mine, theirs): (&Segment, &Segment)| match (mine, theirs) {
+            (Segment::Literal(a), Segment::Literal(b)) => a == b,
+            (Segment::Any, Segment::Literal(b)) => !b.is_empty(),
+            (Segment::Any, Segment::Any) => true,
+            (Segment::Glob(a), Segment::Literal(b)) => glob_matches(a.as_bytes(), b.as_bytes()),
+            (Segment::Glob(a), Segment::Glob(b)) => a == b,
+            _ => false,
+        };
+        enough && self.segments.iter().zip(&other.segments).all(each)
+    }
 }
 
 /// `*` stands for any bytes, none included. At most pattern × text steps.

@@ -10,6 +10,7 @@ pub mod url;
 
 use std::net::IpAddr;
 
+pub(crate) use compile::PathPattern;
 pub use compile::{RuleSet, RuleSetError};
 pub use explain::{Condition, Explanation, RuleOutcome};
 

@@ -39,6 +39,20 @@ impl PathDenied {
         self.texts().0
     }
 
+    /// The reason and a mend, for those who write patterns.
+    pub(crate) fn mend(self) -> &'static str {
+        match self {
+            PathDenied::EncodedSlash => {
+                "a path with an encoded slash is denied before rules are asked; leave it out"
+            }
+            PathDenied::DoubleSlash => {
+                "a path with `//` is denied before rules are asked; write one slash"
+            }
+            PathDenied::TooLong => "it is too long; shorten it",
+            _ => "a path with this encoding is denied before rules are asked; leave it out",
+        }
+    }
+
     /// The reason in words.
     pub fn why(self) -> &'static str {
         self.texts().1

@@ -1,0 +1,147 @@
+//! Functions and their settings, and what a function without plaintext cannot do.
+
+use std::collections::BTreeMap;
+
+use super::Checker;
+use crate::domain::{DpiRule, DpiSettings, Function, FunctionKind, Pattern, PatternError};
+use crate::limits;
+
+impl Checker<'_> {
+    pub(super) fn functions(&mut self) {
+        for (index, function) in self.domain.functions.iter().enumerate() {
+            let at = format!("functions[{index}]");
+            match (function.kind, &function.dpi) {
+                (FunctionKind::Forward, None) => {}
+                (FunctionKind::Forward, Some(_)) => {
+                    let message = "`dpi` has no meaning with `kind: forward`".to_owned();
+                    let mend = "delete it, or write `kind: dpi`";
+                    self.error(&format!("{at}.dpi"), "settings-of-other-kind", message, mend);
+                }
+                (FunctionKind::Dpi, None) => {
+                    let message =
+                        format!("the dpi function `{}` has nothing to look for", function.name);
+                    let mend = "add `dpi: {rules: […]}`, or write `kind: forward`";
+                    self.error(&at, "no-settings", message, mend);
+                }
+                (FunctionKind::Dpi, Some(dpi)) => self.dpi(&at, function, dpi),
+            }
+        }
+    }
+
+    fn dpi(&mut self, at: &str, function: &Function, dpi: &DpiSettings) {
+        if dpi.rules.is_empty() {
+            let message = format!("the dpi function `{}` has nothing to look for", function.name);
+            self.error(&format!("{at}.dpi.rules"), "empty", message, "add a rule");
+        }
+        if dpi.rules.len() > limits::LIST_ENTRIES {
+            let message =
+                format!("{} rules are more than {}", dpi.rules.len(), limits::LIST_ENTRIES);
+            self.error(&format!("{at}.dpi.rules"), "too-many", message, "split the function");
+        }
+        self.range(&format!("{at}.dpi.limits.flows"), dpi.limits.flows, 1, 1 << 24);
+        self.range(
+            &format!("{at}.dpi.limits.reorder_bytes"),
+            dpi.limits.reorder_bytes,
+            0,
+            16 << 20,
+        );
+        self.range(&format!("{at}.dpi.limits.idle_s"), dpi.limits.idle_s, 1, 86_400);
+        let mut names = BTreeMap::new();
+        for (index, rule) in dpi.rules.iter().enumerate() {
+            let at = format!("{at}.dpi.rules[{index}]");
+            if let Some(first) = names.insert(&rule.name, index) {
+                let message = format!("the rule `{}` is there already (rules[{first}])", rule.name);
+                let mend = "give one of them another name";
+                self.error(&format!("{at}.name"), "duplicate-name", message, mend);
+            }
+            if !function.intrusive {
+                self.blind(&at, function, rule);
+            }
+            self.dpi_rule(&at, rule);
+        }
+    }
+
+    /// ESP hides all but outer addresses, protocol and SPI.
+    fn blind(&mut self, at: &str, function: &Function, rule: &DpiRule) {
+        let name = &function.name;
+        if !rule.ports.is_empty() {
+            let message = format!("`{name}` is not intrusive and sees no ports: ESP encrypts them");
+            let mend = format!("write `intrusive: true` for `{name}`, or delete `ports`");
+            self.error(&format!("{at}.ports"), "ports-without-plaintext", message, mend);
+        }
+        if rule.bytes.is_some() || rule.hex.is_some() || rule.regex.is_some() {
+            let message = format!("`{name}` is not intrusive and sees no payload: ESP encrypts it");
+            let mend = format!("write `intrusive: true` for `{name}`, or `kind: forward`");
+            self.error(at, "payload-without-plaintext", message, mend);
+        }
+    }
+
+    fn dpi_rule(&mut self, at: &str, rule: &DpiRule) {
+        if let Some(index) = rule.ports.iter().position(|port| *port == 0) {
+            let message = "no packet has port 0".to_owned();
+            self.error(&format!("{at}.ports[{index}]"), "port-zero", message, "delete it");
+        }
+        if rule.ignore_case && rule.hex.is_some() {
+            let message = "`ignore_case` has no meaning with `hex`".to_owned();
+            let mend = "delete it, or write the text as `bytes`";
+            self.error(&format!("{at}.ignore_case"), "ignore-case-of-hex", message, mend);
+        }
+        match rule.pattern() {
+            Err(error) => {
+                let (code, mend) = match error {
+                    PatternError::Missing => {
+                        ("no-pattern", "add one of them, such as `bytes: test`")
+                    }
+                    PatternError::Several => {
+                        ("two-patterns", "delete all but one, or make two rules")
+                    }
+                    PatternError::Empty => ("empty-pattern", "write what to look for"),
+                    PatternError::Hex(_) => (
+                        "bad-hex",
+                        "an even number of hex digits; spaces and colons may stand between",
+                    ),
+                };
+                let place = match error {
+                    PatternError::Hex(_) => format!("{at}.hex"),
+                    _ => at.to_owned(),
+                };
+                self.error(&place, code, error.to_string(), mend);
+            }
+            Ok(Pattern::Literal(bytes)) if bytes.len() > limits::PATTERN_BYTES => {
+                let message = format!("a pattern of {} bytes is too long", bytes.len());
+                let mend =
+                    format!("at most {} bytes: a part of it is enough", limits::PATTERN_BYTES);
+                self.error(at, "long-pattern", message, mend);
+            }
+            Ok(Pattern::Literal(_)) => {}
+            Ok(Pattern::Regex(regex)) => self.regex(&format!("{at}.regex"), &regex),
+        }
+    }
+
+    fn regex(&mut self, at: &str, regex: &str) {
+        if regex.len() > limits::REGEX_BYTES {
+            let message = format!("a regular expression of {} bytes is too long", regex.len());
+            let mend = format!("at most {} bytes: make several rules", limits::REGEX_BYTES);
+            self.error(at, "long-pattern", message, mend);
+            return;
+        }
+        let mut parser = regex_syntax::ParserBuilder::new();
+        match parser.utf8(false).nest_limit(64).build().parse(regex) {
+            Err(error) => {
+                let text = error.to_string();
+                let last = text.lines().last().unwrap_or_default().trim();
+                let why = last.strip_prefix("error: ").unwrap_or(last);
+                let message = format!("this is no regular expression: {why}");
+                let mend =
+                    "use the syntax of Rust's regex crate: no look-around, no backreferences";
+                self.error(at, "bad-regex", message, mend);
+            }
+            Ok(parsed) if parsed.properties().minimum_len() == Some(0) => {
+                let message = "this regular expression matches the empty text, and so every packet"
+                    .to_owned();
+                self.error(at, "empty-pattern", message, "make it match at least one byte");
+            }
+            Ok(_) => {}
+        }
+    }
+}

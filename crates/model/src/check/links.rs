@@ -1,0 +1,116 @@
+//! Links, keying, workers and limits.
+
+use super::Checker;
+use crate::domain::Keying;
+use crate::limits;
+use crate::overhead::{EspMode, LABEL_BYTES, frame_bytes, inner_mtu_bytes};
+
+impl Checker<'_> {
+    pub(super) fn links(&mut self) {
+        self.keying();
+        self.mtu();
+        self.workers();
+        let l = &self.domain.limits;
+        let window = l.replay_window_packets;
+        let (least, most) = (limits::REPLAY_WINDOW_MIN_PACKETS, limits::REPLAY_WINDOW_MAX_PACKETS);
+        if !window.is_power_of_two() || window < least || window > most {
+            let message = format!("a replay window of {window} packets is not possible");
+            let mend = format!("write a power of two from {least} to {most}, such as 4096");
+            self.error("limits.replay_window_packets", "replay-window", message, mend);
+        }
+        self.range("limits.flows", l.flows, 16, 1 << 24);
+        self.range("limits.flow_idle_s", l.flow_idle_s, 1, 86_400);
+        self.range("limits.lease_s", l.lease_s, 3, 3_600);
+        self.range("limits.rekey_after_s", l.rekey_after_s, 1, 86_400);
+        self.range("links.udp_port", self.domain.links.udp_port, 1, u16::MAX);
+        self.range("links.control_port", self.domain.links.control_port, 1, u16::MAX);
+    }
+
+    fn keying(&mut self) {
+        match (self.domain.keying, &self.domain.psk) {
+            (Keying::Sap, Some(_)) => {
+                let message = "`psk` has no meaning with `keying: sap`".to_owned();
+                self.error("psk", "psk-unused", message, "delete it, or write `keying: psk`");
+            }
+            (Keying::Psk, psk) => {
+                let transport = psk.as_ref().is_some_and(|p| p.mode == EspMode::Transport);
+                let more =
+                    if transport { ", and transport mode shows inner addresses" } else { "" };
+                let message = format!(
+                    "`keying: psk` uses static keys: no forward secrecy, and one stolen key file opens every segment{more}"
+                );
+                let mend = "write `keying: sap`; psk is for comparison and interoperation only";
+                self.warning("keying", "psk", message, mend);
+            }
+            (Keying::Sap, None) => {}
+        }
+    }
+
+    fn esp_mode(&self) -> EspMode {
+        match (self.domain.keying, &self.domain.psk) {
+            (Keying::Psk, Some(psk)) => psk.mode,
+            _ => EspMode::Tunnel,
+        }
+    }
+
+    /// The inner MTU of the longest path, and what it has to hold.
+    fn mtu(&mut self) {
+        let links = &self.domain.links;
+        let (mtu, plain) = (links.mtu, limits::LINK_MTU_PLAIN_BYTES);
+        if mtu > plain && !links.jumbo {
+            let message = format!("a link MTU of {mtu} is more than Ethernet's {plain}");
+            let mend =
+                format!("add `jumbo: true` if every link carries it, or write `mtu: {plain}`");
+            self.error("links.mtu", "jumbo", message, mend);
+        } else if mtu < limits::LINK_MTU_MIN_BYTES || mtu > limits::LINK_MTU_JUMBO_BYTES {
+            self.range("links.mtu", mtu, limits::LINK_MTU_MIN_BYTES, limits::LINK_MTU_JUMBO_BYTES);
+            return;
+        } else if links.jumbo && mtu <= plain {
+            let message = format!("`jumbo: true` changes nothing at a link MTU of {mtu}");
+            self.warning("links.jumbo", "jumbo-unused", message, "delete it, or raise `mtu`");
+        }
+        let d = self.domain;
+        let mode = self.esp_mode();
+        let forward = d.paths.iter().map(|p| (&p.name, p.hops.len()));
+        let back = d.return_paths.iter().map(|p| (&p.name, p.hops.len()));
+        let Some((path, hops)) = forward.chain(back).max_by_key(|(_, hops)| *hops) else { return };
+        if hops > limits::HOPS_A_PATH {
+            return;
+        }
+        let labels = hops + 1;
+        let inner = inner_mtu_bytes(mtu.into(), labels, mode).unwrap_or(0);
+        let ipv6 = d.services.iter().flat_map(|s| &s.addresses).any(|a| a.is_ipv6());
+        let (least, why) = if ipv6 {
+            (limits::INNER_MTU_MIN_IPV6_BYTES, "a service has an IPv6 address")
+        } else {
+            (limits::INNER_MTU_MIN_BYTES, "every IPv4 host must take that much")
+        };
+        if inner < usize::from(least) {
+            let needed = frame_bytes(least.into(), labels, mode);
+            let message = format!(
+                "path `{path}` leaves {inner} bytes for inner packets, fewer than {least} ({why}): {labels} labels of {LABEL_BYTES} bytes and ESP take the rest"
+            );
+            let mend = format!("write `mtu: {needed}` or more, or shorten the path");
+            self.error("links.mtu", "mtu-too-small", message, mend);
+        }
+    }
+
+    fn workers(&mut self) {
+        let d = self.domain;
+        self.range("workers", d.workers, 1, limits::WORKERS);
+        let functions = d
+            .functions
+            .iter()
+            .enumerate()
+            .map(|(i, f)| (format!("functions[{i}].workers"), f.workers));
+        let ends = [
+            ("gateway.workers".to_owned(), d.gateway.workers),
+            ("egress.workers".to_owned(), d.egress.workers),
+        ];
+        for (at, workers) in functions.chain(ends) {
+            if let Some(workers) = workers {
+                self.range(&at, workers, 1, limits::WORKERS);
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Rules that never decide, because an earlier one holds whenever they do.
+//!
+//! An error, not a warning: where the later rule asks for a stricter path, requests go past it unseen.
+
+use super::Checker;
+use crate::domain::{HeaderMatch, Rule, UrlPath};
+use crate::names::HostPattern;
+use crate::rules::PathPattern;
+
+impl Checker<'_> {
+    pub(super) fn shadows(&mut self) {
+        let rules = &self.domain.rules;
+        if rules.len() > crate::limits::RULES {
+            return;
+        }
+        for (index, later) in rules.iter().enumerate() {
+            let Some(earlier) =
+                rules[..index].iter().find(|earlier| self.holds_for_all(earlier, later))
+            else {
+                continue;
+            };
+            let message = format!(
+                "the rule `{}` never decides: `{}` stands before it and holds whenever it does",
+                later.name, earlier.name
+            );
+            let mend = if earlier.path == later.path {
+                format!("delete it; both lead to the path `{}`", later.path)
+            } else {
+                format!("move it before `{}`, or narrow `{}`", earlier.name, earlier.name)
+            };
+            self.error(&format!("rules[{index}]"), "shadowed-rule", message, mend);
+        }
+    }
+
+    /// Whether `earlier` holds for every request that `later` holds for. No means "not for sure".
+    fn holds_for_all(&self, earlier: &Rule, later: &Rule) -> bool {
+        let (e, l) = (&earlier.when, &later.when);
+        let (Some(earlier_hosts), Some(later_hosts)) =
+            (self.service_hosts(earlier), self.service_hosts(later))
+        else {
+            return false;
+        };
+        let asked = l.hosts.as_deref().unwrap_or(later_hosts);
+        let hosts_within = |patterns: &[HostPattern]| {
+            asked.iter().all(|host| patterns.iter().any(|pattern| pattern.covers(host)))
+        };
+        hosts_within(earlier_hosts)
+            && e.hosts.as_deref().is_none_or(hosts_within)
+            && within(&e.clients, &l.clients, |a, b| a == b)
+            && within(&e.server_names, &l.server_names, |a, b| a.covers(b))
+            && within(&e.sources, &l.sources, |a, b| a.covers(*b))
+            && within(&e.methods, &l.methods, |a, b| a == b)
+            && within(&e.paths, &l.paths, covers_path)
+            && e.headers
+                .iter()
+                .flatten()
+                .all(|header| l.headers.iter().flatten().any(|other| implies(other, header)))
+            && (e.body_prefix.is_none() || e.body_prefix == l.body_prefix)
+    }
+
+    fn service_hosts(&self, rule: &Rule) -> Option<&[HostPattern]> {
+        let d = self.domain;
+        let path = d.paths.iter().find(|p| p.name == rule.path)?;
+        let service = d.services.iter().find(|s| s.name == path.service)?;
+        Some(&service.server_names)
+    }
+}
+
+/// Whether each entry of `later` is covered by one of `earlier`; no condition holds always.
+fn within<T>(
+    earlier: &Option<Vec<T>>,
+    later: &Option<Vec<T>>,
+    covers: impl Fn(&T, &T) -> bool,
+) -> bool {
+    match (earlier, later) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(earlier), Some(later)) => later.iter().all(|b| earlier.iter().any(|a| covers(a, b))),
+    }
+}
+
+fn covers_path(earlier: &UrlPath, later: &UrlPath) -> bool {
+    PathPattern::of(earlier).covers(&PathPattern::of(later))
+}
+
+/// Whether a field that satisfies `header` satisfies `other` as well.
+fn implies(header: &HeaderMatch, other: &HeaderMatch) -> bool {
+    let same_name = header.name.eq_ignore_ascii_case(&other.name);
+    let value = match (&other.exact, &other.prefix) {
+        (None, None) => true,
+        (Some(exact), _) => header.exact.as_ref() == Some(exact),
+        (None, Some(prefix)) => [&header.exact, &header.prefix]
+            .into_iter()
+            .flatten()
+            .any(|text| text.starts_with(prefix.as_str())),
+    };
+    same_name && header.present == other.present && value
+}

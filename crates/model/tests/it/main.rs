@@ -1,0 +1,5 @@
+//! The behaviour of the crate as a whole: files in, diagnostics, path sets and decisions out.
+
+mod bad_files;
+mod examples;
+mod golden;
