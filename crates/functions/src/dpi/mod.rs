@@ -9,10 +9,10 @@
 //! of two overlapping segments the receiver prefers. How: see `stream`. A packet without a match passes at once or
 //! once TCP has resent it.
 //!
-//! It holds from the first segment that the function saw, for as long as it remembers the connection: until
+//! It holds for a connection seen from its SYN on, for as long as the function remembers it: until
 //! [`TCP_IDLE_S`](crate::limits::TCP_IDLE_S) without a packet, or [`TCP_CLOSING_S`](crate::limits::TCP_CLOSING_S)
-//! without one after a RST or the FINs. It trusts the acknowledgements of the receiver, which is the one it protects.
-//! A connection seen first in the middle is searched from there.
+//! without one after a RST or the FINs. A connection seen first in the middle, as after a restart, is searched from the
+//! first content on. The function trusts the acknowledgements of the receiver, which is the one it protects.
 //!
 //! # What it costs others
 //!

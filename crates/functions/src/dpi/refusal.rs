@@ -42,7 +42,7 @@ refusals! {
     TooFarAhead = "refused_too_far_ahead",
     /// More ranges out of order than are remembered.
     TooManyGaps = "refused_too_many_gaps",
-    /// A SYN that would move a stream in use.
+    /// A SYN that would move a stream.
     SynInUse = "refused_syn_in_use",
     /// No room for the connection or for its content.
     NoRoom = "refused_no_room",

@@ -70,18 +70,17 @@ impl Stream {
 
     /// A SYN whose content, if any, begins at `start`.
     ///
-    /// A receiver in the middle of a connection ignores a SYN (RFC 9293 section 3.10.7.4), so one that would move a
-    /// stream in use is refused; a real new connection comes after the old one was forgotten.
+    /// A receiver that took another SYN before ignores this one (RFC 9293 section 3.10.7.4), so one that would move the
+    /// stream is refused even when nothing was sent yet: this function would wait for content that the receiver does
+    /// not wait for. A real new connection comes after the old one was forgotten.
     pub(super) fn handle_syn(&mut self, start: u32) -> Result<(), Refusal> {
-        let untouched = self.next == self.start && self.ahead.is_empty();
         match self.begin {
-            Begin::Syn if self.start == start => Ok(()),
-            Begin::Syn if !untouched => Err(Refusal::SynInUse),
-            Begin::Middle => Err(Refusal::SynInUse),
-            Begin::Unseen | Begin::Syn => {
+            Begin::Unseen => {
                 self.begin_at(Begin::Syn, start);
                 Ok(())
             }
+            Begin::Syn if self.start == start => Ok(()),
+            Begin::Syn | Begin::Middle => Err(Refusal::SynInUse),
         }
     }
 
