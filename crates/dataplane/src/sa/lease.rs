@@ -16,9 +16,8 @@ pub struct Lease {
 impl Lease {
     /// A lease that runs for `duration` from `now`.
     pub fn new(now: Instant, duration: Duration) -> Lease {
-        let lease = Lease { start: now, end_ns: Arc::new(AtomicU64::new(0)) };
-        lease.renew(now + duration);
-        lease
+        let end_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Lease { start: now, end_ns: Arc::new(AtomicU64::new(end_ns)) }
     }
 
     /// A lease that never ends: for keying `psk`, whose keys nobody renews.
@@ -50,7 +49,7 @@ impl Lease {
     pub fn end(&self) -> Option<Instant> {
         match self.end_ns.load(Ordering::Relaxed) {
             u64::MAX => None,
-            end_ns => Some(self.start + Duration::from_nanos(end_ns)),
+            end_ns => self.start.checked_add(Duration::from_nanos(end_ns)),
         }
     }
 }
@@ -79,5 +78,6 @@ mod tests {
         let lease = Lease::unlimited(now);
         assert!(lease.is_live(now + Duration::from_secs(1 << 32)));
         assert_eq!(lease.end(), None);
+        assert_eq!(Lease::new(now, Duration::MAX).end(), None);
     }
 }

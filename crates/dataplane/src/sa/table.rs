@@ -24,10 +24,10 @@ fn index(spi: SaSpi) -> usize {
 /// Why an association was not installed. The table is as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
-    /// Another association lives in the place of this SPI. With SPIs of a domain file (keying `psk`): the operator's
-    /// fault.
+    /// An association lives in the place of this SPI: of the same SPI, or of another with the same low bits. With SPIs
+    /// of a domain file (keying `psk`) that is the operator's fault.
     #[error(
-        "SPI {spi} and SPI {taken_by} have the same place; choose SPIs that differ in their low 12 bits"
+        "the place of SPI {spi} is taken by SPI {taken_by}; choose SPIs that differ in their low 12 bits"
     )]
     PlaceTaken {
         /// The SPI that was to be installed.
@@ -68,20 +68,18 @@ impl SaTable {
         }
     }
 
-    /// Installs an association; one of the same SPI is replaced.
+    /// Installs an association. It never replaces one, not even of the same SPI: what was replayed to the old replay
+    /// window would be new to the new one.
     ///
     /// # Errors
-    /// [`TableError::PlaceTaken`] when another SPI has the place.
+    /// [`TableError::PlaceTaken`]; nothing changed.
     pub fn install(&mut self, sa: Arc<InboundSa>) -> Result<(), TableError> {
         let place = &mut self.places[index(sa.spi())];
-        match place {
-            Some(there) if there.spi() != sa.spi() => {
-                return Err(TableError::PlaceTaken { spi: sa.spi(), taken_by: there.spi() });
-            }
-            Some(_) => {}
-            None => self.len += 1,
+        if let Some(there) = place {
+            return Err(TableError::PlaceTaken { spi: sa.spi(), taken_by: there.spi() });
         }
         *place = Some(sa);
+        self.len += 1;
         Ok(())
     }
 

@@ -149,6 +149,11 @@ fn the_table_finds_what_was_installed_and_nothing_else() {
         table.install(Arc::new(inbound(same_place, lease.clone()))),
         Err(TableError::PlaceTaken { spi: same_place, taken_by: one })
     );
+    assert_eq!(
+        table.install(Arc::new(inbound(one, lease.clone()))),
+        Err(TableError::PlaceTaken { spi: one, taken_by: one }),
+        "a fresh replay window under the same SPI"
+    );
     assert!(table.remove(same_place).is_none());
     assert_eq!(table.len(), 2);
 
