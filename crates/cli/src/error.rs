@@ -150,9 +150,6 @@ mod tests {
     #[test]
     fn context_keeps_the_kind() {
         let failure = Failure::usage("no such layout").context("up");
-        assert_eq!(
-            format!("{:?}", failure.report()),
-            format!("{:?}", std::process::ExitCode::from(2))
-        );
+        assert_eq!(failure.kind, Kind::Usage);
     }
 }

@@ -1,0 +1,69 @@
+//! Every queue, wait and table of the node, each with its bound.
+
+use std::time::Duration;
+
+/// Longest interface name: the kernel's IFNAMSIZ less its terminating zero.
+pub const INTERFACE_NAME_BYTES: usize = 15;
+
+/// Longest name of a domain or namespace: both together, with the prefix, stay a file name of 255 bytes.
+pub const NAME_BYTES: usize = 63;
+
+/// Most namespaces in one topology.
+pub const NAMESPACES: usize = 256;
+
+/// How long new interfaces may take until they carry frames; it takes a few milliseconds.
+pub const LINKS_READY_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often the state of new interfaces is looked at.
+pub const LINK_POLL_EVERY: Duration = Duration::from_millis(2);
+
+/// Attempts to take a runtime directory that another start or end is changing at the same moment.
+pub const CLAIM_ATTEMPTS: u32 = 16;
+
+/// How long a process left over from a crash may take to end after SIGKILL.
+pub const LEFTOVER_ENDS_WITHIN: Duration = Duration::from_secs(5);
+
+/// Longest record of a runtime directory.
+pub const RECORD_BYTES: u64 = 1 << 20;
+
+/// Longest message on a control channel or the admin socket, newline included.
+pub const MESSAGE_BYTES: usize = 4 << 20;
+
+/// Events from elements that wait to be handled; an element that says more waits.
+pub const EVENT_QUEUE: usize = 256;
+
+/// Messages to one element that wait to be written; past it, sending fails.
+pub const CONTROL_QUEUE: usize = 64;
+
+/// Requests to one element whose answers are outstanding.
+pub const PENDING_REQUESTS: usize = 64;
+
+/// How long an element may take to answer a request.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long all elements together may take until they are ready.
+pub const READY_WITHIN: Duration = Duration::from_secs(15);
+
+/// How long an element that was told to shut down may drain before SIGTERM.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+/// How long an element may live after SIGTERM before SIGKILL.
+pub const TERMINATE_GRACE: Duration = Duration::from_secs(1);
+
+/// How long the kernel may take to end a process after SIGKILL.
+pub const KILL_GRACE: Duration = Duration::from_secs(5);
+
+/// Lines of an element's standard error that are kept to explain its end.
+pub const STDERR_TAIL_LINES: usize = 20;
+
+/// Longest line of an element's standard error that is passed on whole.
+pub const STDERR_LINE_BYTES: usize = 8 << 10;
+
+/// Connections to the admin socket at a time; more wait.
+pub const ADMIN_CONNECTIONS: usize = 16;
+
+/// How long a client of the admin socket may take for its request, and to read the answer.
+pub const ADMIN_IDLE: Duration = Duration::from_secs(10);
+
+/// How long a client of the admin socket waits for an answer.
+pub const ADMIN_ANSWER_WITHIN: Duration = Duration::from_secs(15);

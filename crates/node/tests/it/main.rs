@@ -1,0 +1,6 @@
+//! The node against the kernel: namespaces, links, processes and what is left of them. As root these run on the
+//! machine itself; otherwise each starts itself again inside a user namespace.
+
+mod claim;
+mod network;
+mod world;
