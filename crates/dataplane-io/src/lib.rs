@@ -5,8 +5,12 @@
 //! is confined to [`udp`]'s and [`tun`]'s `sys` modules and to `checksum`, which picks instructions at run time.
 
 pub mod counters;
+pub mod fault;
 pub mod limits;
 pub mod link;
+pub mod memory;
+pub mod pcapng;
+pub mod poll;
 pub mod tun;
 pub mod udp;
 

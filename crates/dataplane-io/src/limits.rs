@@ -41,3 +41,21 @@ pub const TUN_QUEUES_MAX: usize = 256;
 
 /// Super-packets that the kernel queues for the reader of a TUN (`txqueuelen`).
 pub const TUN_QUEUE_PACKETS: u32 = 1_000;
+
+/// Batches that wait in each direction of a link in memory.
+pub const MEMORY_QUEUE_BATCHES: usize = 32;
+
+/// Packets that a fault injector holds back in each direction.
+pub const FAULT_HELD_PACKETS_MAX: usize = 8_192;
+
+/// Bytes of one piece of a capture on its way to the file. It holds a whole batch with all headers.
+pub const CAPTURE_CHUNK_BYTES: usize = 1 << 20;
+
+/// Pieces of a capture on their way to the file; packets that come while all are are not captured, and counted.
+pub const CAPTURE_CHUNKS: usize = 32;
+
+/// The largest capture file that is written where nothing else is said.
+pub const CAPTURE_FILE_BYTES_MAX: u64 = 4 << 30;
+
+/// Ready links that one wait reports.
+pub const POLL_EVENTS: usize = 64;

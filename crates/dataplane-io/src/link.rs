@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use ringmail_dataplane::Batch;
+use ringmail_dataplane::{Batch, Verdict};
 
 use crate::counters::LinkCounters;
 
@@ -41,6 +41,9 @@ pub trait Link: Send {
     /// As for [`Link::recv`]. What was not sent is marked as refused then, too.
     fn send(&mut self, batch: &mut Batch) -> io::Result<Sent>;
 
+    /// Whether [`Link::send`] sends packets of this verdict.
+    fn carries(&self, verdict: Verdict) -> bool;
+
     /// What to wait for; `None` for links in memory.
     fn fd(&self) -> Option<BorrowedFd<'_>>;
 
@@ -55,6 +58,10 @@ impl<L: Link + ?Sized> Link for Box<L> {
 
     fn send(&mut self, batch: &mut Batch) -> io::Result<Sent> {
         (**self).send(batch)
+    }
+
+    fn carries(&self, verdict: Verdict) -> bool {
+        (**self).carries(verdict)
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {

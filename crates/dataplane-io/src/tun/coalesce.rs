@@ -350,12 +350,13 @@ impl Found {
     }
 
     fn same_flow(&self, packet: &[u8], first: &[u8]) -> bool {
-        let (addresses, protocol) = if self.v6 { (8..40, 6) } else { (12..20, 9) };
-        let ports = self.l4..self.l4 + 4;
         packet[0] >> 4 == first[0] >> 4
-            && packet[protocol] == first[protocol]
-            && packet[addresses.clone()] == first[addresses]
-            && packet[ports.clone()] == first[ports]
+            && same::<4>(packet, first, self.l4)
+            && if self.v6 {
+                same::<1>(packet, first, 6) && same::<32>(packet, first, 8)
+            } else {
+                same::<1>(packet, first, 9) && same::<8>(packet, first, 12)
+            }
     }
 
     /// Whether the packet, of the same flow, follows what is in the super-packet.
@@ -368,14 +369,13 @@ impl Found {
         {
             return false;
         }
-        let same = |range: Range<usize>| packet[range.clone()] == first[range];
         // DSCP, ECN, TTL and DF; of IPv6 also the flow label. The identification of a packet that is never to be
         // fragmented says nothing (RFC 6864 section 4.1), that of others counts up.
         let ip = if self.v6 {
-            same(0..4) && same(6..8)
+            same::<4>(packet, first, 0) && same::<2>(packet, first, 6)
         } else {
-            same(0..2)
-                && same(6..10)
+            same::<2>(packet, first, 0)
+                && same::<4>(packet, first, 6)
                 && (self.atomic || self.identification == group.next_identification)
         };
         if !self.tcp {
@@ -383,12 +383,17 @@ impl Found {
         }
         let l4 = self.l4;
         let flags_differ = packet[l4 + 13] ^ first[l4 + 13];
+        let (options, _) = packet[l4 + 20..self.header_len].as_chunks::<4>();
+        let (first_options, _) = first[l4 + 20..self.header_len].as_chunks::<4>();
         ip && self.sequence == group.next_sequence
             && self.flags & CWR == 0
             && flags_differ & !(FIN | PSH | CWR) == 0
-            && same(l4 + 8..l4 + 13)
-            && same(l4 + 14..l4 + 16)
-            && same(l4 + 18..self.header_len)
+            // Acknowledgement, data offset, window and urgent pointer.
+            && same::<4>(packet, first, l4 + 8)
+            && same::<1>(packet, first, l4 + 12)
+            && same::<2>(packet, first, l4 + 14)
+            && same::<2>(packet, first, l4 + 18)
+            && options.iter().zip(first_options).all(|(one, other)| one == other)
     }
 
     /// Whether the checksums of this packet, and of the first one if nobody looked at it yet, are right.
@@ -407,6 +412,12 @@ impl Found {
         let pseudo = pseudo_header_sum(packet, self.v6, self.tcp, transport.len());
         checksum::finish(pseudo + checksum::sum(transport)) == [0, 0]
     }
+}
+
+/// Whether both hold the same `N` bytes at `at`: a comparison of words, not a call.
+#[inline]
+fn same<const N: usize>(one: &[u8], other: &[u8], at: usize) -> bool {
+    one[at..].first_chunk::<N>() == other[at..].first_chunk::<N>()
 }
 
 fn pseudo_header_sum(packet: &[u8], v6: bool, tcp: bool, l4_len: usize) -> u64 {

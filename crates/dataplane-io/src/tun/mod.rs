@@ -14,7 +14,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use ringmail_dataplane::{BATCH_PACKETS, Batch, DropReason};
+use ringmail_dataplane::{BATCH_PACKETS, Batch, DropReason, Verdict};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -269,6 +269,10 @@ impl Link for TunLink {
         self.counters.add(C::SentBytes, bytes as u64);
         self.counters.add(C::SendRefused, sent.refused as u64);
         Ok(sent)
+    }
+
+    fn carries(&self, verdict: Verdict) -> bool {
+        verdict == Verdict::Deliver
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {

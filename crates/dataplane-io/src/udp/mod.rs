@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use ringmail_dataplane::{Batch, Neighbour};
+use ringmail_dataplane::{Batch, Neighbour, Verdict};
 
 use crate::counters::LinkCounters;
 use crate::limits;
@@ -125,6 +125,10 @@ impl Link for UdpLink {
 
     fn send(&mut self, batch: &mut Batch) -> io::Result<Sent> {
         Ok(self.sender.send(batch, &self.peers, &self.counters))
+    }
+
+    fn carries(&self, verdict: Verdict) -> bool {
+        matches!(verdict, Verdict::Send(neighbour) if self.peers.address(neighbour).is_some())
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
