@@ -1,0 +1,128 @@
+//! What the gateway did, as counters: each with a unit and a description, so that any exporter can
+//! say what it shows.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that only grows.
+#[derive(Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Counts one more.
+    pub(crate) fn one(&self) {
+        self.add(1);
+    }
+
+    /// Counts `n` more.
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The count so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Counter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
+/// One counter as an exporter shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The counter's name, unique within the gateway.
+    pub name: &'static str,
+    /// What is counted: connections, requests, bytes.
+    pub unit: &'static str,
+    /// What it means.
+    pub description: &'static str,
+    /// The count so far.
+    pub value: u64,
+}
+
+macro_rules! counters {
+    ($($name:ident, $unit:literal, $description:literal;)*) => {
+        /// All counters of a gateway, shared by its workers.
+        #[derive(Debug, Default)]
+        #[allow(missing_docs, reason = "each has its description beside it")]
+        pub struct Counters { $(#[doc = $description] pub $name: Counter,)* }
+
+        impl Counters {
+            /// Every counter with its present value, in a fixed order.
+            pub fn readings(&self) -> impl Iterator<Item = Reading> {
+                [$(Reading {
+                    name: stringify!($name),
+                    unit: $unit,
+                    description: $description,
+                    value: self.$name.get(),
+                },)*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    connections, "connections", "client connections accepted";
+    connections_authenticated, "connections", "client connections whose TLS handshake succeeded";
+    connections_http1, "connections", "authenticated connections that speak HTTP/1";
+    connections_http2, "connections", "authenticated connections that speak HTTP/2";
+    accept_failed, "connections", "accepts that the system refused, most often for want of file descriptors";
+    refused_connections, "connections", "refused because the gateway holds as many as it may";
+    refused_handshakes, "connections", "refused because as many handshakes as allowed were under way";
+    refused_per_client, "connections", "refused because the client holds as many as it may";
+    handshake_timeout, "connections", "closed because the TLS handshake took too long";
+    handshake_no_certificate, "connections", "handshakes refused: the client showed no certificate";
+    handshake_revoked, "connections", "handshakes refused: the client's certificate is revoked";
+    handshake_untrusted, "connections", "handshakes refused: the client's certificate is not acceptable";
+    handshake_failed, "connections", "handshakes that failed for another reason";
+    slow_headers, "connections", "closed because a request's headers took too long";
+    idle_closed, "connections", "closed because they carried no request for the idle time";
+    stalled_closed, "connections", "closed because the client took nothing of its responses";
+    h2_cancel_floods, "connections", "closed because the client cancelled too many requests unanswered";
+    h2_protocol_errors, "connections", "HTTP/2 connections ended for a violation of the protocol";
+    connections_broken, "connections", "ended by the client or the network in the middle of a message";
+    connections_cut, "connections", "cut at a shutdown, after the time to drain";
+    requests, "requests", "requests received";
+    requests_allowed, "requests", "requests that a rule allowed";
+    refused_malformed, "requests", "refused with 400: not a well-formed or an unambiguous request";
+    refused_by_rules, "requests", "refused with 403: no rule allows them";
+    refused_slow_body, "requests", "refused with 408 or cut: the body stopped coming";
+    refused_misdirected, "requests", "refused with 421: an authority outside the connection's certificate";
+    refused_header_size, "requests", "refused with 431 or 414: too many or too large headers";
+    refused_method, "requests", "refused with 501: CONNECT, TRACE or an upgrade";
+    backend_refused, "requests", "answered 502: the service could not be reached or answered nonsense";
+    backend_not_ready, "requests", "answered 503: the chain is not ready";
+    backend_busy, "requests", "answered 503: as many connections to services as allowed";
+    backend_timeout, "requests", "answered 504: no answer in time";
+    backend_truncated, "responses", "responses cut because the service stopped in the middle";
+    requests_cancelled, "requests", "given up by the client before the answer began";
+    requests_retried, "requests", "sent again because a pooled connection had died";
+    responses, "responses", "responses begun, refusals included";
+    backend_opened, "connections", "connections opened to services";
+    backend_reused, "requests", "requests sent over a pooled connection";
+    bytes_from_clients, "bytes", "request body bytes passed on";
+    bytes_to_clients, "bytes", "response body bytes passed on";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn readings_are_named_apart_and_described() {
+        let counters = Counters::default();
+        counters.requests.add(3);
+        let readings: Vec<_> = counters.readings().collect();
+        let names: BTreeSet<_> = readings.iter().map(|reading| reading.name).collect();
+        assert_eq!(names.len(), readings.len());
+        assert!(readings.iter().all(|reading| !reading.description.is_empty()));
+        let requests = readings.iter().find(|reading| reading.name == "requests");
+        assert_eq!(requests.map(|reading| reading.value), Some(3));
+    }
+}

@@ -1,0 +1,194 @@
+//! One request to a service and the head of its answer: a pooled or a new connection, a second try
+//! where a pooled one had died (RFC 9112 section 9.3.1), and limits on every wait.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+
+use http::header::{EXPECT, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::{Method, Request, Response, StatusCode, Uri};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::time::{sleep, timeout};
+
+use crate::activity::Ticket;
+use crate::body::{Flow, Gate, RequestBody, ResponseBody};
+use crate::chain::{Chain, ChainError, ChainRequest};
+use crate::counters::Counters;
+use crate::headers;
+use crate::limits::{Limits, TRIES, ms};
+use crate::pool::{Lease, Pool, PoolKey};
+use crate::refusal::Refusal;
+
+/// Everything that requests of one worker share on their way to services.
+#[derive(Debug)]
+pub(crate) struct Exchange<C> {
+    pub(crate) chain: Arc<C>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// A request as the service will get it.
+pub(crate) struct Outgoing {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: RequestBody,
+    /// The client waits for 100 (Continue) before it sends the body.
+    pub(crate) expect_continue: bool,
+}
+
+impl<C: Chain> Exchange<C> {
+    /// Sends `request` under `key` for `client`; gives the answer with its body still to come.
+    pub(crate) async fn send(
+        &self,
+        key: PoolKey,
+        client: &str,
+        request: Outgoing,
+        ticket: &Arc<Ticket>,
+    ) -> Result<Response<ResponseBody>, Refusal> {
+        let key = Arc::new(key);
+        let Outgoing { method, uri, mut headers, mut body, expect_continue } = request;
+        let gate =
+            (expect_continue && !body.is_none()).then(|| Gate::new(ms(self.limits.continue_ms)));
+        if let Some(gate) = &gate {
+            headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
+            body.behind(Arc::clone(gate));
+        }
+        if !body.is_none() && body.size_hint().exact().is_none() {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        let mut again = (body.is_none() && method.is_idempotent())
+            .then(|| (method.clone(), uri.clone(), headers.clone()));
+        let mut request = assemble(method, uri, headers, body, gate.as_ref());
+        for _ in 0..TRIES {
+            let mut lease = match self.pool.take(&key) {
+                Some(lease) => lease,
+                None => self.open(&key, client).await?,
+            };
+            if lease.reused {
+                self.counters.backend_reused.one();
+            }
+            let flow = request.body().flow();
+            let before = lease.received();
+            let sent = lease.sender().try_send_request(request);
+            let error = match self.bounded(sent, &flow).await? {
+                Ok(response) => return self.answer(response, lease, gate, flow, ticket),
+                Err(error) => error,
+            };
+            if flow.silent() {
+                return Err(Refusal::SlowBody);
+            }
+            if flow.broken() {
+                return Err(Refusal::Malformed("the request body broke off"));
+            }
+            tracing::debug!(error = error.error() as &dyn std::error::Error, "no answer");
+            let untouched = lease.reused && lease.received() == before;
+            let mut error = error;
+            request = match (error.take_message(), again.take()) {
+                // It never left: the connection had been closed while it waited in the pool.
+                (Some(unsent), spare) if lease.reused => {
+                    again = spare;
+                    unsent
+                }
+                (_, Some((method, uri, headers))) if untouched => {
+                    assemble(method, uri, headers, RequestBody::none(), None)
+                }
+                _ => return Err(Refusal::Backend("the service gave no answer")),
+            };
+            self.counters.requests_retried.one();
+            // The other idle connections are likely as dead: they lose their turn.
+            self.pool.forget(&key);
+        }
+        Err(Refusal::Backend("the service gave no answer"))
+    }
+
+    async fn open(&self, key: &Arc<PoolKey>, client: &str) -> Result<Lease, Refusal> {
+        let open = self.pool.admit().ok_or(Refusal::Busy)?;
+        let request = ChainRequest {
+            path: key.path,
+            version: key.version,
+            service: &key.service,
+            rule: &key.rule,
+            client,
+        };
+        let opened = timeout(ms(self.limits.connect_ms), self.chain.open(request)).await;
+        let stream = opened.map_err(|_| Refusal::Timeout)?.map_err(|error| {
+            tracing::warn!(error = &error as &dyn std::error::Error, "no connection to a service");
+            match error {
+                ChainError::NotReady { .. } => Refusal::NotReady,
+                ChainError::NoPort { .. } => Refusal::Busy,
+                ChainError::Unknown { .. } => Refusal::Backend("there is no way to the service"),
+                ChainError::Connect { .. } => Refusal::Backend("the service cannot be reached"),
+            }
+        })?;
+        self.counters.backend_opened.one();
+        self.pool
+            .adopt(stream, open, key)
+            .await
+            .map_err(|_| Refusal::Backend("the service cannot be reached"))
+    }
+
+    /// Waits for the head of the answer; a body that is still moving is reason to wait on.
+    async fn bounded<T>(&self, sent: impl Future<Output = T>, flow: &Flow) -> Result<T, Refusal> {
+        let mut sent = pin!(sent);
+        let mut patience = pin!(sleep(ms(self.limits.response_head_ms)));
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut sent => return Ok(answer),
+                () = &mut patience => {
+                    if !flow.moved() {
+                        return Err(Refusal::Timeout);
+                    }
+                    patience.set(sleep(ms(self.limits.response_head_ms)));
+                }
+            }
+        }
+    }
+
+    fn answer(
+        &self,
+        response: Response<Incoming>,
+        mut lease: Lease,
+        gate: Option<Arc<Gate>>,
+        flow: Arc<Flow>,
+        ticket: &Arc<Ticket>,
+    ) -> Result<Response<ResponseBody>, Refusal> {
+        let (mut head, body) = response.into_parts();
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Refusal::Backend("the service changed the protocol unasked"));
+        }
+        // A connection whose request body never goes cannot carry another request.
+        lease.spent = gate.is_some_and(|gate| gate.answered());
+        lease.flow = Some(flow);
+        headers::scrub_response(&mut head.headers);
+        head.version = http::Version::HTTP_11;
+        head.extensions.clear();
+        let limit = ms(self.limits.response_idle_ms);
+        let body = ResponseBody::service(body, lease, limit, Arc::clone(ticket));
+        Ok(Response::from_parts(head, body))
+    }
+}
+
+fn assemble(
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: RequestBody,
+    gate: Option<&Arc<Gate>>,
+) -> Request<RequestBody> {
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers;
+    if let Some(gate) = gate.cloned() {
+        hyper::ext::on_informational(&mut request, move |answer| {
+            if answer.status() == StatusCode::CONTINUE {
+                gate.open();
+            }
+        });
+    }
+    request
+}

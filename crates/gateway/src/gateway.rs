@@ -1,0 +1,139 @@
+//! The gateway as its owner sees it: made once, run by as many workers as there are cores.
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::pin::pin;
+use std::sync::Arc;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use crate::census::Census;
+use crate::chain::Chain;
+use crate::connection::Worker;
+use crate::counters::Counters;
+use crate::exchange::Exchange;
+use crate::limits::{ACCEPT_QUEUE, ACCEPT_RETRY_MS, Limits, ms};
+use crate::policy::PolicyHandle;
+use crate::pool::Pool;
+use crate::tls::TlsSettings;
+
+/// The encryption proxy at the edge of a chain.
+#[derive(Debug)]
+pub struct Gateway<C> {
+    tls: TlsSettings,
+    policy: PolicyHandle,
+    chain: Arc<C>,
+    limits: Arc<Limits>,
+    counters: Arc<Counters>,
+    census: Arc<Census>,
+}
+
+/// How a worker ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that had to be cut when the time to drain was over.
+    pub cut: usize,
+}
+
+/// A listening socket that several workers may bind at once (SO_REUSEPORT).
+///
+/// # Errors
+/// What the system says, such as an address in use by another program.
+pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(ACCEPT_QUEUE)?;
+    Ok(socket.into())
+}
+
+impl<C: Chain> Gateway<C> {
+    /// A gateway that authenticates by `tls`, allows by `policy` and reaches services by `chain`.
+    pub fn new(tls: TlsSettings, policy: PolicyHandle, chain: C, limits: Limits) -> Gateway<C> {
+        let limits = Arc::new(limits);
+        let census = Census::new(&limits);
+        Gateway { tls, policy, chain: Arc::new(chain), limits, counters: Arc::default(), census }
+    }
+
+    /// What it did so far, over all workers.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// One worker: serves what `listener` accepts until `shutdown` completes, then lets requests in
+    /// progress end, for at most [`Limits::drain_ms`].
+    ///
+    /// Meant for a current-thread runtime of its own: its connections and those to services stay on
+    /// the thread that it runs on.
+    ///
+    /// # Errors
+    /// Only at the start, if the listener cannot be used by this runtime.
+    pub async fn run(
+        &self,
+        listener: StdListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> io::Result<Drained> {
+        let listener = TcpListener::from_std(listener)?;
+        let pool = Pool::new(&self.limits);
+        let worker = Arc::new(Worker {
+            tls: self.tls.clone(),
+            policy: Arc::clone(&self.policy),
+            exchange: Arc::new(Exchange {
+                chain: Arc::clone(&self.chain),
+                pool: Arc::clone(&pool),
+                limits: Arc::clone(&self.limits),
+                counters: Arc::clone(&self.counters),
+            }),
+            census: Arc::clone(&self.census),
+        });
+        let (stop, stopping) = watch::channel(false);
+        let mut connections = JoinSet::new();
+        let mut shutdown = pin!(shutdown);
+        let mut sweep = interval(ms(self.limits.pool_idle_ms.max(2) / 2));
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                Some(_) = connections.join_next() => {}
+                _ = sweep.tick() => pool.sweep(),
+                accepted = listener.accept() => match accepted {
+                    Ok((tcp, peer)) => {
+                        self.counters.connections.one();
+                        // Ours to send when there is something to send; a failure costs time only.
+                        let _ = tcp.set_nodelay(true);
+                        let Some(place) = worker.census.admit() else {
+                            self.counters.refused_connections.one();
+                            continue;
+                        };
+                        let worker = Arc::clone(&worker);
+                        connections.spawn(worker.serve(tcp, peer, place, stopping.clone()));
+                    }
+                    Err(error) => {
+                        self.counters.accept_failed.one();
+                        tracing::warn!(error = &error as &dyn std::error::Error, "accept");
+                        sleep(ms(ACCEPT_RETRY_MS)).await;
+                    }
+                }
+            }
+        }
+        drop(listener);
+        pool.clear();
+        let _ = stop.send(true);
+        let drained = timeout(ms(self.limits.drain_ms), async {
+            while connections.join_next().await.is_some() {}
+        });
+        let cut = if drained.await.is_ok() { 0 } else { connections.len() };
+        self.counters.connections_cut.add(cut as u64);
+        connections.shutdown().await;
+        pool.clear();
+        Ok(Drained { cut })
+    }
+}

@@ -1,0 +1,182 @@
+//! Every bound of the gateway in one place: a constant each, and [`Limits`] to set another value.
+//!
+//! The defaults follow what HAProxy, nginx and Envoy ship where they agree, and the stricter of them
+//! where they do not.
+
+use std::time::Duration;
+
+/// Open client connections of one gateway process, handshakes included.
+pub const CONNECTIONS: usize = 16_384;
+/// TLS handshakes under way at once; what a flood of half-open clients can hold.
+pub const HANDSHAKES: usize = 1_024;
+/// Open connections of one client identity.
+pub const CONNECTIONS_PER_CLIENT: usize = 2_048;
+/// From accept to the end of the TLS handshake.
+pub const HANDSHAKE_MS: u64 = 10_000;
+/// From the first byte of a request to the end of its headers (HTTP/1).
+pub const HEADER_READ_MS: u64 = 10_000;
+/// A connection without a request in progress.
+pub const IDLE_MS: u64 = 60_000;
+/// Between two reads of a request body.
+pub const BODY_IDLE_MS: u64 = 30_000;
+/// A client that takes nothing of its responses; never less than what a service may take.
+pub const STALL_MS: u64 = 120_000;
+/// After a close: how long the client's remaining bytes are read, so that it sees our last words.
+pub const LINGER_MS: u64 = 2_000;
+/// After a shutdown: how long requests in progress may take.
+pub const DRAIN_MS: u64 = 30_000;
+
+/// Bytes of a request's header section, request line included; for HTTP/2 as RFC 9113 section
+/// 6.5.2 counts them.
+pub const HEADER_BYTES: u32 = 32 * 1024;
+/// Header fields of a request or of a trailer section.
+pub const HEADER_COUNT: usize = 100;
+/// Bytes of a body that rules may ask to see.
+pub const BODY_PREFIX_BYTES: usize = 64 * 1024;
+/// To gather that prefix.
+pub const BODY_PREFIX_MS: u64 = 10_000;
+
+/// Concurrent streams of one HTTP/2 connection.
+pub const H2_STREAMS: u32 = 128;
+/// Requests that a client may cancel unanswered within [`H2_CANCEL_WINDOW_MS`] (CVE-2023-44487).
+pub const H2_CANCELLED: u32 = 200;
+/// The window over which cancelled requests are counted.
+pub const H2_CANCEL_WINDOW_MS: u64 = 10_000;
+/// Streams reset by the client before we took them, held at once.
+pub const H2_PENDING_RESETS: usize = 32;
+/// Request body bytes that a stream may send ahead of the service.
+pub const H2_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+/// The same for all streams of a connection.
+pub const H2_CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Response bytes buffered for a stream.
+pub const H2_SEND_BUFFER_BYTES: usize = 256 * 1024;
+
+/// To open a connection through the chain.
+pub const CONNECT_MS: u64 = 5_000;
+/// From the end of the request to the head of the response.
+pub const RESPONSE_HEAD_MS: u64 = 60_000;
+/// Between two reads of a response body.
+pub const RESPONSE_IDLE_MS: u64 = 120_000;
+/// How long a request body is held back for the service's 100 (Continue).
+pub const CONTINUE_MS: u64 = 1_000;
+/// Bytes of a response's header section.
+pub const RESPONSE_HEADER_BYTES: usize = 64 * 1024;
+/// Open connections to services, a worker.
+pub const BACKEND_CONNECTIONS: usize = 8_192;
+/// Idle connections to services, a worker.
+pub const POOL_IDLE: usize = 1_024;
+/// Idle connections of one pool: same client certificate, rule, path version and service.
+pub const POOL_IDLE_PER_KEY: usize = 64;
+/// An idle connection to a service; below the 75 s of nginx, so that we close first.
+pub const POOL_IDLE_MS: u64 = 30_000;
+/// Tries of a request: the first, and one more where a pooled connection had died.
+pub const TRIES: usize = 2;
+
+/// Bytes that hyper reads ahead from one connection, and queues towards it.
+pub const COPY_BUFFER_BYTES: usize = 128 * 1024;
+/// Ciphertext read from a client at once.
+pub const TLS_RECEIVE_BYTES: usize = 64 * 1024;
+/// Plaintext that waits as ciphertext for a client's socket.
+pub const TLS_SEND_BYTES: usize = 256 * 1024;
+/// Bytes that a listening socket's queue holds connections for.
+pub const ACCEPT_QUEUE: i32 = 4_096;
+/// After a failed accept (no file descriptors left): the pause before the next.
+pub const ACCEPT_RETRY_MS: u64 = 50;
+
+/// The bounds that an operator may set; [`Default`] is the constants of this module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// See [`CONNECTIONS`].
+    pub connections: usize,
+    /// See [`HANDSHAKES`].
+    pub handshakes: usize,
+    /// See [`CONNECTIONS_PER_CLIENT`].
+    pub connections_per_client: usize,
+    /// See [`HANDSHAKE_MS`].
+    pub handshake_ms: u64,
+    /// See [`HEADER_READ_MS`].
+    pub header_read_ms: u64,
+    /// See [`IDLE_MS`].
+    pub idle_ms: u64,
+    /// See [`BODY_IDLE_MS`].
+    pub body_idle_ms: u64,
+    /// See [`STALL_MS`].
+    pub stall_ms: u64,
+    /// See [`LINGER_MS`].
+    pub linger_ms: u64,
+    /// See [`DRAIN_MS`].
+    pub drain_ms: u64,
+    /// See [`HEADER_BYTES`].
+    pub header_bytes: u32,
+    /// See [`HEADER_COUNT`].
+    pub header_count: usize,
+    /// See [`BODY_PREFIX_BYTES`].
+    pub body_prefix_bytes: usize,
+    /// See [`BODY_PREFIX_MS`].
+    pub body_prefix_ms: u64,
+    /// See [`H2_STREAMS`].
+    pub h2_streams: u32,
+    /// See [`H2_CANCELLED`].
+    pub h2_cancelled: u32,
+    /// See [`CONNECT_MS`].
+    pub connect_ms: u64,
+    /// See [`RESPONSE_HEAD_MS`].
+    pub response_head_ms: u64,
+    /// See [`RESPONSE_IDLE_MS`].
+    pub response_idle_ms: u64,
+    /// See [`CONTINUE_MS`].
+    pub continue_ms: u64,
+    /// See [`BACKEND_CONNECTIONS`].
+    pub backend_connections: usize,
+    /// See [`POOL_IDLE`].
+    pub pool_idle: usize,
+    /// See [`POOL_IDLE_PER_KEY`].
+    pub pool_idle_per_key: usize,
+    /// See [`POOL_IDLE_MS`].
+    pub pool_idle_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections: CONNECTIONS,
+            handshakes: HANDSHAKES,
+            connections_per_client: CONNECTIONS_PER_CLIENT,
+            handshake_ms: HANDSHAKE_MS,
+            header_read_ms: HEADER_READ_MS,
+            idle_ms: IDLE_MS,
+            body_idle_ms: BODY_IDLE_MS,
+            stall_ms: STALL_MS,
+            linger_ms: LINGER_MS,
+            drain_ms: DRAIN_MS,
+            header_bytes: HEADER_BYTES,
+            header_count: HEADER_COUNT,
+            body_prefix_bytes: BODY_PREFIX_BYTES,
+            body_prefix_ms: BODY_PREFIX_MS,
+            h2_streams: H2_STREAMS,
+            h2_cancelled: H2_CANCELLED,
+            connect_ms: CONNECT_MS,
+            response_head_ms: RESPONSE_HEAD_MS,
+            response_idle_ms: RESPONSE_IDLE_MS,
+            continue_ms: CONTINUE_MS,
+            backend_connections: BACKEND_CONNECTIONS,
+            pool_idle: POOL_IDLE,
+            pool_idle_per_key: POOL_IDLE_PER_KEY,
+            pool_idle_ms: POOL_IDLE_MS,
+        }
+    }
+}
+
+impl Limits {
+    /// How long a connection with requests in progress may pass without any of them moving: a slow
+    /// service ends by its own limits first.
+    pub(crate) fn stall(&self) -> Duration {
+        let service_ms = self.response_head_ms.max(self.response_idle_ms);
+        Duration::from_millis(self.stall_ms.max(service_ms + self.connect_ms))
+    }
+}
+
+/// Milliseconds as a duration.
+pub(crate) const fn ms(value: u64) -> Duration {
+    Duration::from_millis(value)
+}

@@ -1,0 +1,170 @@
+//! Each limit, reached.
+
+use http::Request;
+use http_body_util::{BodyExt, Empty};
+use ringmail_gateway::Limits;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+use crate::backend::{Backend, pieces, read_head, say};
+use crate::pki::WWW;
+use crate::world::{PATIENCE, World, get, pki, status};
+
+async fn small(limits: Limits) -> World {
+    World::with(&Backend::echo().await, limits)
+}
+
+#[tokio::test]
+async fn headers_are_bounded_in_bytes_and_number() {
+    let world = small(Limits { header_bytes: 2_000, header_count: 20, ..Limits::default() }).await;
+    let with = |fields: &str| {
+        format!("GET /open/ HTTP/1.1\r\nHost: {WWW}\r\nConnection: close\r\n{fields}\r\n")
+    };
+    let many = "A: 1\r\n".repeat(30);
+    let large = format!("A: {}\r\n", "x".repeat(3_000));
+    for fields in [&many, &large] {
+        assert_eq!(world.raw().await.ask(&with(fields)).await.0, 431);
+    }
+    assert_eq!(world.raw().await.ask(&with(&"A: 1\r\n".repeat(10))).await.0, 200);
+    world.until("counted", |world| world.counters.refused_header_size.get() == 2).await;
+    let mut endless = world.raw().await;
+    endless.say(&format!("GET /open/ HTTP/1.1\r\nA: {}", "x".repeat(2_500))).await;
+    assert_eq!(status(&endless.rest().await), 431, "before the end was seen");
+    world.until("counted", |world| world.counters.refused_header_size.get() == 3).await;
+    let mut h2 = world.h2().await;
+    let ask = |count: usize, bytes: usize| {
+        let mut request = Request::get(format!("https://{WWW}/open/"));
+        for n in 0..count {
+            request = request.header(format!("a-{n}"), "x".repeat(bytes));
+        }
+        request.body(Empty::new().boxed()).unwrap()
+    };
+    for (count, bytes, code) in [(10, 10, 200), (30, 1, 431), (1, 2_500, 431), (1, 8_000, 431)] {
+        assert_eq!(h2.send(ask(count, bytes)).await.unwrap().status(), code, "{count} × {bytes}");
+    }
+    // The last was refused by the library.
+    assert_eq!(world.counters.refused_header_size.get(), 5);
+}
+
+#[tokio::test]
+async fn slow_headers_end_the_connection() {
+    let world = small(Limits { header_read_ms: 150, ..Limits::default() }).await;
+    let mut raw = world.raw().await;
+    raw.say("GET / HTTP/1.1\r\nHost: www").await;
+    let dripping = async {
+        for _ in 0..400 {
+            if tokio::io::AsyncWriteExt::write_all(&mut raw.0, b"x").await.is_err() {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        panic!("drips keep the connection open");
+    };
+    tokio::time::timeout(PATIENCE, dripping).await.unwrap();
+    assert_eq!(world.counters.slow_headers.get(), 1);
+    assert_eq!(world.counters.requests.get(), 0);
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_in_good_order() {
+    let world = small(Limits { idle_ms: 60, linger_ms: 50, ..Limits::default() }).await;
+    let mut fresh = world.raw().await;
+    assert_eq!(fresh.rest().await, "", "closed with close_notify");
+    let mut used = world.raw().await;
+    used.say(&format!("GET /open/ HTTP/1.1\r\nHost: {WWW}\r\n\r\n")).await;
+    assert_eq!(status(&used.rest().await), 200);
+    let h2 = world.h2().await;
+    let ended = tokio::time::timeout(PATIENCE, h2.connection).await.expect("GOAWAY");
+    ended.unwrap().expect("in good order");
+    assert_eq!(world.counters.idle_closed.get(), 3);
+}
+
+#[tokio::test]
+async fn handshakes_are_bounded_in_time_and_number() {
+    let world = small(Limits { handshake_ms: 100, handshakes: 1, ..Limits::default() }).await;
+    let mut silent = TcpStream::connect(world.address).await.unwrap();
+    world.until("accepted", |world| world.counters.connections.get() == 1).await;
+    let refused = world.tls(Some(&pki().alice), WWW, &[]).await;
+    assert!(refused.is_err(), "one handshake at a time");
+    assert_eq!(world.counters.refused_handshakes.get(), 1);
+    let closed = tokio::time::timeout(PATIENCE, silent.read(&mut [0; 1])).await.unwrap();
+    assert_eq!(closed.unwrap_or(0), 0);
+    assert_eq!(world.counters.handshake_timeout.get(), 1);
+    assert_eq!(world.raw().await.ask(&get("/open/")).await.0, 200);
+}
+
+#[tokio::test]
+async fn connections_are_bounded_in_all_and_for_each_client() {
+    let limits = Limits { connections: 3, connections_per_client: 2, ..Limits::default() };
+    let world = small(limits).await;
+    let first = world.raw().await;
+    let _second = world.raw_as(&pki().alice_again).await;
+    world.until("both count", |w| w.counters.connections_authenticated.get() == 2).await;
+    let mut third = world.raw().await;
+    assert_eq!(third.rest().await, "", "the same client, whichever certificate");
+    drop(third);
+    world.until("refused", |world| world.counters.refused_per_client.get() == 1).await;
+    let mut bob = world.raw_as(&pki().bob).await;
+    bob.say(&format!("GET /open/ HTTP/1.1\r\nHost: {WWW}\r\n\r\n")).await;
+    assert_eq!(status(&bob.until("body 0 \n").await), 200, "another client does not notice");
+    assert!(world.tls(Some(&pki().bob), WWW, &[]).await.is_err(), "full");
+    assert_eq!(world.counters.refused_connections.get(), 1);
+    drop(first);
+    drop(bob);
+    world.until("places are free again", |w| w.counters.connections_broken.get() <= 2).await;
+    let again = async {
+        while world.tls(Some(&pki().alice), WWW, &[]).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, again).await.expect("a place");
+}
+
+#[tokio::test]
+async fn a_body_that_stops_coming_is_refused() {
+    let limits = Limits { body_idle_ms: 60, body_prefix_ms: 60, ..Limits::default() };
+    let world = small(limits).await;
+    for (path, n) in [("/open/", 1), ("/magic", 2)] {
+        let mut raw = world.raw().await;
+        raw.say(&format!("POST {path} HTTP/1.1\r\nHost: {WWW}\r\nContent-Length: 30\r\n\r\nMA"))
+            .await;
+        assert_eq!(status(&raw.rest().await), 408, "{path}");
+        assert_eq!(world.counters.refused_slow_body.get(), n);
+    }
+}
+
+#[tokio::test]
+async fn a_slow_service_is_given_up() {
+    let backend = Backend::raw(|mut tcp, n| async move {
+        read_head(&mut tcp).await;
+        if n == 1 {
+            say(&mut tcp, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
+        }
+        let _ = tcp.read(&mut [0; 1]).await;
+    })
+    .await;
+    let limits = Limits { response_head_ms: 80, response_idle_ms: 80, ..Limits::default() };
+    let world = World::with(&backend, limits);
+    assert_eq!(world.raw().await.ask(&get("/")).await.0, 504);
+    assert_eq!(world.counters.backend_timeout.get(), 1);
+    let (_, answer) = world.raw().await.ask(&get("/")).await;
+    assert!(answer.ends_with("\r\n\r\nhalf"), "{answer}");
+    assert_eq!(world.counters.backend_truncated.get(), 1);
+    world.until("both connections are closed", |world| world.chain.held() == 0).await;
+}
+
+#[tokio::test]
+async fn a_long_upload_is_no_slow_service() {
+    let world = small(Limits { response_head_ms: 100, ..Limits::default() }).await;
+    let mut h2 = world.h2().await;
+    let (sender, body) = pieces();
+    let request = Request::post(format!("https://{WWW}/open/")).body(body).unwrap();
+    let (answer, ()) = tokio::join!(h2.send(request), async {
+        for _ in 0..30 {
+            sender.send(http_body::Frame::data("x".into())).await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        drop(sender);
+    });
+    assert_eq!(answer.unwrap().status(), 200, "three times the limit, but moving");
+}

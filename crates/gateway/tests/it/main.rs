@@ -1,0 +1,19 @@
+//! The gateway as its clients and its services see it: over loopback, with real TLS and, where a
+//! program that nobody here wrote can be the judge, with curl, aria2 and nginx.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must stop")]
+
+mod aria2;
+mod authorization;
+mod backend;
+mod backpressure;
+mod bodies;
+mod curl;
+mod flood;
+mod limits;
+mod pki;
+mod pool;
+mod requests;
+mod shutdown;
+mod tls;
+mod world;
