@@ -28,6 +28,7 @@ pub struct MemoryLink {
 
 /// One direction.
 #[derive(Debug, Default)]
+#[expect(clippy::vec_box, reason = "a batch is 1.6 KB; pointers move between the lists")]
 struct Queue {
     full: VecDeque<Box<Batch>>,
     free: Vec<Box<Batch>>,

@@ -109,7 +109,7 @@ impl Capture {
             shared: Arc::clone(&shared),
         };
         let thread =
-            thread::Builder::new().name("capture".into()).spawn(|| writer.run(from_taps))?;
+            thread::Builder::new().name("capture".into()).spawn(move || writer.run(&from_taps))?;
         Ok(Capture {
             shared,
             writer: Some(thread),
@@ -228,7 +228,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, from_taps: Receiver<Message>) -> io::Result<()> {
+    fn run(mut self, from_taps: &Receiver<Message>) -> io::Result<()> {
         let mut result = Ok(());
         while let Ok(Message::Chunk(chunk)) = from_taps.recv() {
             let len = chunk.bytes.len() as u64;

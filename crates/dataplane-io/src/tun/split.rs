@@ -263,3 +263,50 @@ fn checksum_place(
     }
     Ok(Some((start, at)))
 }
+
+/// Takes arbitrary bytes for a header and a super-packet, cuts it, coalesces the packets again, and panics where that
+/// contradicts itself: for fuzzing and property tests.
+#[doc(hidden)]
+pub fn fuzz_split(bytes: &[u8]) {
+    use super::coalesce::{Coalesce, Coalescer, HEADERS_BYTES_MAX};
+    use crate::limits::SUPER_PACKET_BYTES_MAX;
+    use ringmail_dataplane::{Batch, Verdict};
+
+    let Some((header, packet)) = bytes.split_first_chunk() else { return };
+    let packet = &packet[..packet.len().min(SUPER_PACKET_BYTES_MAX)];
+    let Ok(mut whole) = SuperPacket::parse(&VirtioHeader::parse(header), packet) else { return };
+    let (expected, mut cut) = (whole.remaining(), 0);
+    let mut batch = Batch::default();
+    let mut coalescer = Coalescer::default();
+    while let Some(len) = whole.next_len() {
+        match batch.push(8, len, 8) {
+            Ok(slot) => {
+                whole.cut_next(packet, batch.packet_mut(slot));
+                batch.set_verdict(slot, Verdict::Deliver);
+                cut += 1;
+                continue;
+            }
+            Err(_) => assert!(!batch.is_empty(), "a packet that fits nowhere"),
+        }
+        rejoin(&batch, &mut coalescer);
+        batch.clear();
+    }
+    rejoin(&batch, &mut coalescer);
+    assert_eq!(cut, expected);
+
+    fn rejoin(batch: &Batch, coalescer: &mut Coalescer) {
+        for verify in [true, false] {
+            coalescer.build(batch, Coalesce { tcp: true, udp: true, verify });
+            let mut seen = coalescer.members().to_vec();
+            seen.sort_unstable();
+            assert!(seen.iter().map(|slot| usize::from(*slot)).eq(0..batch.len()));
+            for group in coalescer.supers().iter().filter(|group| group.packets() > 1) {
+                let slots = &coalescer.members()[group.members()];
+                let first = batch.packet(usize::from(slots[0]));
+                let header = group.emit_headers(first, &mut [0; HEADERS_BYTES_MAX]);
+                let segment = usize::from(header.gso_size);
+                assert_eq!(first.len(), group.header_len() + segment);
+            }
+        }
+    }
+}

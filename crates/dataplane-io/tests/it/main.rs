@@ -6,6 +6,10 @@
 //!
 //! They need root; without it each test runs again inside `unshare -Urn`.
 
+mod allocations;
+mod capture;
 mod netns;
+mod packets;
+mod split;
 mod tun;
 mod udp;

@@ -8,13 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use etherparse::{IpHeaders, IpPayloadSlice, TcpSlice, UdpSlice};
 use ringmail_dataplane::{Batch, Verdict};
 use ringmail_dataplane_io::tun::{TunConfig, TunLink};
 use ringmail_dataplane_io::{Link, LinkCounter as C};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::netns;
+use crate::{netns, packets};
 
 const MTU_BYTES: u32 = 1400;
 const HEADROOM_BYTES: usize = 64;
@@ -55,47 +54,13 @@ fn carry_one_way(from: &mut TunLink, to: &mut TunLink, batch: &mut Batch) -> usi
     let count = from.recv(batch).unwrap();
     for index in 0..count {
         assert_eq!(batch.room(index), (HEADROOM_BYTES, TAILROOM_BYTES));
-        check(batch.packet(index));
+        assert!(batch.packet(index).len() <= MTU_BYTES as usize);
+        packets::check(batch.packet(index));
         batch.set_verdict(index, Verdict::Deliver);
     }
     let sent = to.send(batch).unwrap();
     assert_eq!(sent.packets + sent.refused, count);
     count
-}
-
-/// Lengths and checksums, by an implementation that is not ours.
-fn check(packet: &[u8]) {
-    assert!(packet.len() <= MTU_BYTES as usize, "{} bytes", packet.len());
-    let (ip, payload) = match packet[0] >> 4 {
-        4 => IpHeaders::from_ipv4_slice(packet).unwrap(),
-        _ => IpHeaders::from_ipv6_slice(packet).unwrap(),
-    };
-    let IpPayloadSlice { payload: bytes, ip_number, .. } = payload;
-    if let IpHeaders::Ipv4(header, _) = &ip {
-        assert_eq!(header.calc_header_checksum(), header.header_checksum);
-        assert_eq!(usize::from(header.total_len), packet.len());
-    }
-    match ip_number.0 {
-        6 => {
-            let tcp = TcpSlice::from_slice(bytes).unwrap();
-            let expected = match &ip {
-                IpHeaders::Ipv4(ip, _) => tcp.calc_checksum_ipv4(ip.source, ip.destination),
-                IpHeaders::Ipv6(ip, _) => tcp.calc_checksum_ipv6(ip.source, ip.destination),
-            };
-            assert_eq!(tcp.checksum(), expected.unwrap());
-        }
-        17 => {
-            let udp = UdpSlice::from_slice(bytes).unwrap();
-            assert_eq!(usize::from(udp.length()), bytes.len());
-            let header = udp.to_header();
-            let expected = match &ip {
-                IpHeaders::Ipv4(ip, _) => header.calc_checksum_ipv4(ip, udp.payload()),
-                IpHeaders::Ipv6(ip, _) => header.calc_checksum_ipv6(ip, udp.payload()),
-            };
-            assert_eq!(udp.checksum(), expected.unwrap());
-        }
-        _ => {}
-    }
 }
 
 fn pattern(at: usize) -> u8 {
