@@ -17,6 +17,7 @@ pub mod paths;
 pub mod replay;
 mod reset;
 pub mod sa;
+pub mod sap;
 pub mod verdict;
 
 pub use batch::{BATCH_PACKETS, Batch};

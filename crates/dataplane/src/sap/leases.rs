@@ -7,7 +7,7 @@ use ringmail_model::{ElementId, PathDigest, PathId};
 
 use super::event::{Event, Outbox};
 use super::lease::{Held, LeaseError, Now, SignedLease, VerifyLease};
-use super::limits::RENEW_RETRY;
+use super::limits::{RENEW_MIN, RENEW_RETRY};
 
 #[derive(Debug)]
 pub(super) struct Leases {
@@ -63,7 +63,7 @@ impl Leases {
         let digest = signed.lease.digest;
         let ask = self.paths.get_mut(&digest).ok_or(LeaseError::AnotherPath(digest))?;
         let held = self.own.accept(now, signed, digest, verifier)?;
-        ask.at = held.renew_at.max(now.instant + RENEW_RETRY);
+        ask.at = held.renew_at.max(now.instant + RENEW_MIN);
         held.live(now).map(|_| ())
     }
 

@@ -17,6 +17,10 @@ pub const AGREEMENTS_PER_SESSION: usize = 4096;
 /// Associations that were stopped and whose DELETED did not come yet; beyond it the oldest is forgotten.
 pub const CLOSING_SAS: usize = 4096;
 
+/// Inbound associations of one segment and worker at a time: the one in use, its successor, and those that drain. Keeps
+/// one neighbour from taking the places of others.
+pub const INBOUNDS_PER_PLACE: usize = 8;
+
 /// Messages that wait to be sent to one neighbour; one that does not read them loses its session.
 pub const TRANSMITS: usize = 16_384;
 
@@ -77,5 +81,8 @@ pub const EPOCH_LIFETIME: Duration = Duration::from_secs(3600);
 /// How much later the element of the higher id begins the new epoch when the other one did not.
 pub const EPOCH_YIELD: Duration = Duration::from_secs(30);
 
-/// Wait before an own lease that did not come is asked for again.
-pub const RENEW_RETRY: Duration = Duration::from_secs(5);
+/// Wait before a lease of this element that did not come is asked for again.
+pub const RENEW_RETRY: Duration = Duration::from_secs(2);
+
+/// Shortest wait before a lease that came is asked to be renewed.
+pub const RENEW_MIN: Duration = Duration::from_millis(500);

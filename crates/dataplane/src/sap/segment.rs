@@ -1,7 +1,9 @@
 //! What two neighbours have to agree on: the segments between them, as the path set names them.
 
-use ringmail_model::{ElementId, PathDigest, PathId};
+use ringmail_model::{ElementId, Epoch, PathDigest, PathId, SaSpi, WorkerId};
 
+use super::context::KeyContext;
+use super::event::Place;
 use crate::sa::{SegmentIndex, Suite};
 
 /// What stands in front of ESP on the wire.
@@ -60,5 +62,30 @@ pub(super) struct SegmentKey {
 impl SegmentView {
     pub(super) fn key(&self) -> SegmentKey {
         SegmentKey { digest: self.digest, index: self.index }
+    }
+
+    /// Whether associations of the other view are as good for this one.
+    pub(super) fn same_keys(&self, other: &SegmentView) -> bool {
+        let SegmentView { path, digest, index, profile, suite, sender, receiver, .. } = self;
+        (path, digest, index) == (&other.path, &other.digest, &other.index)
+            && (profile, suite) == (&other.profile, &other.suite)
+            && (sender, receiver) == (&other.sender, &other.receiver)
+    }
+
+    pub(super) fn place(&self, worker: WorkerId) -> Place {
+        Place { path: self.path, segment: self.index, worker }
+    }
+
+    pub(super) fn key_context(&self, worker: WorkerId, epoch: Epoch, spi: SaSpi) -> KeyContext {
+        KeyContext {
+            digest: self.digest,
+            profile: self.profile,
+            suite: self.suite,
+            sender: self.sender,
+            receiver: self.receiver,
+            worker,
+            epoch,
+            spi,
+        }
     }
 }

@@ -7,7 +7,8 @@ use ringmail_model::{ElementId, Epoch, SaSpi};
 
 use super::event::{Outbox, Violation};
 use super::limits::{
-    EPOCH_LEAD_MAX, HELLO_TIMEOUT, KEEPALIVE, RESEND_MAX, RESEND_MIN, SILENCE_MAX,
+    AGREEMENTS_PER_SESSION, EPOCH_LEAD_MAX, HELLO_TIMEOUT, KEEPALIVE, RESEND_MAX, RESEND_MIN,
+    SILENCE_MAX,
 };
 use super::message::{Hello, Message, OfferId};
 
@@ -168,8 +169,8 @@ impl Session {
     }
 
     /// The number of the next OFFER, unless this session has made as many as it may.
-    pub(super) fn next_offer(&mut self, limit: usize) -> Option<OfferId> {
-        if self.offers as usize >= limit {
+    pub(super) fn next_offer(&mut self) -> Option<OfferId> {
+        if self.offers as usize >= AGREEMENTS_PER_SESSION {
             return None;
         }
         self.offers += 1;
@@ -180,9 +181,9 @@ impl Session {
         offer.0 < self.offers
     }
 
-    /// Notes an SPI that the neighbour chose; `false` when it did so before.
+    /// Notes an SPI that the neighbour chose; `false` when it did so before, or chose more than there can be.
     pub(super) fn choose(&mut self, spi: SaSpi) -> bool {
-        self.chosen.insert(spi)
+        self.chosen.len() < AGREEMENTS_PER_SESSION && self.chosen.insert(spi)
     }
 
     /// Notes an SPI that the neighbour is given; `false` when it was given before.
@@ -190,7 +191,16 @@ impl Session {
         self.given.insert(spi)
     }
 
-    pub(super) fn given(&self) -> usize {
-        self.given.len()
+    /// Whether the neighbour was given as many SPIs as one session may have.
+    pub(super) fn gave_all(&self) -> bool {
+        self.given.len() >= AGREEMENTS_PER_SESSION
     }
+}
+
+/// The session in use.
+#[derive(Debug)]
+pub(super) struct Current<'a> {
+    pub(super) id: SessionId,
+    pub(super) epoch: Epoch,
+    pub(super) session: &'a mut Session,
 }

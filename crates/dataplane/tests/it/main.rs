@@ -4,6 +4,7 @@ mod chain;
 mod esp;
 mod packets;
 mod replay;
+mod sap;
 mod sa;
 mod testbed;
 mod tshark;

@@ -1,0 +1,550 @@
+//! The agreement with one neighbour: sessions come and go, associations outlive them (`docs/sap.md`).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use ringmail_model::{ElementId, Epoch, SaSpi};
+
+use super::context::{ExportFailed, Exporter};
+use super::dialer::Dialer;
+use super::event::{EndReason, Event, Outbox, Violation};
+use super::inbound::{AllocateSpi, Inbounds, Judge, OfferOutcome};
+use super::lease::{LeaseError, Now, SignedLease, VerifyLease};
+use super::leases::Leases;
+use super::limits::{DIAL_FORGIVEN_AFTER, EPOCH_LIFETIME, EPOCH_YIELD, SESSIONS, TRANSMITS};
+use super::message::{BootId, Hello, Message};
+use super::outbound::Outbounds;
+use super::segment::{SegmentKey, SegmentView};
+use super::session::{Current, HelloOutcome, Opener, Session, SessionId};
+
+/// What one agreement needs to know.
+pub struct Config {
+    /// This element.
+    pub element: ElementId,
+    /// The neighbour that sessions are authenticated as.
+    pub peer: ElementId,
+    /// This life of this element: random, drawn at its start, the same towards all neighbours.
+    pub boot: BootId,
+    /// The segments between the two, either direction; others are left out.
+    pub segments: Vec<SegmentView>,
+    /// The age of a session at which a new epoch begins.
+    pub epoch_lifetime: Duration,
+    /// Checks leases.
+    pub verifier: Box<dyn VerifyLease + Send>,
+    /// Gives out this element's SPIs.
+    pub spis: Box<dyn AllocateSpi + Send>,
+    /// Spreads dials; random.
+    pub jitter_seed: u64,
+}
+
+impl Config {
+    /// A configuration with [`EPOCH_LIFETIME`].
+    pub fn new(
+        element: ElementId,
+        peer: ElementId,
+        boot: BootId,
+        verifier: Box<dyn VerifyLease + Send>,
+        spis: Box<dyn AllocateSpi + Send>,
+    ) -> Config {
+        let jitter_seed = u64::from_be_bytes(*boot.0.first_chunk().unwrap_or(&[0; 8]));
+        Config {
+            element,
+            peer,
+            boot,
+            segments: Vec::new(),
+            epoch_lifetime: EPOCH_LIFETIME,
+            verifier,
+            spis,
+            jitter_seed,
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("element", &self.element)
+            .field("peer", &self.peer)
+            .field("segments", &self.segments)
+            .field("epoch_lifetime", &self.epoch_lifetime)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A message for the driver to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// In which session.
+    pub session: SessionId,
+    /// The encoding, length field included.
+    pub bytes: Vec<u8>,
+}
+
+/// What has happened so far, each a count since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Sessions in which both ends said HELLO.
+    pub sessions_established: u64,
+    /// Sessions that ended, for whatever reason.
+    pub sessions_ended: u64,
+    /// Sessions that ended because the neighbour broke the protocol.
+    pub violations: u64,
+    /// Messages that were left unread because they came before HELLO, or did not count any more.
+    pub messages_ignored: u64,
+    /// OFFERs of the neighbour that were refused here.
+    pub offers_refused: u64,
+    /// OFFERs of this element that the neighbour refused.
+    pub offers_rejected: u64,
+    /// Leases that the neighbour passed on and that do not count.
+    pub leases_refused: u64,
+}
+
+/// The agreement with one neighbour, without I/O.
+///
+/// After every call the driver sends what [`poll_transmit`](Sap::poll_transmit) has, then does what
+/// [`poll_event`](Sap::poll_event) says, both until they have nothing, and calls
+/// [`handle_timeout`](Sap::handle_timeout) at [`poll_timeout`](Sap::poll_timeout).
+pub struct Sap {
+    element: ElementId,
+    peer: ElementId,
+    boot: BootId,
+    segments: BTreeMap<SegmentKey, SegmentView>,
+    epoch_lifetime: Duration,
+    verifier: Box<dyn VerifyLease + Send>,
+    spis: Box<dyn AllocateSpi + Send>,
+
+    sessions: BTreeMap<SessionId, Session>,
+    next_session: SessionId,
+    /// The session that keys come from; all others wait for HELLO.
+    current: Option<SessionId>,
+    /// The highest epoch that was used or proposed.
+    highest_epoch: Epoch,
+    new_epoch_at: Instant,
+    /// Which life the neighbour is in, and the last session that said so.
+    peer_boot: Option<(BootId, SessionId)>,
+    dialer: Dialer,
+
+    leases: Leases,
+    outbounds: Outbounds,
+    inbounds: Inbounds,
+    out: Outbox,
+    counters: Counters,
+}
+
+impl Sap {
+    /// An agreement that has not begun. It asks for leases and, if it goes first, to dial at once.
+    pub fn new(now: Instant, config: Config) -> Sap {
+        let Config { element, peer, .. } = config;
+        let mut sap = Sap {
+            element,
+            peer,
+            boot: config.boot,
+            segments: BTreeMap::new(),
+            epoch_lifetime: config.epoch_lifetime,
+            verifier: config.verifier,
+            spis: config.spis,
+            sessions: BTreeMap::new(),
+            next_session: SessionId(0),
+            current: None,
+            highest_epoch: Epoch(0),
+            new_epoch_at: now,
+            peer_boot: None,
+            dialer: Dialer::new(now, element < peer, config.jitter_seed),
+            leases: Leases::new(element, peer),
+            outbounds: Outbounds::default(),
+            inbounds: Inbounds::default(),
+            out: Outbox::default(),
+            counters: Counters::default(),
+        };
+        sap.set_segments(now, &config.segments);
+        sap
+    }
+
+    /// Takes the segments that a new path set names. Associations of those that are gone run out within a grace time.
+    pub fn set_segments(&mut self, now: Instant, segments: &[SegmentView]) {
+        let (element, peer) = (self.element, self.peer);
+        let ours = segments.iter().filter(|view| {
+            [(element, peer), (peer, element)].contains(&(view.sender, view.receiver))
+        });
+        self.segments = ours.map(|view| (view.key(), view.clone())).collect();
+        let paths = self.segments.values().map(|view| (view.digest, view.path));
+        self.leases.set_paths(now, paths);
+        let sent = self.segments.values().filter(|view| view.sender == element);
+        self.outbounds.set_segments(now, sent, &mut self.out);
+        self.inbounds.set_segments(now, &self.segments);
+        self.advance(now);
+    }
+
+    /// Takes a lease of this element, as [`Event::RenewLease`] asked, and passes it on.
+    ///
+    /// # Errors
+    /// [`LeaseError`] when the lease does not count; associations keep the one that they have.
+    pub fn set_lease(&mut self, now: Now, lease: &SignedLease) -> Result<(), LeaseError> {
+        let taken = self.leases.set_own(now, lease, self.verifier.as_ref());
+        if taken.is_ok()
+            && let Some(current) = self.current
+        {
+            self.out.send(current, Message::Lease(*lease));
+        }
+        self.advance(now.instant);
+        taken
+    }
+
+    /// A connection stands, and its other end was authenticated as the neighbour.
+    pub fn open_session(&mut self, now: Instant, opener: Opener) -> SessionId {
+        let id = self.next_session;
+        self.next_session = SessionId(id.0 + 1);
+        if opener == Opener::Us {
+            self.dialer.dialed();
+        }
+        if self.sessions.len() >= SESSIONS {
+            let oldest = self.sessions.keys().find(|id| Some(**id) != self.current).copied();
+            if let Some(oldest) = oldest {
+                self.end_session(now, oldest, EndReason::Superseded);
+            }
+        }
+        // No epoch is proposed twice, so that no two sessions are equal.
+        self.highest_epoch = Epoch(self.highest_epoch.0.saturating_add(1));
+        let hello = Hello {
+            element: self.element,
+            boot: self.boot,
+            epoch: self.highest_epoch,
+            heard: false,
+        };
+        self.sessions.insert(id, Session::new(now, opener, hello));
+        self.advance(now);
+        id
+    }
+
+    /// The dial that [`Event::Dial`] asked for came to nothing.
+    pub fn dial_failed(&mut self, now: Instant) {
+        self.dialer.dialed();
+        self.dialer.failed(now, false);
+        self.advance(now);
+    }
+
+    /// The connection of a session is gone. Associations stay while their leases last.
+    pub fn session_lost(&mut self, now: Instant, id: SessionId) {
+        self.forget_session(now, id);
+        self.advance(now);
+    }
+
+    /// A message came, length field included. `exporter` is that of the session's connection.
+    ///
+    /// # Errors
+    /// [`Violation`] when no honest neighbour sends this; the session is ended.
+    pub fn handle_message(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        bytes: &[u8],
+        exporter: &dyn Exporter,
+    ) -> Result<(), Violation> {
+        if !self.sessions.contains_key(&id) {
+            self.counters.messages_ignored += 1;
+            return Ok(());
+        }
+        let handled = Message::decode(bytes)
+            .map_err(Violation::from)
+            .and_then(|message| self.dispatch(now, id, &message, exporter));
+        if let Err(violation) = handled {
+            self.counters.violations += 1;
+            self.end_session(now.instant, id, EndReason::Violation(violation));
+        }
+        self.advance(now.instant);
+        handled
+    }
+
+    /// The data plane has installed an inbound association at every worker.
+    pub fn installed(&mut self, now: Instant, spi: SaSpi) {
+        self.inbounds.installed(now, spi, &self.leases, &mut self.out);
+        self.advance(now);
+    }
+
+    /// The data plane could not install an inbound association.
+    pub fn install_failed(&mut self, now: Instant, spi: SaSpi) {
+        self.inbounds.install_failed(spi, &mut self.out);
+        self.advance(now);
+    }
+
+    /// The data plane has stopped using an outbound association; `sequence` is the last number that it used, 0 for none.
+    pub fn stopped(&mut self, now: Instant, spi: SaSpi, sequence: u64) {
+        self.outbounds.stopped(now, spi, sequence);
+        self.advance(now);
+    }
+
+    /// Begins a new epoch: before an association runs out of numbers, or when the operator asks.
+    pub fn begin_epoch(&mut self, now: Instant) {
+        self.new_epoch_at = self.new_epoch_at.min(now);
+        self.advance(now);
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.advance(now);
+    }
+
+    /// The next message to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        let (session, message) = self.out.transmits.pop_front()?;
+        Some(Transmit { session, bytes: message.encode() })
+    }
+
+    /// The next thing to do.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.out.events.pop_front()
+    }
+
+    /// When to call [`Sap::handle_timeout`], unless something else is called before.
+    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        let sessions = self.sessions.values().map(Session::next_timeout).min();
+        let outbounds = self.outbounds.next_timeout(now, self.current, &self.leases);
+        let rest = [
+            sessions,
+            outbounds,
+            self.inbounds.next_timeout(),
+            self.leases.next_timeout(),
+            self.next_dial(),
+        ];
+        rest.into_iter().flatten().min()
+    }
+
+    /// What has happened so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The epoch of the session in use.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.sessions.get(&self.current?)?.epoch()
+    }
+
+    fn dispatch(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        message: &Message,
+        exporter: &dyn Exporter,
+    ) -> Result<(), Violation> {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.heard(now.instant);
+        }
+        match message {
+            Message::Hello(hello) => return self.handle_hello(now.instant, id, *hello),
+            Message::Close(goodbye) => {
+                self.end_session(now.instant, id, EndReason::PeerClosed(*goodbye));
+                return Ok(());
+            }
+            _ => {}
+        }
+        let (Some(session), true) = (self.sessions.get_mut(&id), self.current == Some(id)) else {
+            self.counters.messages_ignored += 1;
+            return Ok(());
+        };
+        let Some(epoch) = session.epoch() else { return Ok(()) };
+        let mut current = Current { id, epoch, session };
+        let (leases, out) = (&mut self.leases, &mut self.out);
+        let verifier = self.verifier.as_ref();
+        match message {
+            Message::Hello(_) | Message::Close(_) => {}
+            Message::Offer(offer) => {
+                let mut judge = Judge {
+                    own: self.element,
+                    peer: self.peer,
+                    segments: &self.segments,
+                    verifier,
+                    spis: self.spis.as_mut(),
+                    exporter,
+                };
+                match self.inbounds.handle_offer(
+                    now,
+                    &mut current,
+                    offer,
+                    leases,
+                    &mut judge,
+                    out,
+                )? {
+                    OfferOutcome::Taken => {}
+                    OfferOutcome::Refused => self.counters.offers_refused += 1,
+                    OfferOutcome::Failed(failed) => self.export_failed(now.instant, id, failed),
+                }
+            }
+            Message::Installed(installed) => {
+                let outbounds = &mut self.outbounds;
+                if let Err(failed) = outbounds.handle_installed(
+                    now,
+                    &mut current,
+                    installed,
+                    leases,
+                    verifier,
+                    exporter,
+                    out,
+                )? {
+                    self.export_failed(now.instant, id, failed);
+                }
+            }
+            Message::Refused { offer, .. } => {
+                self.counters.offers_rejected += 1;
+                self.outbounds.handle_refused(now.instant, &current, *offer)?;
+            }
+            Message::Lease(signed) => {
+                if leases.set_peer(now, signed, signed.lease.digest, verifier).is_err() {
+                    self.counters.leases_refused += 1;
+                }
+            }
+            Message::Last { spi, sequence } => {
+                self.inbounds.handle_last(now.instant, id, *spi, *sequence, out);
+            }
+            Message::Deleted { spi } => self.outbounds.handle_deleted(now.instant, *spi, out),
+        }
+        Ok(())
+    }
+
+    fn handle_hello(&mut self, now: Instant, id: SessionId, hello: Hello) -> Result<(), Violation> {
+        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+        let HelloOutcome::First(hello) =
+            session.handle_hello(id, self.peer, hello, &mut self.out)?
+        else {
+            return Ok(());
+        };
+        let (epoch, rank) = (session.epoch(), session.rank(id, self.peer));
+        match self.peer_boot {
+            Some((boot, seen)) if boot != hello.boot && id < seen => {
+                // Opened in an earlier life, heard of only now.
+                self.end_session(now, id, EndReason::Superseded);
+                return Ok(());
+            }
+            Some((boot, _)) if boot != hello.boot => self.peer_restarted(now),
+            _ => {}
+        }
+        let seen = self.peer_boot.map_or(id, |(_, seen)| seen.max(id));
+        self.peer_boot = Some((hello.boot, seen));
+        self.counters.sessions_established += 1;
+        let Some(epoch) = epoch else { return Ok(()) };
+        self.highest_epoch = self.highest_epoch.max(epoch);
+
+        if let Some(other) = self.current {
+            let other_rank = self.sessions.get(&other).and_then(|s| s.rank(other, self.peer));
+            if other_rank > rank {
+                self.end_session(now, id, EndReason::Superseded);
+                return Ok(());
+            }
+            self.end_session(now, other, EndReason::Superseded);
+        }
+        self.current = Some(id);
+        let yields = if self.element < self.peer { Duration::ZERO } else { EPOCH_YIELD };
+        self.new_epoch_at = now + self.epoch_lifetime + yields;
+        self.out.event(Event::Established { session: id, epoch, boot: hello.boot });
+        self.pass_leases_on(now, id);
+        Ok(())
+    }
+
+    fn peer_restarted(&mut self, now: Instant) {
+        if let Some(current) = self.current {
+            self.end_session(now, current, EndReason::Superseded);
+        }
+        self.outbounds.peer_restarted(now, &mut self.out);
+        self.inbounds.peer_restarted(&mut self.out);
+    }
+
+    fn pass_leases_on(&mut self, now: Instant, id: SessionId) {
+        for lease in self.leases.all_own(now) {
+            self.out.send(id, Message::Lease(*lease));
+        }
+    }
+
+    fn export_failed(&mut self, now: Instant, id: SessionId, failed: ExportFailed) {
+        self.end_session(now, id, EndReason::Export(failed));
+    }
+
+    fn end_session(&mut self, now: Instant, id: SessionId, reason: EndReason) {
+        self.forget_session(now, id);
+        if let Some(goodbye) = reason.goodbye() {
+            self.out.send(id, Message::Close(goodbye));
+        }
+        self.out.event(Event::EndSession { session: id, reason });
+    }
+
+    fn forget_session(&mut self, now: Instant, id: SessionId) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        self.counters.sessions_ended += 1;
+        self.out.transmits.retain(|(session, _)| *session != id);
+        self.inbounds.session_ended(id, &mut self.out);
+        if self.current == Some(id) {
+            self.current = None;
+        }
+        let lived = now.saturating_duration_since(session.began()) >= DIAL_FORGIVEN_AFTER;
+        self.dialer.failed(now, lived && session.is_established());
+    }
+
+    /// Does all that is due. Idempotent: every call ends with it.
+    fn advance(&mut self, now: Instant) {
+        self.advance_sessions(now);
+        self.leases.ask_when_due(now, &mut self.out);
+
+        let (leases, out) = (&self.leases, &mut self.out);
+        let mut current = self.current.and_then(|id| {
+            let session = self.sessions.get_mut(&id)?;
+            Some(Current { id, epoch: session.epoch()?, session })
+        });
+        let used_up = self.outbounds.advance(now, current.as_mut(), leases, out);
+        self.inbounds.advance(now, self.current, leases, out);
+        if used_up {
+            self.new_epoch_at = self.new_epoch_at.min(now);
+        }
+
+        if self.out.transmits.len() > TRANSMITS
+            && let Some(current) = self.current
+        {
+            self.end_session(now, current, EndReason::NotRead);
+        }
+        if self.segments.is_empty() && self.outbounds.is_idle() && self.inbounds.is_empty() {
+            while let Some((id, _)) = self.sessions.first_key_value() {
+                self.end_session(now, *id, EndReason::NoPaths);
+            }
+        }
+        if self.next_dial().is_some_and(|at| at <= now) {
+            self.dialer.dial();
+            self.out.event(Event::Dial);
+        }
+    }
+
+    fn advance_sessions(&mut self, now: Instant) {
+        let dead = self.sessions.iter().filter(|(_, session)| session.dies_at() <= now);
+        for id in dead.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.end_session(now, id, EndReason::Silent);
+        }
+        let mut keepalive = false;
+        for (id, session) in &mut self.sessions {
+            keepalive |= session.hello_when_due(now, *id, &mut self.out);
+        }
+        if let (true, Some(current)) = (keepalive, self.current) {
+            self.pass_leases_on(now, current);
+        }
+    }
+
+    /// When to dial: without a session, or for a new epoch; never while a session waits for HELLO.
+    fn next_dial(&self) -> Option<Instant> {
+        let at = self.dialer.next()?;
+        match self.current {
+            _ if self.segments.is_empty() => None,
+            Some(_) if self.sessions.len() == 1 => Some(at.max(self.new_epoch_at)),
+            None if self.sessions.is_empty() => Some(at),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for Sap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sap")
+            .field("element", &self.element)
+            .field("peer", &self.peer)
+            .field("sessions", &self.sessions)
+            .field("current", &self.current)
+            .field("outbounds", &self.outbounds)
+            .field("inbounds", &self.inbounds)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,9 @@
+//! The Segment Agreement Protocol: its encoding, a test for each transition of `docs/sap.md`, and a simulated world.
+
+mod codec;
+mod leases;
+mod receiver;
+mod sender;
+mod sessions;
+mod simulation;
+mod support;
