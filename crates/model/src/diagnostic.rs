@@ -5,7 +5,9 @@ use std::fmt;
 use serde::Serialize;
 
 /// Whether a diagnostic stops the domain from being used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The domain cannot be used.
@@ -15,7 +17,7 @@ pub enum Severity {
 }
 
 /// One thing that is wrong with a domain file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Diagnostic {
     /// Error or warning.
     pub severity: Severity,
@@ -58,7 +60,7 @@ impl fmt::Display for Diagnostic {
 }
 
 /// All that is wrong with a domain file, in the order of the file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct Diagnostics(Vec<Diagnostic>);
 

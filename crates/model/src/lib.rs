@@ -11,6 +11,8 @@
 pub mod check;
 pub mod diagnostic;
 pub mod domain;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod ids;
 pub mod limits;
 pub mod names;
@@ -18,6 +20,7 @@ pub mod net;
 pub mod overhead;
 pub mod pathset;
 pub mod rules;
+pub mod show;
 mod suggest;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};

@@ -38,14 +38,13 @@ impl Checker<'_> {
                 format!("{} rules are more than {}", dpi.rules.len(), limits::LIST_ENTRIES);
             self.error(&format!("{at}.dpi.rules"), "too-many", message, "split the function");
         }
-        self.range(&format!("{at}.dpi.limits.flows"), dpi.limits.flows, 1, 1 << 24);
+        self.range(&format!("{at}.dpi.limits.connections"), dpi.limits.connections, 1, 4 << 20);
         self.range(
-            &format!("{at}.dpi.limits.reorder_bytes"),
-            dpi.limits.reorder_bytes,
-            0,
-            16 << 20,
+            &format!("{at}.dpi.limits.stream_bytes"),
+            dpi.limits.stream_bytes,
+            2048,
+            16 << 30,
         );
-        self.range(&format!("{at}.dpi.limits.idle_s"), dpi.limits.idle_s, 1, 86_400);
         let mut names = BTreeMap::new();
         for (index, rule) in dpi.rules.iter().enumerate() {
             let at = format!("{at}.dpi.rules[{index}]");
@@ -126,7 +125,7 @@ impl Checker<'_> {
             return;
         }
         let mut parser = regex_syntax::ParserBuilder::new();
-        match parser.utf8(false).nest_limit(64).build().parse(regex) {
+        match parser.unicode(false).utf8(false).nest_limit(64).build().parse(regex) {
             Err(error) => {
                 let text = error.to_string();
                 let last = text.lines().last().unwrap_or_default().trim();
@@ -141,7 +140,23 @@ impl Checker<'_> {
                     .to_owned();
                 self.error(at, "empty-pattern", message, "make it match at least one byte");
             }
+            Ok(parsed) if !parsed.properties().look_set().iter().all(is_start) => {
+                let message =
+                    "of the assertions only `^` is known: a stream that is still running has no end"
+                        .to_owned();
+                self.error(
+                    at,
+                    "bad-regex",
+                    message,
+                    "leave `$`, `\\b`, `\\B`, `\\z` and the like out",
+                );
+            }
             Ok(_) => {}
         }
     }
+}
+
+fn is_start(look: regex_syntax::hir::Look) -> bool {
+    use regex_syntax::hir::Look;
+    matches!(look, Look::Start | Look::StartLF)
 }

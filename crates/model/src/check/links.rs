@@ -62,7 +62,7 @@ impl Checker<'_> {
             let mend =
                 format!("add `jumbo: true` if every link carries it, or write `mtu: {plain}`");
             self.error("links.mtu", "jumbo", message, mend);
-        } else if mtu < limits::LINK_MTU_MIN_BYTES || mtu > limits::LINK_MTU_JUMBO_BYTES {
+        } else if !(limits::LINK_MTU_MIN_BYTES..=limits::LINK_MTU_JUMBO_BYTES).contains(&mtu) {
             self.range("links.mtu", mtu, limits::LINK_MTU_MIN_BYTES, limits::LINK_MTU_JUMBO_BYTES);
             return;
         } else if links.jumbo && mtu <= plain {

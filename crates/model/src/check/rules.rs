@@ -32,15 +32,14 @@ impl Checker<'_> {
     }
 
     fn lists(&mut self, at: &str, when: &When) {
-        let len = |list: Option<usize>| list;
         for (key, count) in [
-            ("clients", len(when.clients.as_ref().map(Vec::len))),
-            ("server_names", len(when.server_names.as_ref().map(Vec::len))),
-            ("sources", len(when.sources.as_ref().map(Vec::len))),
-            ("hosts", len(when.hosts.as_ref().map(Vec::len))),
-            ("methods", len(when.methods.as_ref().map(Vec::len))),
-            ("paths", len(when.paths.as_ref().map(Vec::len))),
-            ("headers", len(when.headers.as_ref().map(Vec::len))),
+            ("clients", when.clients.as_ref().map(Vec::len)),
+            ("server_names", when.server_names.as_ref().map(Vec::len)),
+            ("sources", when.sources.as_ref().map(Vec::len)),
+            ("hosts", when.hosts.as_ref().map(Vec::len)),
+            ("methods", when.methods.as_ref().map(Vec::len)),
+            ("paths", when.paths.as_ref().map(Vec::len)),
+            ("headers", when.headers.as_ref().map(Vec::len)),
         ] {
             let at = format!("{at}.{key}");
             match count {

@@ -78,7 +78,8 @@ pub struct DpiRule {
     /// The bytes to look for, in hex, such as `de ad be ef`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hex: Option<String>,
-    /// A regular expression over bytes, in the syntax of Rust's `regex` crate.
+    /// A regular expression over bytes, in the syntax of Rust's `regex` crate without Unicode: `.` and classes stand for
+    /// single bytes. Of the assertions only `^` is known, since a stream that is still running has no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regex: Option<String>,
     /// Whether ASCII letters match in either case; of `bytes` and `regex`.
@@ -109,17 +110,15 @@ pub enum DpiAction {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DpiLimits {
-    /// Flows.
-    pub flows: u32,
-    /// Bytes of a flow that are held for packets which arrive out of order.
-    pub reorder_bytes: u32,
-    /// Seconds after which an idle flow is forgotten.
-    pub idle_s: u32,
+    /// TCP connections at one time.
+    pub connections: u32,
+    /// Bytes of stream content held for all connections together; taken from the system as they are used.
+    pub stream_bytes: u64,
 }
 
 impl Default for DpiLimits {
     fn default() -> DpiLimits {
-        DpiLimits { flows: 65_536, reorder_bytes: 256 << 10, idle_s: 300 }
+        DpiLimits { connections: 65_536, stream_bytes: 128 << 20 }
     }
 }
 
@@ -128,7 +127,7 @@ impl Default for DpiLimits {
 pub enum Pattern {
     /// These bytes.
     Literal(Vec<u8>),
-    /// This regular expression over bytes.
+    /// This regular expression over bytes, Unicode mode off.
     Regex(String),
 }
 
@@ -150,15 +149,21 @@ pub enum PatternError {
 }
 
 impl DpiRule {
-    /// The one pattern of the rule.
+    /// The one pattern of the rule; `ignore_case` is in it.
     ///
     /// # Errors
     /// None or several of the three keys, an empty pattern, or bad hex.
     pub fn pattern(&self) -> Result<Pattern, PatternError> {
         let pattern = match (&self.bytes, &self.hex, &self.regex) {
             (None, None, None) => return Err(PatternError::Missing),
+            (Some(bytes), None, None) if self.ignore_case && !bytes.is_empty() => {
+                Pattern::Regex(format!("(?i){}", regex_syntax::escape(bytes)))
+            }
             (Some(bytes), None, None) => Pattern::Literal(bytes.clone().into_bytes()),
             (None, Some(hex), None) => Pattern::Literal(from_hex(hex)?),
+            (None, None, Some(regex)) if self.ignore_case && !regex.is_empty() => {
+                Pattern::Regex(format!("(?i){regex}"))
+            }
             (None, None, Some(regex)) => Pattern::Regex(regex.clone()),
             _ => return Err(PatternError::Several),
         };
@@ -193,5 +198,21 @@ mod tests {
         assert_eq!(from_hex("de ad:BEEF"), Ok(vec![0xde, 0xad, 0xbe, 0xef]));
         assert!(from_hex("abc").is_err());
         assert!(from_hex("0x12").is_err());
+    }
+
+    #[test]
+    fn case_is_part_of_the_pattern() {
+        let rule = |bytes: Option<&str>, regex: Option<&str>| DpiRule {
+            name: "a".parse().expect("a name"),
+            bytes: bytes.map(str::to_owned),
+            hex: None,
+            regex: regex.map(str::to_owned),
+            ignore_case: true,
+            ports: vec![],
+            action: DpiAction::Alert,
+        };
+        assert_eq!(rule(Some("a.b"), None).pattern(), Ok(Pattern::Regex(r"(?i)a\.b".into())));
+        assert_eq!(rule(None, Some("^a")).pattern(), Ok(Pattern::Regex("(?i)^a".into())));
+        assert_eq!(rule(Some(""), None).pattern(), Err(PatternError::Empty));
     }
 }

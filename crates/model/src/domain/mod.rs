@@ -11,6 +11,7 @@ mod parse;
 mod path;
 mod position;
 mod rule;
+mod schema;
 mod service;
 
 pub use client::{Client, Identity, IdentityError};
@@ -25,6 +26,7 @@ pub use parse::{parse, parse_with_positions};
 pub use path::{Path, ReturnPath};
 pub use position::{Position, Positions};
 pub use rule::{BodyMatch, HeaderMatch, Rule, UrlPath, UrlPathError, When};
+pub use schema::schema;
 pub use service::{Service, Site};
 
 use schemars::JsonSchema;

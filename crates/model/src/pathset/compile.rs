@@ -1,17 +1,15 @@
 //! Domain → path set: numbers, labels and addresses given out in a fixed order.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
-use super::{Direction, Element, Hop, Path, PathSet, Role, Segment};
+use super::elements::{egress_name, elements};
+use super::{Direction, Hop, Path, PathSet, Role, Segment};
 use crate::domain::{Domain, Keying};
 use crate::ids::{ElementId, Label, PathDigest, PathId, PathVersion};
 use crate::limits;
 use crate::names::Name;
 use crate::overhead::{self, EspMode};
-
-/// The first label given out by itself; those below are left to operators.
-const FIRST_LABEL: u32 = 1000;
 
 /// What the issuer adds to the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,108 +132,7 @@ impl PathSet {
     }
 }
 
-/// What the file says of an element.
-struct Wanted {
-    name: String,
-    role: Role,
-    label: Option<Label>,
-    address: Option<Ipv4Addr>,
-    workers: Option<u16>,
-}
-
-fn elements(domain: &Domain) -> Result<Vec<Element>, CompileError> {
-    let wanted = wanted(domain)?;
-    if wanted.len() > limits::ELEMENTS {
-        return Err(CompileError::TooMany { what: "elements", most: limits::ELEMENTS });
-    }
-    let mut labels = BTreeSet::new();
-    let mut addresses = BTreeSet::new();
-    for element in &wanted {
-        if let Some(label) = element.label.filter(|l| !labels.insert(*l)) {
-            return Err(CompileError::DuplicateLabel(label));
-        }
-        if let Some(address) = element.address.filter(|a| !addresses.insert(*a)) {
-            return Err(CompileError::DuplicateAddress(address));
-        }
-    }
-    let mut free_labels = (FIRST_LABEL..).filter_map(Label::new).filter(|l| !labels.contains(l));
-    let network = domain.links.network;
-    let mut free_addresses = (1u32..)
-        .map_while(|index| match network.host(index) {
-            Some(IpAddr::V4(address)) => Some(address),
-            _ => None,
-        })
-        .filter(|address| !addresses.contains(address));
-    let mut elements = Vec::with_capacity(wanted.len());
-    for (id, element) in (0u16..).zip(wanted) {
-        let label = element.label.or_else(|| free_labels.next());
-        let label =
-            label.ok_or(CompileError::TooMany { what: "labels", most: limits::ELEMENTS })?;
-        let address = element.address.or_else(|| free_addresses.next());
-        let address = address.ok_or_else(|| CompileError::NoAddress(element.name.clone()))?;
-        elements.push(Element {
-            id: ElementId(id),
-            role: element.role,
-            spiffe_id: domain.domain.element_id(&element.name),
-            name: element.name,
-            link: SocketAddrV4::new(address, domain.links.udp_port),
-            control: SocketAddrV4::new(address, domain.links.control_port),
-            label,
-            workers: element.workers.unwrap_or(domain.workers),
-        });
-    }
-    Ok(elements)
-}
-
-/// The elements in the order of their ids.
-fn wanted(domain: &Domain) -> Result<Vec<Wanted>, CompileError> {
-    let gateway = Wanted {
-        name: "gateway".to_owned(),
-        role: Role::Gateway,
-        label: domain.gateway.label,
-        address: domain.gateway.address,
-        workers: domain.gateway.workers,
-    };
-    let hops = by_name("function", &domain.functions, |f| &f.name)?.into_values().map(|f| Wanted {
-        name: f.name.to_string(),
-        role: Role::Hop,
-        label: f.label,
-        address: f.address,
-        workers: f.workers,
-    });
-    let egress = |name| Wanted {
-        name,
-        role: Role::Egress,
-        label: domain.egress.label,
-        address: domain.egress.address,
-        workers: domain.egress.workers,
-    };
-    let services = by_name("service", &domain.services, |s| &s.name)?;
-    let egresses: Vec<Wanted> = if domain.egress.per_service {
-        services
-            .into_keys()
-            .map(|name| Wanted { label: None, address: None, ..egress(egress_name(name)) })
-            .collect()
-    } else {
-        vec![egress("egress".to_owned())]
-    };
-    let all: Vec<Wanted> = std::iter::once(gateway).chain(hops).chain(egresses).collect();
-    let mut names = BTreeSet::new();
-    for element in &all {
-        if !names.insert(element.name.as_str()) {
-            let name = element.name.clone();
-            return Err(CompileError::DuplicateName { kind: "element", name });
-        }
-    }
-    Ok(all)
-}
-
-/// The name of a service's own egress.
-pub(crate) fn egress_name(service: &Name) -> String {
-    format!("egress-{service}")
-}
-
-fn by_name<'a, T>(
+pub(super) fn by_name<'a, T>(
     kind: &'static str,
     items: &'a [T],
     name: fn(&T) -> &Name,

@@ -3,12 +3,10 @@
 //! Numbers are big-endian and of fixed width; a text is its length in bytes (16 bits) and UTF-8; a list is its count and
 //! its entries. There is one encoding of each path set: decoding refuses everything else.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
-
-use super::{Direction, Element, Hop, Path, PathSet, Role, Segment, compile};
+use super::wire::{Reader, Writer};
+use super::{Direction, Element, Hop, Path, PathSet, Role, Segment};
 use crate::domain::{Keying, Profile, Suite};
-use crate::ids::{ElementId, Label, PathDigest, PathId, PathVersion};
-use crate::limits;
+use crate::ids::{ElementId, PathDigest, PathId, PathVersion};
 use crate::names::{Name, TrustDomain};
 use crate::overhead::EspMode;
 
@@ -159,75 +157,6 @@ impl PathSet {
             EspMode::Transport => 2,
         });
     }
-
-    /// What a signer of good will never breaks, so that no reader has to ask again.
-    fn check_consistent(&self) -> Result<(), DecodeError> {
-        let wrong = DecodeError::Inconsistent;
-        if self.elements.is_empty() || self.elements.len() > limits::ELEMENTS {
-            return Err(wrong("the number of elements"));
-        }
-        if self.paths.len() > limits::PATHS {
-            return Err(wrong("the number of paths"));
-        }
-        for (index, element) in self.elements.iter().enumerate() {
-            if usize::from(element.id.0) != index || (element.role == Role::Gateway) != (index == 0)
-            {
-                return Err(wrong("an element is not in its place"));
-            }
-            let before = &self.elements[..index];
-            if before.iter().any(|e| {
-                e.label == element.label || e.link == element.link || e.name == element.name
-            }) {
-                return Err(wrong("two elements share a name, a label or an address"));
-            }
-            if element.spiffe_id != self.domain.element_id(&element.name) {
-                return Err(wrong("an element's identity is not that of its name"));
-            }
-        }
-        self.paths.iter().enumerate().try_for_each(|(index, path)| self.check_path(index, path))
-    }
-
-    fn check_path(&self, index: usize, path: &Path) -> Result<(), DecodeError> {
-        let wrong = DecodeError::Inconsistent;
-        let role = |id: ElementId| self.element(id).map(|e| e.role);
-        let (from, to) = match path.direction {
-            Direction::Forward => (Role::Gateway, Role::Egress),
-            Direction::Return => (Role::Egress, Role::Gateway),
-        };
-        if path.id.0 as usize != index + 1 {
-            return Err(wrong("a path is not in its place"));
-        }
-        if role(path.origin) != Some(from) || role(path.end.element) != Some(to) {
-            return Err(wrong("a path begins or ends at the wrong element"));
-        }
-        if path.hops.len() > limits::HOPS_A_PATH
-            || path.hops.iter().any(|hop| role(hop.element) != Some(Role::Hop))
-        {
-            return Err(wrong("a hop of a path is no hop"));
-        }
-        if path.visits().any(|hop| self.element(hop.element).map(|e| e.label) != Some(hop.label)) {
-            return Err(wrong("a label of a path is not its element's"));
-        }
-        if !path.end.intrusive
-            || path.segments != compile::segments(path.origin, &path.hops, path.end)
-        {
-            return Err(wrong("the segments of a path are not those of its hops"));
-        }
-        let forward = path.direction == Direction::Forward;
-        if path.service.is_some() != forward || path.return_path.is_some() != forward {
-            return Err(wrong(
-                "only forward paths, and all of them, have a service and a return path",
-            ));
-        }
-        if let Some(back) = path.return_path {
-            let back = self.path(back);
-            let fits = |b: &Path| b.direction == Direction::Return && b.origin == path.end.element;
-            if !back.is_some_and(fits) {
-                return Err(wrong("a return path does not begin where its path ends"));
-            }
-        }
-        Ok(())
-    }
 }
 
 fn write_element(out: &mut Writer, element: &Element) {
@@ -347,86 +276,4 @@ fn read_segment(input: &mut Reader<'_>) -> Result<Segment, DecodeError> {
         from: input.u8("a segment")?,
         to: input.u8("a segment")?,
     })
-}
-
-struct Writer(Vec<u8>);
-
-impl Writer {
-    fn u8(&mut self, value: u8) {
-        self.0.push(value);
-    }
-
-    fn u16(&mut self, value: u16) {
-        self.0.extend_from_slice(&value.to_be_bytes());
-    }
-
-    fn u32(&mut self, value: u32) {
-        self.0.extend_from_slice(&value.to_be_bytes());
-    }
-
-    fn u64(&mut self, value: u64) {
-        self.0.extend_from_slice(&value.to_be_bytes());
-    }
-
-    /// Every text of a path set is bounded far below 64 KiB by its type.
-    fn text(&mut self, text: &str) {
-        self.u16(text.len() as u16);
-        self.0.extend_from_slice(text.as_bytes());
-    }
-
-    fn address(&mut self, address: SocketAddrV4) {
-        self.0.extend_from_slice(&address.ip().octets());
-        self.u16(address.port());
-    }
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
-        let (head, tail) = self.0.split_at_checked(count).ok_or(DecodeError::Truncated(what))?;
-        self.0 = tail;
-        Ok(head)
-    }
-
-    fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
-        let (head, tail) = self.0.split_first_chunk::<N>().ok_or(DecodeError::Truncated(what))?;
-        self.0 = tail;
-        Ok(*head)
-    }
-
-    fn u8(&mut self, what: &'static str) -> Result<u8, DecodeError> {
-        self.array::<1>(what).map(|[byte]| byte)
-    }
-
-    fn u16(&mut self, what: &'static str) -> Result<u16, DecodeError> {
-        self.array(what).map(u16::from_be_bytes)
-    }
-
-    fn u32(&mut self, what: &'static str) -> Result<u32, DecodeError> {
-        self.array(what).map(u32::from_be_bytes)
-    }
-
-    fn u64(&mut self, what: &'static str) -> Result<u64, DecodeError> {
-        self.array(what).map(u64::from_be_bytes)
-    }
-
-    fn text(&mut self, what: &'static str) -> Result<&'a str, DecodeError> {
-        let len = self.u16(what)?;
-        let bytes = self.take(len.into(), what)?;
-        std::str::from_utf8(bytes).map_err(|_| DecodeError::Value("text"))
-    }
-
-    fn parsed<T: std::str::FromStr>(&mut self, what: &'static str) -> Result<T, DecodeError> {
-        self.text(what)?.parse().map_err(|_| DecodeError::Value(what))
-    }
-
-    fn label(&mut self) -> Result<Label, DecodeError> {
-        Label::new(self.u32("a label")?).ok_or(DecodeError::Value("label"))
-    }
-
-    fn address(&mut self, what: &'static str) -> Result<SocketAddrV4, DecodeError> {
-        let ip = Ipv4Addr::from(self.array::<4>(what)?);
-        Ok(SocketAddrV4::new(ip, self.u16(what)?))
-    }
 }

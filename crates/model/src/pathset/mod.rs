@@ -4,13 +4,16 @@
 //! bytes (`docs/formats/pathset.md`).
 
 mod compile;
+mod consistent;
+mod elements;
 mod encode;
 mod sign;
+mod wire;
 
 use std::net::{SocketAddr, SocketAddrV4};
 
-pub(crate) use compile::egress_name;
 pub use compile::{CompileError, Issue};
+pub(crate) use elements::egress_name;
 pub use encode::DecodeError;
 pub use sign::{Expected, PublicKey, SignedPathSet, VerifyError, VerifyPathSet};
 
@@ -70,7 +73,9 @@ pub struct Element {
 }
 
 /// What an element is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Classifier and encryption proxy: begins forward paths, ends return paths.
@@ -82,7 +87,9 @@ pub enum Role {
 }
 
 /// The direction of a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
     /// Gateway to egress.

@@ -6,13 +6,14 @@
 mod compile;
 mod explain;
 pub mod host;
+mod pattern;
 pub mod url;
 
 use std::net::IpAddr;
 
-pub(crate) use compile::PathPattern;
 pub use compile::{RuleSet, RuleSetError};
 pub use explain::{Condition, Explanation, RuleOutcome};
+pub(crate) use pattern::PathPattern;
 
 use crate::ids::PathId;
 

@@ -3,3 +3,8 @@
 mod bad_files;
 mod examples;
 mod golden;
+mod pathset;
+mod round_trip;
+mod rules;
+mod schema;
+mod show;

@@ -1,0 +1,76 @@
+//! What holds of every path set, whoever signed it: places, roles, labels, segments, ways back.
+
+use super::{DecodeError, Direction, Path, PathSet, Role, compile};
+use crate::ids::ElementId;
+use crate::limits;
+
+impl PathSet {
+    /// What a signer of good will never breaks, so that no reader has to ask again.
+    pub(super) fn check_consistent(&self) -> Result<(), DecodeError> {
+        let wrong = DecodeError::Inconsistent;
+        if self.elements.is_empty() || self.elements.len() > limits::ELEMENTS {
+            return Err(wrong("the number of elements"));
+        }
+        if self.paths.len() > limits::PATHS {
+            return Err(wrong("the number of paths"));
+        }
+        for (index, element) in self.elements.iter().enumerate() {
+            if usize::from(element.id.0) != index || (element.role == Role::Gateway) != (index == 0)
+            {
+                return Err(wrong("an element is not in its place"));
+            }
+            let before = &self.elements[..index];
+            if before.iter().any(|e| {
+                e.label == element.label || e.link == element.link || e.name == element.name
+            }) {
+                return Err(wrong("two elements share a name, a label or an address"));
+            }
+            if element.spiffe_id != self.domain.element_id(&element.name) {
+                return Err(wrong("an element's identity is not that of its name"));
+            }
+        }
+        self.paths.iter().enumerate().try_for_each(|(index, path)| self.check_path(index, path))
+    }
+
+    fn check_path(&self, index: usize, path: &Path) -> Result<(), DecodeError> {
+        let wrong = DecodeError::Inconsistent;
+        let role = |id: ElementId| self.element(id).map(|e| e.role);
+        let (from, to) = match path.direction {
+            Direction::Forward => (Role::Gateway, Role::Egress),
+            Direction::Return => (Role::Egress, Role::Gateway),
+        };
+        if path.id.0 as usize != index + 1 {
+            return Err(wrong("a path is not in its place"));
+        }
+        if role(path.origin) != Some(from) || role(path.end.element) != Some(to) {
+            return Err(wrong("a path begins or ends at the wrong element"));
+        }
+        if path.hops.len() > limits::HOPS_A_PATH
+            || path.hops.iter().any(|hop| role(hop.element) != Some(Role::Hop))
+        {
+            return Err(wrong("a hop of a path is no hop"));
+        }
+        if path.visits().any(|hop| self.element(hop.element).map(|e| e.label) != Some(hop.label)) {
+            return Err(wrong("a label of a path is not its element's"));
+        }
+        if !path.end.intrusive
+            || path.segments != compile::segments(path.origin, &path.hops, path.end)
+        {
+            return Err(wrong("the segments of a path are not those of its hops"));
+        }
+        let forward = path.direction == Direction::Forward;
+        if path.service.is_some() != forward || path.return_path.is_some() != forward {
+            return Err(wrong(
+                "only forward paths, and all of them, have a service and a return path",
+            ));
+        }
+        if let Some(back) = path.return_path {
+            let back = self.path(back);
+            let fits = |b: &Path| b.direction == Direction::Return && b.origin == path.end.element;
+            if !back.is_some_and(fits) {
+                return Err(wrong("a return path does not begin where its path ends"));
+            }
+        }
+        Ok(())
+    }
+}

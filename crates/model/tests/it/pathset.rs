@@ -1,0 +1,268 @@
+//! Path sets: what a file comes to, its bytes, its signature, and what is refused.
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use ringmail_model::overhead::{EspMode, frame_bytes};
+use ringmail_model::pathset::{
+    CompileError, DecodeError, Direction, Expected, PathSet, PublicKey, Role, SignedPathSet,
+    VerifyError,
+};
+use ringmail_model::{Domain, PathVersion, domain};
+
+use crate::examples::{ISSUE, campus};
+use crate::golden;
+
+fn set() -> PathSet {
+    PathSet::compile(&campus(), ISSUE).expect("a path set")
+}
+
+fn names<'a>(set: &'a PathSet, path: &ringmail_model::pathset::Path) -> Vec<&'a str> {
+    let ids = (0..path.hops.len() + 2).filter_map(|n| path.element_at(n));
+    ids.map(|id| set.element(id).expect("an element").name.as_str()).collect()
+}
+
+#[test]
+fn the_campus_compiles_to_elements_and_paths() {
+    let set = set();
+    let elements: Vec<_> = set.elements.iter().map(|e| (e.id.0, e.name.as_str(), e.role)).collect();
+    assert_eq!(
+        elements,
+        [
+            (0, "gateway", Role::Gateway),
+            (1, "sf1", Role::Hop),
+            (2, "sf2", Role::Hop),
+            (3, "egress", Role::Egress)
+        ]
+    );
+    assert_eq!(set.elements[1].spiffe_id, "spiffe://campus.example/element/sf1");
+    assert_eq!(set.elements[1].link.to_string(), "10.77.0.2:6635");
+    assert_eq!(set.elements[1].control.to_string(), "10.77.0.2:6637");
+
+    let inspected = set.path_named("inspected").expect("the path");
+    assert_eq!(names(&set, inspected), ["gateway", "sf1", "sf2", "egress"]);
+    assert_eq!(inspected.direction, Direction::Forward);
+    assert_eq!(inspected.service.as_deref(), Some("www"));
+    // sf1 is not intrusive: the gateway seals for sf2, and sf2 for the egress.
+    let segments: Vec<_> =
+        inspected.segments.iter().map(|s| (s.sender.0, s.receiver.0, s.from, s.to)).collect();
+    assert_eq!(segments, [(0, 2, 0, 2), (2, 3, 2, 3)]);
+    let labels: Vec<u32> = inspected.labels().map(|l| l.get()).collect();
+    assert_eq!(labels, [1001, 1002, 1003]);
+    let after: Vec<u32> = inspected.labels_after(1).map(|l| l.get()).collect();
+    assert_eq!(after, [1002, 1003]);
+    assert_eq!(inspected.inner_mtu, 1406);
+
+    let back = set.path(inspected.return_path.expect("a way back")).expect("the path");
+    assert_eq!(back.name, "inspected.return");
+    assert_eq!(back.direction, Direction::Return);
+    assert_eq!(names(&set, back), ["egress", "sf2", "sf1", "gateway"]);
+    assert_eq!(set.inner_mtu(), Some(1406));
+}
+
+/// The biggest inner packet of each path gives a frame that fits the link.
+#[test]
+fn inner_mtus_fill_the_link_exactly() {
+    let mut domain = campus();
+    for n in 3..=6 {
+        let mut function = domain.functions[0].clone();
+        function.name = format!("sf{n}").parse().expect("a name");
+        domain.functions.push(function);
+    }
+    for link_mtu in [1000, 1280, 1500, 9000] {
+        domain.links.mtu = link_mtu;
+        for functions in 1..=6 {
+            let all = domain.functions.iter().map(|f| f.name.clone());
+            domain.paths[0].hops = all.take(functions).collect();
+            let set = PathSet::compile(&domain, ISSUE).expect("a path set");
+            let inner = usize::from(set.path_named("plain").expect("the path").inner_mtu);
+            let frame = |inner| frame_bytes(inner, functions + 1, EspMode::Tunnel);
+            assert!(frame(inner) <= link_mtu.into(), "{functions} functions, {link_mtu}");
+            assert!(frame(inner + 1) > link_mtu.into(), "{functions} functions, {link_mtu}");
+        }
+    }
+}
+
+#[test]
+fn the_order_of_the_file_changes_nothing() {
+    let mut domain = campus();
+    domain.functions.reverse();
+    domain.paths.reverse();
+    domain.services.reverse();
+    assert_eq!(PathSet::compile(&domain, ISSUE), Ok(set()));
+}
+
+#[test]
+fn a_path_that_stays_keeps_its_digest_and_one_that_changes_does_not() {
+    let old = set();
+    let newer = ringmail_model::pathset::Issue { version: PathVersion(2), ..ISSUE };
+    let same = PathSet::compile(&campus(), newer).expect("a path set");
+    let digest = |set: &PathSet, name: &str| set.path_named(name).expect("the path").digest;
+    assert_eq!(digest(&old, "plain"), digest(&same, "plain"));
+    assert_ne!(digest(&old, "plain"), digest(&old, "inspected"));
+
+    let mut changed = campus();
+    changed.suite = domain::Suite::Aes256Gcm;
+    let changed = PathSet::compile(&changed, ISSUE).expect("a path set");
+    assert_ne!(digest(&old, "plain"), digest(&changed, "plain"));
+
+    let mut intrusive = campus();
+    intrusive.functions[0].intrusive = true;
+    let intrusive = PathSet::compile(&intrusive, ISSUE).expect("a path set");
+    assert_ne!(digest(&old, "plain"), digest(&intrusive, "plain"));
+}
+
+#[test]
+fn the_bytes_are_golden() {
+    let bytes = set().encode();
+    let mut text = String::new();
+    for line in bytes.chunks(16) {
+        let hex: Vec<String> = line.iter().map(|b| format!("{b:02x}")).collect();
+        text.push_str(&hex.join(" "));
+        text.push('\n');
+    }
+    for path in &set().paths {
+        let hex: String = path.digest.0.iter().map(|b| format!("{b:02x}")).collect();
+        text.push_str(&format!("{} {hex}\n", path.name));
+    }
+    if let Err(difference) =
+        golden::compare(&golden::crate_path("tests/golden/campus.pathset.txt"), &text)
+    {
+        panic!("{difference}");
+    }
+    let page = golden::read(&golden::repository_path("docs/formats/pathset.md"));
+    assert!(page.contains(&text), "docs/formats/pathset.md has other golden bytes");
+}
+
+#[test]
+fn bytes_decode_to_the_same_and_nothing_else_decodes() {
+    let set = set();
+    let bytes = set.encode();
+    assert_eq!(PathSet::decode(&bytes), Ok(set));
+    for len in 0..bytes.len() {
+        assert!(PathSet::decode(&bytes[..len]).is_err(), "{len} bytes");
+    }
+    let trailing = [bytes.as_slice(), &[0]].concat();
+    assert_eq!(PathSet::decode(&trailing), Err(DecodeError::Trailing(1)));
+    // Whatever a flipped bit still decodes to is canonical: it encodes to the flipped bytes.
+    for bit in 0..bytes.len() * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        if let Ok(other) = PathSet::decode(&flipped) {
+            assert_eq!(other.encode(), flipped, "bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn a_path_set_that_contradicts_itself_is_refused() {
+    let inconsistent = |change: &dyn Fn(&mut PathSet)| {
+        let mut set = set();
+        change(&mut set);
+        match PathSet::decode(&set.encode()) {
+            Err(DecodeError::Inconsistent(why)) => why,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(inconsistent(&|s| s.elements.swap(1, 2)).contains("in its place"));
+    assert!(inconsistent(&|s| s.elements[2].label = s.elements[1].label).contains("share"));
+    assert!(inconsistent(&|s| s.elements[1].spiffe_id.push('x')).contains("identity"));
+    assert!(inconsistent(&|s| s.paths.swap(0, 1)).contains("in its place"));
+    assert!(inconsistent(&|s| s.paths[0].hops[0].intrusive ^= true).contains("segments"));
+    assert!(inconsistent(&|s| s.paths[0].end.label = s.elements[1].label).contains("label"));
+    assert!(inconsistent(&|s| s.paths[0].origin = s.elements[1].id).contains("begins or ends"));
+    assert!(inconsistent(&|s| s.paths[0].service = None).contains("service"));
+    assert!(
+        inconsistent(&|s| s.paths[0].return_path = Some(s.paths[1].id)).contains("return path")
+    );
+}
+
+#[test]
+fn only_what_the_domain_signed_is_accepted() {
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a key");
+    let key = PublicKey(pair.public_key().as_ref().try_into().expect("32 bytes"));
+    let set = set();
+    let sign =
+        |message: &[u8]| Ok::<_, std::convert::Infallible>(pair.sign(message).as_ref().to_vec());
+    let Ok(signed) = SignedPathSet::sign(&set, sign);
+    let expected = Expected {
+        domain: &set.domain,
+        highest_version: PathVersion(1),
+        now_unix_s: ISSUE.not_before_unix_s,
+    };
+    assert_eq!(signed.verify(&key, &expected).as_ref(), Ok(&set));
+    assert_eq!(SignedPathSet::from_bytes(&signed.to_bytes()).as_ref(), Ok(&signed));
+
+    let mut changed = signed.clone();
+    changed.bytes[30] ^= 1;
+    assert_eq!(changed.verify(&key, &expected), Err(VerifyError::Signature));
+    let bare =
+        SignedPathSet { signature: pair.sign(&signed.bytes).as_ref().to_vec(), ..signed.clone() };
+    assert_eq!(bare.verify(&key, &expected), Err(VerifyError::Signature), "signed without context");
+    assert_eq!(signed.verify(&PublicKey([9; 32]), &expected), Err(VerifyError::Signature));
+
+    let other = "other.example".parse().expect("a domain");
+    let elsewhere = Expected { domain: &other, ..expected };
+    assert_eq!(signed.verify(&key, &elsewhere), Err(VerifyError::Domain(set.domain.clone())));
+    let later = Expected { highest_version: PathVersion(2), ..expected };
+    let older = VerifyError::Older { offered: PathVersion(1), seen: PathVersion(2) };
+    assert_eq!(signed.verify(&key, &later), Err(older));
+    let early = Expected { now_unix_s: ISSUE.not_before_unix_s - 1, ..expected };
+    assert_eq!(signed.verify(&key, &early), Err(VerifyError::NotYet(ISSUE.not_before_unix_s)));
+    let late = Expected { now_unix_s: ISSUE.not_after_unix_s, ..expected };
+    assert_eq!(signed.verify(&key, &late), Err(VerifyError::Expired(ISSUE.not_after_unix_s)));
+}
+
+#[test]
+fn what_check_would_refuse_does_not_compile_either() {
+    let error = |change: &dyn Fn(&mut Domain)| {
+        let mut domain = campus();
+        change(&mut domain);
+        PathSet::compile(&domain, ISSUE).expect_err("no path set")
+    };
+    let name = |text: &str| text.parse().expect("a name");
+    let unknown = error(&|d| d.paths[0].hops = vec![name("sf9")]);
+    assert!(matches!(unknown, CompileError::UnknownFunction { .. }), "{unknown}");
+    let twice = error(&|d| d.paths[0].hops = vec![name("sf1"), name("sf1")]);
+    assert!(matches!(twice, CompileError::FunctionTwice { .. }), "{twice}");
+    let service = error(&|d| d.paths[0].service = name("ftp"));
+    assert!(matches!(service, CompileError::UnknownService { .. }), "{service}");
+    let back = error(&|d| d.paths[0].return_path = Some(name("back")));
+    assert!(matches!(back, CompileError::UnknownReturnPath { .. }), "{back}");
+    let reserved = error(&|d| d.functions[0].name = name("egress"));
+    assert!(matches!(reserved, CompileError::DuplicateName { .. }), "{reserved}");
+    let mtu = error(&|d| d.links.mtu = 600);
+    assert!(matches!(mtu, CompileError::MtuTooSmall { left_bytes: 506, .. }), "{mtu}");
+    let full = error(&|d| d.links.network = "10.77.0.0/30".parse().expect("a network"));
+    assert!(matches!(full, CompileError::NoAddress(_)), "{full}");
+    let label = error(&|d| {
+        d.functions[0].label = ringmail_model::Label::new(16);
+        d.functions[1].label = ringmail_model::Label::new(16);
+    });
+    assert!(matches!(label, CompileError::DuplicateLabel(_)), "{label}");
+}
+
+#[test]
+fn each_service_can_have_an_egress_of_its_own() {
+    let mut domain = campus();
+    let mut api = domain.services[0].clone();
+    api.name = "api".parse().expect("a name");
+    domain.services.push(api);
+    domain.paths[1].service = "api".parse().expect("a name");
+    domain.egress.per_service = true;
+    let set = PathSet::compile(&domain, ISSUE).expect("a path set");
+    let end = |name: &str| {
+        let path = set.path_named(name).expect("the path");
+        set.element(path.end.element).expect("an element").name.clone()
+    };
+    assert_eq!(
+        (end("plain"), end("inspected")),
+        ("egress-www".to_owned(), "egress-api".to_owned())
+    );
+
+    let shared = domain::ReturnPath { name: "back".parse().expect("a name"), hops: vec![] };
+    for path in &mut domain.paths {
+        path.return_path = Some(shared.name.clone());
+    }
+    domain.return_paths.push(shared);
+    let error = PathSet::compile(&domain, ISSUE).expect_err("one return path of two egresses");
+    assert!(matches!(error, CompileError::ReturnPathOfTwoEgresses { .. }), "{error}");
+}

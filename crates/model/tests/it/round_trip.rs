@@ -1,0 +1,266 @@
+//! A random domain prints and parses to itself, whatever its texts hold.
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use ringmail_model::domain::{
+    self, BodyMatch, Client, Domain, DpiAction, DpiRule, DpiSettings, Function, FunctionKind,
+    HeaderMatch, Identity, Keying, Limits, Path, Psk, ReturnPath, Rule, Suite, UrlPath, When,
+};
+use ringmail_model::overhead::EspMode;
+use ringmail_model::{Label, Name, check};
+
+use crate::examples::campus;
+
+fn name() -> impl Strategy<Value = Name> {
+    // Words that YAML takes for something else are names too.
+    let words = prop_oneof!["[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", "null|true|no|y|1|0x1|1e3|007"];
+    words.prop_map(|text| text.parse().expect("a name"))
+}
+
+/// Texts that are hard to print as YAML.
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        "[ -~]{0,20}",
+        "[-:#&*!|>'\"%@`{}\\[\\], \n\t]{0,6}",
+        "null|true|~|1|0o7|1_000|.inf|- a|a: b|<<|\u{85}|\u{2028}|\u{feff}a| a|a |\n|a\n\n|---|\\.\\.\\.",
+    ]
+}
+
+fn function() -> impl Strategy<Value = Function> {
+    let action = prop_oneof![Just(DpiAction::Alert), Just(DpiAction::Drop), Just(DpiAction::Reset)];
+    let fields = (name(), option::of(text()), option::of(text()), option::of(text()));
+    let rule = (fields, any::<bool>(), vec(any::<u16>(), 0..3), action).prop_map(
+        |((name, bytes, hex, regex), ignore_case, ports, action)| DpiRule {
+            name,
+            bytes,
+            hex,
+            regex,
+            ignore_case,
+            ports,
+            action,
+        },
+    );
+    let dpi = vec(rule, 0..3).prop_map(|rules| DpiSettings { rules, limits: Default::default() });
+    let kind = prop_oneof![Just(FunctionKind::Forward), Just(FunctionKind::Dpi)];
+    let own = (
+        option::of(any::<u16>()),
+        option::of(any::<std::net::Ipv4Addr>()),
+        option::of(16..1u32 << 20),
+    );
+    (name(), kind, any::<bool>(), option::of(dpi), own).prop_map(
+        |(name, kind, intrusive, dpi, (workers, address, label))| Function {
+            name,
+            kind,
+            intrusive,
+            dpi,
+            workers,
+            address,
+            label: label.and_then(Label::new),
+        },
+    )
+}
+
+fn client() -> impl Strategy<Value = Client> {
+    let identity = prop_oneof![
+        Just("ca".to_owned()),
+        "spiffe://[a-z]{1,5}/[A-Za-z0-9_-]{1,5}",
+        "dns:[a-z]{1,5}\\.[a-z]{1,5}",
+        "email:[a-z!#]{1,5}@[a-z]{1,5}",
+    ];
+    let identity = identity.prop_map(|text| text.parse::<Identity>().expect("an identity"));
+    (name(), identity, option::of(any::<std::net::IpAddr>()))
+        .prop_map(|(name, identity, address)| Client { name, identity, address })
+}
+
+fn when() -> impl Strategy<Value = When> {
+    let url =
+        prop_oneof!["/", "/[a-z]{1,5}", "/[a-z]{1,3}/\\*", "/[a-z]{1,3}/\\*\\*", "/\\*\\.[a-z]{2}"];
+    let url = url.prop_map(|text| text.parse::<UrlPath>().expect("a pattern"));
+    let host = prop_oneof!["[a-z]{1,5}\\.[a-z]{2}", "\\*\\.[a-z]{2,5}"];
+    let host = host.prop_map(|text| text.parse().expect("a host"));
+    let source = (any::<std::net::IpAddr>(), 0u8..=32);
+    let source =
+        source.prop_map(|(ip, len)| ringmail_model::Cidr::around(ip, len).expect("a short prefix"));
+    let header = (text(), option::of(text()), option::of(text()), any::<bool>())
+        .prop_map(|(name, exact, prefix, present)| HeaderMatch { name, exact, prefix, present });
+    let body = (any::<u32>(), vec(text(), 0..3), vec(text(), 0..3))
+        .prop_map(|(bytes, starts_with, contains)| BodyMatch { bytes, starts_with, contains });
+    (
+        option::of(vec(name(), 0..3)),
+        option::of(vec(host, 0..3)),
+        option::of(vec(source, 0..3)),
+        option::of(vec(text(), 0..3)),
+        option::of(vec(url, 0..3)),
+        option::of(vec(header, 0..3)),
+        option::of(body),
+    )
+        .prop_map(|(clients, hosts, sources, methods, paths, headers, body_prefix)| When {
+            clients,
+            server_names: hosts.clone(),
+            sources,
+            hosts,
+            methods,
+            paths,
+            headers,
+            body_prefix,
+        })
+}
+
+fn path() -> impl Strategy<Value = Path> {
+    (name(), vec(name(), 0..4), name(), option::of(name()))
+        .prop_map(|(name, hops, service, return_path)| Path { name, hops, service, return_path })
+}
+
+fn rule() -> impl Strategy<Value = Rule> {
+    (name(), when(), name(), option::of(name())).prop_map(|(name, when, path, service)| Rule {
+        name,
+        when,
+        path,
+        service,
+    })
+}
+
+fn domain() -> impl Strategy<Value = Domain> {
+    let suite =
+        prop_oneof![Just(Suite::Aes128Gcm), Just(Suite::Aes256Gcm), Just(Suite::ChaCha20Poly1305)];
+    let mode = prop_oneof![Just(EspMode::Tunnel), Just(EspMode::Transport)];
+    // A file name of printable characters: paths are texts in YAML.
+    let psk = (mode, option::of("[ -~]{1,20}"))
+        .prop_map(|(mode, file)| Psk { mode, keys_file: file.map(Into::into) });
+    let keying = prop_oneof![Just(Keying::Sap), Just(Keying::Psk)];
+    let limits = (any::<u32>(), any::<u32>(), any::<u32>()).prop_map(|(flows, lease_s, window)| {
+        Limits { flows, lease_s, replay_window_packets: window, ..Limits::default() }
+    });
+    (
+        (suite, keying, option::of(psk), any::<u16>(), limits),
+        vec(function(), 0..4),
+        vec(client(), 0..4),
+        (vec(path(), 0..4), vec((name(), vec(name(), 0..3)), 0..3)),
+        vec(rule(), 0..4),
+    )
+        .prop_map(
+            |((suite, keying, psk, workers, limits), functions, clients, paths, rules)| {
+                let return_paths =
+                    paths.1.into_iter().map(|(name, hops)| ReturnPath { name, hops }).collect();
+                Domain {
+                    suite,
+                    keying,
+                    psk,
+                    workers,
+                    limits,
+                    functions,
+                    clients,
+                    paths: paths.0,
+                    return_paths,
+                    rules,
+                    ..campus()
+                }
+            },
+        )
+}
+
+/// Domains that make sense: functions and paths in any number, by any way back, alone or by service.
+fn sensible() -> impl Strategy<Value = Domain> {
+    let function = (any::<bool>(), option::of(16..900u32));
+    let hops = || vec(any::<prop::sample::Index>(), 0..6);
+    let path = (hops(), option::of(any::<prop::sample::Index>()), any::<bool>());
+    (vec(function, 1..8), vec(path, 1..5), vec(hops(), 0..4), any::<bool>()).prop_map(
+        |(functions, paths, returns, per_service)| {
+            let mut domain = campus();
+            let template = domain.functions[0].clone();
+            let label = |n: usize, label: Option<u32>| {
+                // Distinct: each function has labels of its own to choose from.
+                label.and_then(|label| Label::new(label * 8 + n as u32))
+            };
+            let numbered = functions.iter().enumerate();
+            domain.functions = numbered
+                .map(|(n, (intrusive, wanted))| Function {
+                    name: format!("f{n}").parse().expect("a name"),
+                    intrusive: *intrusive,
+                    label: label(n, *wanted),
+                    ..template.clone()
+                })
+                .collect();
+            let route = |indices: &[prop::sample::Index], functions: &[Function]| {
+                let mut hops: Vec<Name> = Vec::new();
+                for index in indices {
+                    let name = &index.get(functions).name;
+                    if !hops.contains(name) {
+                        hops.push(name.clone());
+                    }
+                }
+                hops
+            };
+            let numbered = returns.iter().enumerate();
+            domain.return_paths = numbered
+                .map(|(n, hops)| ReturnPath {
+                    name: format!("back{n}").parse().expect("a name"),
+                    hops: route(hops, &domain.functions),
+                })
+                .collect();
+            let mut api = domain.services[0].clone();
+            api.name = "api".parse().expect("a name");
+            api.addresses = vec!["10.79.0.11:80".parse().expect("an address")];
+            domain.services.push(api);
+            domain.egress.per_service = per_service;
+            domain.paths = paths
+                .iter()
+                .enumerate()
+                .map(|(n, (hops, back, other))| Path {
+                    name: format!("p{n}").parse().expect("a name"),
+                    hops: route(hops, &domain.functions),
+                    service: if *other { "api" } else { "www" }.parse().expect("a name"),
+                    return_path: back
+                        .filter(|_| !domain.return_paths.is_empty())
+                        .map(|index| index.get(&domain.return_paths).name.clone()),
+                })
+                .collect();
+            domain.rules.truncate(1);
+            domain.rules[0].path = domain.paths[0].name.clone();
+            domain
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_domain_prints_and_parses_to_itself(given in domain()) {
+        let printed = given.to_yaml().expect("printable");
+        let parsed = domain::parse(&printed, "printed");
+        prop_assert!(parsed.as_ref() == Ok(&given), "{parsed:?}\n{printed}");
+    }
+
+    /// The checks and the compiler agree on what is right; what compiles travels unchanged.
+    #[test]
+    fn what_is_checked_compiles_and_what_compiles_travels(given in sensible()) {
+        let said = check::check(&given, &Default::default(), "given");
+        let compiled = ringmail_model::PathSet::compile(&given, crate::examples::ISSUE);
+        prop_assert_eq!(compiled.is_ok(), !said.has_errors(), "{:?}\n{}", compiled, said);
+        if let Ok(set) = compiled {
+            prop_assert_eq!(ringmail_model::PathSet::decode(&set.encode()), Ok(set.clone()));
+            prop_assert!(ringmail_model::RuleSet::compile(&given, &set).is_ok());
+            for path in &set.paths {
+                let mut at = 0;
+                for segment in &path.segments {
+                    prop_assert_eq!(segment.from, at, "segments join");
+                    at = segment.to;
+                }
+                prop_assert_eq!(usize::from(at), path.hops.len() + 1, "and reach the end");
+            }
+        }
+    }
+
+    /// Whatever a domain holds, it is checked without panic, and what passes compiles.
+    #[test]
+    fn a_domain_is_checked_without_panic(given in domain()) {
+        let printed = given.to_yaml().expect("printable");
+        if let Ok(loaded) = check::load(&printed, "printed") {
+            let set = ringmail_model::PathSet::compile(&loaded.domain, crate::examples::ISSUE);
+            prop_assert!(set.is_ok(), "{set:?}\n{printed}");
+        }
+    }
+}
