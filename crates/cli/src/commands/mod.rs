@@ -4,6 +4,7 @@
 //! that reports something also adds its report to [`schemas`].
 
 mod completions;
+mod domain;
 mod man;
 
 use crate::context::Context;
@@ -29,10 +30,17 @@ macro_rules! verbs {
 
 verbs! {
     completions => Completions,
+    domain => Domain,
     man => Man,
 }
 
 /// The schema of every report that a verb writes; docs/schema holds them.
 pub(crate) fn schemas() -> Vec<ReportSchema> {
-    vec![ReportSchema::of::<completions::Completions>(), ReportSchema::of::<man::ManPages>()]
+    vec![
+        ReportSchema::of::<completions::Completions>(),
+        ReportSchema::of::<domain::Checked>(),
+        ReportSchema::of::<domain::DomainSchema>(),
+        ReportSchema::of::<domain::DomainShown>(),
+        ReportSchema::of::<man::ManPages>(),
+    ]
 }

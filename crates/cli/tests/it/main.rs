@@ -1,4 +1,5 @@
 //! The whole program from outside: standard output, standard error and exit code of each verb.
 
 mod command_line;
+mod domain;
 mod run;
