@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod described;
 pub mod dpi;
 pub mod forward;
 pub mod limits;

@@ -1,5 +1,12 @@
 //! Composition: elements, namespaces, key agreement over TLS, the admin interface, demo and bench.
 
+pub mod client;
+pub mod control;
+pub mod element;
+pub mod layout;
 pub mod limits;
+mod random;
 pub mod runtime;
+pub mod site;
+pub mod supervise;
 pub mod topology;

@@ -1,0 +1,84 @@
+//! What other threads may ask of a worker, carried out between batches.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ringmail_dataplane::flow::TableFull;
+use ringmail_dataplane::paths::PathState;
+use ringmail_dataplane::sa::{InboundSa, OutboundSa, TableError};
+use ringmail_model::{PathId, SaSpi};
+use ringmail_packet::flow::FlowKey;
+use tokio::sync::oneshot;
+
+use super::report::Report;
+use super::worker::{Core, Links};
+
+/// One thing for a worker to do.
+pub(crate) enum Command {
+    /// Packets with this SPI may be opened from now on.
+    InstallInbound(Arc<InboundSa>, oneshot::Sender<Result<(), TableError>>),
+    /// They may not any more.
+    RemoveInbound(SaSpi),
+    /// Packets of this path are sealed with this association from now on.
+    InstallOutbound(PathId, Box<OutboundSa>),
+    /// Nothing is sealed under this SPI any more; answers with the last sequence number used.
+    RemoveOutbound(PathId, SaSpi, oneshot::Sender<u64>),
+    /// A flow takes this path, until it is unpinned.
+    Pin(FlowKey, PathId, oneshot::Sender<Result<(), TableFull>>),
+    /// A flow is forgotten after a while.
+    Unpin(FlowKey, Duration),
+    /// Say what was counted.
+    Report(oneshot::Sender<Report>),
+    /// Stop working.
+    Stop,
+}
+
+/// Whether the worker goes on.
+pub(crate) enum Outcome {
+    Done,
+    Stop,
+}
+
+impl Command {
+    /// Does it. Who no longer waits for an answer gets none.
+    pub(super) fn carry_out(self, core: &mut Core, links: &Links) -> Outcome {
+        match self {
+            Command::InstallInbound(sa, answer) => {
+                let _gone = answer.send(core.inbound().install(sa));
+            }
+            Command::RemoveInbound(spi) => {
+                core.inbound().remove(spi);
+            }
+            Command::InstallOutbound(path, sa) => {
+                if let Some(state) = state(core, path) {
+                    state.outbound = Some(*sa);
+                }
+            }
+            Command::RemoveOutbound(path, spi, answer) => {
+                let last = state(core, path)
+                    .and_then(|state| state.outbound.take_if(|sa| sa.spi() == spi))
+                    .map_or(0, |sa| sa.last_sequence());
+                let _gone = answer.send(last);
+            }
+            Command::Pin(flow, path, answer) => {
+                if let Core::Edge(edge, _) = core {
+                    let _gone = answer.send(edge.pin(flow, path));
+                }
+            }
+            Command::Unpin(flow, linger) => {
+                if let Core::Edge(edge, _) = core {
+                    edge.unpin(Instant::now(), &flow, linger);
+                }
+            }
+            Command::Report(answer) => {
+                let _gone = answer.send(Report::of(core, links));
+            }
+            Command::Stop => return Outcome::Stop,
+        }
+        Outcome::Done
+    }
+}
+
+fn state(core: &mut Core, path: PathId) -> Option<&mut PathState> {
+    core.paths().get_mut(path)
+}

@@ -1,0 +1,61 @@
+//! The inner side of a gateway or an egress: a TUN, its addresses, and what is routed into it.
+
+use std::net::IpAddr;
+
+use anyhow::{Context, Result};
+use ringmail_dataplane::limits::{HEADROOM_BYTES, TAILROOM_BYTES};
+use ringmail_dataplane_io::Link;
+use ringmail_dataplane_io::tun::{TunConfig, TunLink};
+use ringmail_model::domain::Domain;
+use ringmail_model::pathset::{Element, PathSet, Role};
+
+use crate::topology::{Cidr, Netlink, Route};
+
+/// The name of the device, in a namespace that has no other of ours.
+pub(crate) const DEVICE: &str = "rm-inner";
+
+/// Creates the TUN of `element` in the namespace of the calling thread, one queue a worker, with nothing routed to it.
+///
+/// # Errors
+/// When the system refuses the device.
+pub(crate) fn create(set: &PathSet, element: &Element) -> Result<Vec<Box<dyn Link>>> {
+    let mtu = set.inner_mtu().context("the path set has no path")?;
+    let mut config = TunConfig::new(DEVICE, u32::from(mtu), HEADROOM_BYTES, TAILROOM_BYTES);
+    config.queues = usize::from(element.workers.max(1));
+    let queues = TunLink::create(&config).context("the TUN could not be made")?;
+    Ok(queues.into_iter().map(|queue| Box::new(queue) as Box<dyn Link>).collect())
+}
+
+/// The gateway's own addresses on the inner side: the first of each network that the domain gives it.
+pub(crate) fn gateway_addresses(domain: &Domain) -> Vec<IpAddr> {
+    domain.gateway.inner.iter().filter_map(|network| network.host(1)).collect()
+}
+
+/// Gives the device its addresses, and routes into it what is reached through chains: the services at the gateway, the
+/// gateway's inner addresses at the egress. Works on the namespace of the calling thread.
+///
+/// # Errors
+/// When the system refuses an address or a route.
+pub(crate) async fn configure(domain: &Domain, role: Role) -> Result<()> {
+    let netlink = Netlink::open()?;
+    let device = netlink.interface(DEVICE).await?;
+    netlink.set_up(device).await?;
+    let towards = match role {
+        Role::Gateway => {
+            for address in gateway_addresses(domain) {
+                netlink.add_address(device, Cidr::host(address)).await?;
+            }
+            domain.services.iter().flat_map(|s| &s.addresses).map(|a| Cidr::host(a.ip())).collect()
+        }
+        Role::Egress => gateway_addresses(domain).into_iter().map(Cidr::host).collect(),
+        Role::Hop => Vec::new(),
+    };
+    let mut towards: Vec<Cidr> = towards;
+    towards.sort_unstable_by_key(|cidr| cidr.address);
+    towards.dedup_by_key(|cidr| cidr.address);
+    for to in towards {
+        let route = Route { to, via: None, interface: Some(DEVICE.to_owned()) };
+        netlink.add_route(&route).await.with_context(|| format!("no route to {}", to.address))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! A worker: one thread that owns one or more elements' cores with their links, and drives them.
+//!
+//! In layout `processes` a worker has one station. In layout `single` it has all of them, joined by links in memory, and
+//! goes round until none has anything left to do.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use ringmail_dataplane::Batch;
+use ringmail_dataplane::edge::Edge;
+use ringmail_dataplane::hop::Hop;
+use ringmail_dataplane::paths::PathTable;
+use ringmail_dataplane::sa::SaTable;
+use ringmail_dataplane_io::poll::{Poller, Waker};
+use ringmail_dataplane_io::{Link, LinkCounters};
+
+use super::command::{Command, Outcome};
+
+/// How long a worker without traffic sleeps before it lets its state age.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Bytes of a worker's batches: two GRO datagrams, or a super-packet cut into packets with room around each.
+const BATCH_BYTES: usize = 4 * 65_536;
+
+/// Batches that a station takes from one side before it looks at the other and at its commands.
+const BATCHES_A_TURN: usize = 8;
+
+/// What an element does with packets.
+pub(crate) enum Core {
+    /// A gateway or an egress, with its inner side.
+    Edge(Edge, Box<dyn Link>),
+    /// A hop.
+    Hop(Hop),
+}
+
+/// The counters of an element's links.
+#[derive(Clone)]
+pub(crate) struct Links {
+    pub(crate) link: Arc<LinkCounters>,
+    pub(crate) inner: Option<Arc<LinkCounters>>,
+}
+
+/// An element's core with its links and its commands.
+pub(crate) struct Station {
+    core: Core,
+    link: Box<dyn Link>,
+    links: Links,
+    commands: mpsc::Receiver<Command>,
+    batch: Batch,
+    made: Batch,
+}
+
+/// The way to give a station commands from other threads.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    commands: mpsc::Sender<Command>,
+    waker: Waker,
+}
+
+impl Handle {
+    /// Gives a command and wakes the worker. A worker that ended drops it, and with it the sender of its answer.
+    pub(crate) fn give(&self, command: Command) {
+        if self.commands.send(command).is_ok() {
+            self.waker.wake();
+        }
+    }
+}
+
+impl Station {
+    /// A station, and the handle to give it commands.
+    pub(crate) fn new(core: Core, link: Box<dyn Link>, waker: &Waker) -> (Station, Handle) {
+        let (sender, commands) = mpsc::channel();
+        let batch = || Batch::with_capacity_bytes(BATCH_BYTES);
+        let inner = match &core {
+            Core::Edge(_, inner) => Some(inner.counters().clone()),
+            Core::Hop(_) => None,
+        };
+        let links = Links { link: link.counters().clone(), inner };
+        let station = Station { core, link, links, commands, batch: batch(), made: batch() };
+        (station, Handle { commands: sender, waker: waker.clone() })
+    }
+
+    /// What to wait for.
+    fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let inner = match &self.core {
+            Core::Edge(_, inner) => inner.fd(),
+            Core::Hop(_) => None,
+        };
+        self.link.fd().into_iter().chain(inner)
+    }
+
+    /// Does what is there to do, up to a turn's worth. Whether there was anything.
+    fn turn(&mut self) -> io::Result<bool> {
+        let mut worked = false;
+        for _ in 0..BATCHES_A_TURN {
+            let from_link = self.from_link()?;
+            let from_inner = self.from_inner()?;
+            if !from_link && !from_inner {
+                break;
+            }
+            worked = true;
+        }
+        Ok(worked)
+    }
+
+    fn from_link(&mut self) -> io::Result<bool> {
+        if self.link.recv(&mut self.batch)? == 0 {
+            return Ok(false);
+        }
+        let now = Instant::now();
+        match &mut self.core {
+            Core::Hop(hop) => {
+                hop.handle_link(now, &mut self.batch, &mut self.made);
+                let _sent = self.link.send(&mut self.batch)?;
+                if !self.made.is_empty() {
+                    let _sent = self.link.send(&mut self.made)?;
+                }
+            }
+            Core::Edge(edge, inner) => {
+                edge.handle_link(now, &mut self.batch);
+                let _sent = inner.send(&mut self.batch)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn from_inner(&mut self) -> io::Result<bool> {
+        let Core::Edge(edge, inner) = &mut self.core else { return Ok(false) };
+        if inner.recv(&mut self.batch)? == 0 {
+            return Ok(false);
+        }
+        edge.handle_inner(Instant::now(), &mut self.batch);
+        let _sent = self.link.send(&mut self.batch)?;
+        Ok(true)
+    }
+
+    /// Carries out the commands that wait. False when nobody can give any more.
+    fn obey(&mut self) -> bool {
+        loop {
+            match self.commands.try_recv() {
+                Ok(command) => match command.carry_out(&mut self.core, &self.links) {
+                    Outcome::Done => {}
+                    Outcome::Stop => return false,
+                },
+                Err(mpsc::TryRecvError::Empty) => return true,
+                Err(mpsc::TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        match &mut self.core {
+            Core::Hop(hop) => hop.handle_timeout(now),
+            Core::Edge(edge, _) => edge.handle_timeout(now),
+        }
+    }
+}
+
+impl Core {
+    pub(crate) fn paths(&mut self) -> &mut PathTable {
+        match self {
+            Core::Edge(edge, _) => &mut edge.paths,
+            Core::Hop(hop) => &mut hop.paths,
+        }
+    }
+
+    pub(crate) fn inbound(&mut self) -> &mut SaTable {
+        match self {
+            Core::Edge(edge, _) => &mut edge.inbound,
+            Core::Hop(hop) => &mut hop.inbound,
+        }
+    }
+}
+
+/// Drives stations until one of them is told to stop. `poller` is the one whose waker they were made with.
+///
+/// # Errors
+/// An error of a link that concerns more than one packet; all stations of the worker stop with it.
+pub(crate) fn run(mut stations: Vec<Station>, poller: &Poller) -> io::Result<()> {
+    for (token, fd) in stations.iter().flat_map(Station::fds).enumerate() {
+        poller.add(fd, token as u64)?;
+    }
+    let mut ticked = Instant::now();
+    loop {
+        let mut worked = false;
+        for station in &mut stations {
+            if !station.obey() {
+                return Ok(());
+            }
+            worked |= station.turn()?;
+        }
+        let now = Instant::now();
+        if now.saturating_duration_since(ticked) >= TICK {
+            ticked = now;
+            stations.iter_mut().for_each(|station| station.tick(now));
+        }
+        if !worked {
+            poller.wait(Some(TICK))?;
+        }
+    }
+}

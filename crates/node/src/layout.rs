@@ -1,0 +1,198 @@
+//! The network of a domain on one machine: which namespaces there are and how they are joined.
+//!
+//! ```text
+//!  client1 ─┐                              fabric (bridge)                     ┌─ service a
+//!  client2 ─┴─ outside (bridge) ─ gateway ─┤   ├ sf1   ├ sf2   ├─ egress ──────┴─ service b
+//! ```
+//!
+//! In layout `processes` every element has a namespace and a cable to the fabric. In layout `single` one process holds
+//! all elements; only the gateway's and the egress's namespaces are left, for their outer and inner sides.
+
+use std::net::IpAddr;
+
+use anyhow::{Context, Result};
+use ringmail_model::domain::Domain;
+use ringmail_model::net;
+use ringmail_model::pathset::{Element, PathSet, Role};
+
+use crate::topology::{Bridge, Cable, Cidr, End, Namespace, Route, Sysctl, Topology};
+
+/// How the elements of a domain share processes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// One process, namespace and trust boundary an element.
+    #[default]
+    Processes,
+    /// All elements in one process, frames handed over in memory.
+    Single,
+}
+
+/// The namespace that holds the bridge between elements.
+pub const FABRIC: &str = "fabric";
+/// The namespace that holds the bridge between clients and gateway.
+pub const OUTSIDE: &str = "outside";
+/// The bridge in each of them.
+const BRIDGE: &str = "br0";
+/// An element's interface to the fabric.
+pub const LINK: &str = "link0";
+/// The gateway's interface to clients, and a client's to the gateway.
+const OUTER: &str = "outer0";
+
+/// Bytes that TCP may buffer where the proxy's connections into the chain end: what bounds the packets that wait inside.
+const TCP_BUFFER_BYTES: u32 = 6 << 20;
+
+/// The network of `domain` in this layout.
+///
+/// # Errors
+/// When an address lies in none of the domain's networks, which `domain check` says with its line.
+pub fn network(domain: &Domain, set: &PathSet, layout: Layout) -> Result<Topology> {
+    let mut plan = Topology::new(domain.domain.to_string());
+    let mtu = u32::from(set.link_mtu);
+    outside(domain, &mut plan)?;
+    if layout == Layout::Processes {
+        plan.namespaces.push(bridge(FABRIC, mtu));
+    }
+    for element in &set.elements {
+        let alone = layout == Layout::Single && element.role == Role::Hop;
+        if alone {
+            continue;
+        }
+        plan.namespaces.push(namespace(&element.name, element.role));
+        if layout == Layout::Processes {
+            plan.cables.push(Cable {
+                mtu,
+                ends: [
+                    port(FABRIC, &format!("e{}", element.id)),
+                    end(
+                        &element.name,
+                        LINK,
+                        vec![within(domain.links.network, (*element.link.ip()).into())?],
+                    ),
+                ],
+            });
+        }
+    }
+    inside(domain, set, &mut plan)?;
+    Ok(plan)
+}
+
+/// Clients and the gateway's outer side.
+fn outside(domain: &Domain, plan: &mut Topology) -> Result<()> {
+    let mtu = 1500;
+    plan.namespaces.push(bridge(OUTSIDE, mtu));
+    let network = |address: IpAddr| {
+        let found = domain.gateway.outside.iter().find(|network| network.contains(address));
+        found
+            .copied()
+            .with_context(|| format!("{address} lies in no outside network of the gateway"))
+    };
+    let mut addresses = Vec::new();
+    for listener in &domain.gateway.listeners {
+        let ip = listener.address.ip();
+        let address = within(network(ip)?, ip)?;
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    plan.cables
+        .push(Cable { mtu, ends: [port(OUTSIDE, "gateway"), end("gateway", OUTER, addresses)] });
+    for (index, client) in domain.clients.iter().enumerate() {
+        let Some(ip) = client.address else { continue };
+        let name = client.name.to_string();
+        let address = within(network(ip)?, ip)?;
+        plan.namespaces.push(Namespace {
+            name: name.clone(),
+            sysctls: ends_tcp(),
+            ..Namespace::default()
+        });
+        let ends = [port(OUTSIDE, &format!("c{index}")), end(&name, OUTER, vec![address])];
+        plan.cables.push(Cable { mtu, ends });
+    }
+    Ok(())
+}
+
+/// Services, each on a cable of its own to its egress.
+fn inside(domain: &Domain, set: &PathSet, plan: &mut Topology) -> Result<()> {
+    for (index, service) in domain.services.iter().enumerate() {
+        let name = service.name.to_string();
+        let egress = set
+            .paths
+            .iter()
+            .find(|path| path.service.as_ref() == Some(&service.name))
+            .and_then(|path| set.element(path.end.element))
+            .map_or_else(|| "egress".to_owned(), |egress: &Element| egress.name.clone());
+        let interface = format!("svc{index}");
+        let mut addresses: Vec<IpAddr> =
+            service.addresses.iter().map(|address| address.ip()).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        let mut here = Vec::new();
+        let mut routers = Vec::new();
+        let mut routes = Vec::new();
+        for ip in addresses {
+            let network = domain.egress.networks.iter().find(|network| network.contains(ip));
+            let network =
+                *network.with_context(|| format!("{ip} lies in no network of the egress"))?;
+            let router = network.host(1).context("a network of the egress has no host")?;
+            here.push(within(network, ip)?);
+            if !routers.contains(&Cidr::host(router)) {
+                routers.push(Cidr::host(router));
+                let everywhere =
+                    if ip.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+                routes.push(Route::via(Cidr::new(everywhere, 0)?, router));
+            }
+            let towards =
+                Route { to: Cidr::host(ip), via: None, interface: Some(interface.clone()) };
+            let namespace = plan.namespaces.iter_mut().find(|n| n.name == egress);
+            namespace.with_context(|| format!("no namespace `{egress}`"))?.routes.push(towards);
+        }
+        let sysctls = ends_tcp();
+        plan.namespaces.push(Namespace {
+            name: name.clone(),
+            routes,
+            sysctls,
+            ..Namespace::default()
+        });
+        plan.cables.push(Cable {
+            mtu: 1500,
+            ends: [end(&egress, &interface, routers), end(&name, "eth0", here)],
+        });
+    }
+    Ok(())
+}
+
+fn namespace(name: &str, role: Role) -> Namespace {
+    let sysctls = match role {
+        Role::Gateway => ends_tcp(),
+        Role::Egress => Sysctl::forwarding(),
+        Role::Hop => Vec::new(),
+    };
+    Namespace { name: name.to_owned(), sysctls, ..Namespace::default() }
+}
+
+fn ends_tcp() -> Vec<Sysctl> {
+    Sysctl::tcp_buffers(TCP_BUFFER_BYTES)
+}
+
+fn bridge(namespace: &str, mtu: u32) -> Namespace {
+    let bridges = vec![Bridge { name: BRIDGE.to_owned(), mtu }];
+    Namespace { name: namespace.to_owned(), bridges, ..Namespace::default() }
+}
+
+fn port(namespace: &str, interface: &str) -> End {
+    End { bridge: Some(BRIDGE.to_owned()), ..end(namespace, interface, Vec::new()) }
+}
+
+fn end(namespace: &str, interface: &str, addresses: Vec<Cidr>) -> End {
+    End {
+        namespace: namespace.to_owned(),
+        interface: interface.to_owned(),
+        addresses,
+        ..End::default()
+    }
+}
+
+fn within(network: net::Cidr, address: IpAddr) -> Result<Cidr> {
+    Ok(Cidr::new(address, network.prefix_len())?)
+}
