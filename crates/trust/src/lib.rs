@@ -1,1 +1,19 @@
 //! The embedded certification authority and the seam to the trust plane.
+//!
+//! [`Authority`] is what the rest of ringmail asks; [`EmbeddedCa`] answers from a directory. Two keys sign: the CA's key
+//! (ECDSA P-256) signs certificates and revocation lists, the path-signing key (Ed25519) path sets and leases.
+
+#![forbid(unsafe_code)]
+
+pub mod authority;
+pub mod ca;
+pub mod error;
+pub mod identity;
+pub mod limits;
+mod secret;
+
+pub use authority::Authority;
+pub use ca::{EmbeddedCa, Issued, Kind, Record, Request, Serial, SubjectName};
+pub use error::AuthorityError;
+pub use identity::{Certificates, ElementKey, Identity, TrustBundle};
+pub use secret::PrivateKey;

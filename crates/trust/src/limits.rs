@@ -1,0 +1,50 @@
+//! Every limit of certificates and of the embedded authority, in one place.
+
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How long the root certificate lasts.
+pub const ROOT_LASTS: Duration = Duration::from_secs(3653 * 24 * 3600);
+
+/// How long a server or client certificate lasts, unless somebody says otherwise.
+pub const CERTIFICATE_LASTS: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// The longest that a server or client certificate may last.
+pub const CERTIFICATE_LASTS_MAX: Duration = Duration::from_secs(825 * 24 * 3600);
+
+/// How long an element's certificate lasts: its key lives in memory only, and a new one is had within milliseconds.
+pub const ELEMENT_LASTS: Duration = DAY;
+
+/// How long a revocation list is valid.
+pub const CRL_LASTS: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// A revocation list that lasts shorter than this is made anew when asked for.
+pub const CRL_RENEWED_BEFORE: Duration = Duration::from_secs(3 * 24 * 3600);
+
+/// How far certificates and lists reach back, for clocks that are late.
+pub const BACKDATED: Duration = Duration::from_secs(300);
+
+/// How long the record of a certificate outlives it, so that a late question still has an answer.
+pub const RECORDS_OUTLIVE: Duration = DAY;
+
+/// Certificates that the authority remembers.
+pub const CERTIFICATES: usize = 100_000;
+
+/// Names of one certificate.
+pub const NAMES: usize = 64;
+
+/// Bytes of a certificate signing request.
+pub const REQUEST_BYTES: usize = 16 << 10;
+
+/// Bytes of any file of the authority that is read.
+pub const FILE_BYTES: u64 = 64 << 20;
+
+/// How long one use of the authority waits for another to end.
+pub const BUSY_FOR: Duration = Duration::from_secs(10);
+
+/// How often it looks.
+pub const BUSY_POLL: Duration = Duration::from_millis(5);
+
+/// Serial numbers of leases that are set aside at once, so that not every lease is a write.
+pub const LEASE_SERIALS_AT_ONCE: u64 = 1 << 20;

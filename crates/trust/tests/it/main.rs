@@ -1,0 +1,8 @@
+//! How the embedded authority behaves, seen from outside.
+
+mod authority;
+mod crash;
+mod files;
+mod harness;
+mod openssl;
+mod tls;
