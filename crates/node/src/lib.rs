@@ -1,5 +1,6 @@
 //! Composition: elements, namespaces, key agreement over TLS, the admin interface, demo and bench.
 
+pub mod admin;
 pub mod client;
 pub mod control;
 pub mod element;
@@ -10,3 +11,4 @@ pub mod runtime;
 pub mod site;
 pub mod supervise;
 pub mod topology;
+pub mod up;

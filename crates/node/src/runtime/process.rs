@@ -57,6 +57,14 @@ impl ProcessId {
         wait(&handle, within)
     }
 
+    /// Waits until the very process is gone, which it may be already.
+    ///
+    /// # Errors
+    /// It goes on ([`io::ErrorKind::TimedOut`]).
+    pub fn wait_end(self, within: Duration) -> io::Result<()> {
+        self.handle().map_or(Ok(()), |handle| wait(&handle, within))
+    }
+
     /// A handle that stays with the process, unless it is another one by now.
     fn handle(self) -> Option<OwnedFd> {
         let pid = Pid::from_raw(i32::try_from(self.pid).ok()?)?;

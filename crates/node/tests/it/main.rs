@@ -1,6 +1,10 @@
 //! The node against the kernel: namespaces, links, processes and what is left of them. As root these run on the
 //! machine itself; otherwise each starts itself again inside a user namespace.
 
+mod admin;
 mod claim;
 mod network;
+mod role;
+mod supervise;
+mod up;
 mod world;

@@ -1,0 +1,114 @@
+//! The side of the admin socket that asks.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::timeout;
+
+use super::protocol::{AdminReply, AdminRequest, DomainStatus};
+use crate::control::lines::{LineReader, LineWriter};
+use crate::control::{ChannelError, KeyExport};
+use crate::limits::ADMIN_ANSWER_WITHIN;
+
+/// A connection to a running domain.
+#[derive(Debug)]
+pub struct Client {
+    reader: LineReader<OwnedReadHalf, AdminReply>,
+    writer: LineWriter<OwnedWriteHalf, AdminRequest>,
+}
+
+/// A running domain did not answer as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// It is just starting or ending, or hangs.
+    #[error("{path} cannot be connected to")]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// The kernel's word.
+        source: io::Error,
+    },
+    /// It went away, or is of another version.
+    #[error("the domain cannot be understood")]
+    Channel(#[from] ChannelError),
+    /// It went away.
+    #[error("the domain ended before it answered")]
+    Ended,
+    /// It hangs.
+    #[error("the domain does not answer within {} s", ADMIN_ANSWER_WITHIN.as_secs())]
+    Late,
+    /// It says no.
+    #[error("the domain refuses: {reason}")]
+    Refused {
+        /// In its words.
+        reason: String,
+    },
+    /// The domain's fault.
+    #[error("the domain answered another question")]
+    Mismatch,
+}
+
+impl Client {
+    /// Connects to the socket of a domain.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub async fn connect(path: &Path) -> Result<Client, AdminError> {
+        let failed = |source| AdminError::Connect { path: path.to_owned(), source };
+        let (read, write) = UnixStream::connect(path).await.map_err(failed)?.into_split();
+        Ok(Client { reader: LineReader::new(read), writer: LineWriter::new(write) })
+    }
+
+    /// The domain as of now.
+    ///
+    /// # Errors
+    /// It does not answer, or refuses.
+    pub async fn status(&mut self) -> Result<DomainStatus, AdminError> {
+        match self.ask(AdminRequest::Status).await? {
+            AdminReply::Status(status) => Ok(status),
+            _ => Err(AdminError::Mismatch),
+        }
+    }
+
+    /// The keys of all security associations. Whoever has them reads the traffic.
+    ///
+    /// # Errors
+    /// It does not answer, or refuses.
+    pub async fn danger_export_keys(&mut self) -> Result<Vec<KeyExport>, AdminError> {
+        match self.ask(AdminRequest::ExportKeys).await? {
+            AdminReply::Keys(keys) => Ok(keys),
+            _ => Err(AdminError::Mismatch),
+        }
+    }
+
+    /// Lets the domain end. It has not ended yet when this returns.
+    ///
+    /// # Errors
+    /// It does not answer, or refuses.
+    pub async fn down(&mut self) -> Result<(), AdminError> {
+        match self.ask(AdminRequest::Down).await {
+            // It may be gone before its answer is on the way.
+            Ok(AdminReply::Stopping) | Err(AdminError::Ended) => Ok(()),
+            Ok(_) => Err(AdminError::Mismatch),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn ask(&mut self, request: AdminRequest) -> Result<AdminReply, AdminError> {
+        let asked = async {
+            // A server that refuses may have closed its end before it read; its reason is there to be read.
+            let sent = self.writer.send(&request).await;
+            match self.reader.next().await {
+                Ok(Some(reply)) => Ok(reply),
+                Ok(None) => sent.map_err(AdminError::from).and(Err(AdminError::Ended)),
+                Err(error) => Err(error.into()),
+            }
+        };
+        match timeout(ADMIN_ANSWER_WITHIN, asked).await.map_err(|_| AdminError::Late)?? {
+            AdminReply::Refused { reason } => Err(AdminError::Refused { reason }),
+            reply => Ok(reply),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What can be asked of a running domain, and its answers.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::control::{ElementStatus, KeyExport};
+
+/// A question to a running domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum AdminRequest {
+    /// How is everything?
+    Status,
+    /// The keys of all security associations.
+    ExportKeys,
+    /// End.
+    Down,
+}
+
+/// An answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum AdminReply {
+    /// To [`AdminRequest::Status`].
+    Status(DomainStatus),
+    /// To [`AdminRequest::ExportKeys`].
+    Keys(Vec<KeyExport>),
+    /// To [`AdminRequest::Down`]; the domain ends afterwards.
+    Stopping,
+    /// Not done, and why.
+    Refused {
+        /// For people.
+        reason: String,
+    },
+}
+
+/// A running domain as of now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DomainStatus {
+    /// Its name.
+    pub domain: String,
+    /// `processes` or `single`.
+    pub layout: String,
+    /// The process that runs it.
+    pub pid: u32,
+    /// Whether it runs in a user namespace.
+    pub rootless: bool,
+    /// How long it has been up, in seconds.
+    pub up_s: u64,
+    /// The network namespaces, by name; `ringmail exec` enters them.
+    pub namespaces: Vec<String>,
+    /// The elements, by name.
+    pub elements: Vec<ElementReport>,
+}
+
+/// An element of a running domain.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ElementReport {
+    /// Its name.
+    pub name: String,
+    /// Its process, in layout `processes`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// `starting`, `ready` or `ended`.
+    pub state: String,
+    /// How it ended, or why it does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What it says, where it answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<ElementStatus>,
+}

@@ -1,0 +1,103 @@
+//! The side of the admin socket that answers.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use rustix::process::geteuid;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::protocol::{AdminReply, AdminRequest, DomainStatus};
+use crate::control::KeyExport;
+use crate::control::lines::{LineReader, LineWriter};
+use crate::limits::{ADMIN_CONNECTIONS, ADMIN_IDLE};
+
+/// What the server asks when it is asked.
+pub trait Backend: Send + Sync {
+    /// The domain as of now. Elements that do not answer in time say so in their report.
+    fn status(&self) -> BoxFuture<'_, DomainStatus>;
+
+    /// The keys of all security associations; or why not.
+    fn export_keys(&self) -> BoxFuture<'_, Result<Vec<KeyExport>, String>>;
+
+    /// Lets the domain end soon.
+    fn stop(&self);
+}
+
+/// A bound admin socket.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Server {
+    /// Makes the socket. Its directory keeps others out. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// The file is there, or the path is longer than a socket's may be (107 bytes).
+    pub fn bind(path: &Path) -> io::Result<Server> {
+        Ok(Server { listener: UnixListener::bind(path)?, path: path.to_owned() })
+    }
+
+    /// Answers until it is dropped.
+    pub async fn serve(self, backend: Arc<dyn Backend>) {
+        let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
+        let mut connections = JoinSet::new();
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            while connections.try_join_next().is_some() {}
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of descriptors: those in use go away, or their time runs out.
+                    tracing::warn!(path = %self.path.display(), %error, "no admin connection");
+                    tokio::time::sleep(ADMIN_IDLE / 10).await;
+                    continue;
+                }
+            };
+            let backend = Arc::clone(&backend);
+            connections.spawn(async move {
+                if let Err(error) = converse(stream, &*backend).await {
+                    tracing::debug!(%error, "an admin connection ended");
+                }
+                drop(place);
+            });
+        }
+    }
+}
+
+async fn converse(
+    mut stream: UnixStream,
+    backend: &dyn Backend,
+) -> Result<(), crate::control::ChannelError> {
+    let peer = stream.peer_cred()?;
+    let (read, write) = stream.split();
+    let mut writer = LineWriter::new(write);
+    if peer.uid() != geteuid().as_raw() {
+        tracing::warn!(uid = peer.uid(), pid = ?peer.pid(), "an admin request of another user");
+        let reason = "only the user that runs the domain may ask".to_owned();
+        return writer.send(&AdminReply::Refused { reason }).await;
+    }
+    let mut reader = LineReader::<_, AdminRequest>::new(read);
+    let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+    while let Some(request) = timeout(ADMIN_IDLE, reader.next()).await.map_err(late)?? {
+        let reply = match request {
+            AdminRequest::Status => AdminReply::Status(backend.status().await),
+            AdminRequest::ExportKeys => match backend.export_keys().await {
+                Ok(keys) => AdminReply::Keys(keys),
+                Err(reason) => AdminReply::Refused { reason },
+            },
+            AdminRequest::Down => {
+                backend.stop();
+                AdminReply::Stopping
+            }
+        };
+        timeout(ADMIN_IDLE, writer.send(&reply)).await.map_err(late)??;
+    }
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! The messages of the control channel.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::blob::{Blob, Secret};
+use super::status::ElementStatus;
+
+/// From the parent to an element.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ToElement {
+    /// Who the element is from now on: the certificate for its request, and whom it believes.
+    Identity {
+        /// X.509 in DER, the element's own first.
+        certificate_chain: Vec<Blob>,
+        /// X.509 in DER.
+        trust_anchors: Vec<Blob>,
+        /// Revocation lists (RFC 5280) of the trust anchors, in DER.
+        crls: Vec<Blob>,
+    },
+    /// What one of the gateway's listeners shows, and whom it believes.
+    Listener {
+        /// Its name in the domain file.
+        name: String,
+        /// In the file's order.
+        certificates: Vec<ServerCertificate>,
+        /// Of clients; X.509 in DER.
+        trust_anchors: Vec<Blob>,
+        /// Of clients; in DER.
+        crls: Vec<Blob>,
+    },
+    /// The domain file, as it was read. Not signed: it holds what concerns the machine, not the paths.
+    Domain {
+        /// YAML.
+        text: String,
+    },
+    /// The paths, signed by the path-signing key.
+    PathSet {
+        /// The canonical bytes.
+        document: Blob,
+        /// Ed25519 over them.
+        signature: Blob,
+        /// The key that the signature is checked with, as the parent holds it.
+        signing_key: Blob,
+    },
+    /// Leave to go on in a path, signed, for a time that it names.
+    Lease {
+        /// The signed lease.
+        signed: Blob,
+    },
+    /// Answered with [`FromElement::Status`].
+    Status {
+        /// Comes back in the answer.
+        request: u64,
+    },
+    /// Answered with [`FromElement::Keys`].
+    ExportKeys {
+        /// Comes back in the answer.
+        request: u64,
+    },
+    /// Finish what is under way, and end.
+    Shutdown {
+        /// After this time the parent sends SIGTERM.
+        grace_ms: u64,
+    },
+}
+
+/// From an element to its parent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum FromElement {
+    /// The first message: the element's new key, in a certificate request.
+    Hello {
+        /// PKCS #10 in DER.
+        csr: Blob,
+    },
+    /// The element serves: its links are open and it can agree on keys.
+    Ready,
+    /// The lease for a path ends soon, or there is none yet.
+    LeaseRequest {
+        /// The path's digest.
+        digest: Blob,
+    },
+    /// The answer to [`ToElement::Status`].
+    Status {
+        /// That of the question.
+        request: u64,
+        /// As of now.
+        status: ElementStatus,
+    },
+    /// The answer to [`ToElement::ExportKeys`].
+    Keys {
+        /// That of the question.
+        request: u64,
+        /// Of every security association by which this element receives.
+        keys: Vec<KeyExport>,
+    },
+    /// A question cannot be answered.
+    Refused {
+        /// That of the question.
+        request: u64,
+        /// Why.
+        reason: String,
+    },
+    /// The element ends because of an error.
+    Failed {
+        /// The error and what caused it, outermost first.
+        causes: Vec<String>,
+    },
+}
+
+/// A certificate with its key, for a listener.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerCertificate {
+    /// The names that it is shown for.
+    pub server_names: Vec<String>,
+    /// X.509 in DER, the server's own first.
+    pub chain: Vec<Blob>,
+    /// PKCS #8 in DER.
+    pub key: Secret,
+}
+
+/// The key of one security association, for a program that decrypts captures.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyExport {
+    /// The path's name.
+    pub path: String,
+    /// Outer source address.
+    pub source: IpAddr,
+    /// Outer destination address.
+    pub destination: IpAddr,
+    /// The receiver's index.
+    pub sa_spi: u32,
+    /// E.g. `aes-128-gcm`.
+    pub suite: String,
+    /// The key, and behind it the salt of 4 bytes (RFC 4106 section 8.1).
+    pub key_and_salt: Secret,
+}
+
+impl FromElement {
+    /// The question that this answers.
+    pub(crate) fn request(&self) -> Option<u64> {
+        match self {
+            FromElement::Status { request, .. }
+            | FromElement::Keys { request, .. }
+            | FromElement::Refused { request, .. } => Some(*request),
+            _ => None,
+        }
+    }
+
+    /// The message that tells of an error and its causes.
+    pub fn failed(error: &(dyn std::error::Error + 'static)) -> FromElement {
+        let causes = std::iter::successors(Some(error), |error| error.source());
+        FromElement::Failed { causes: causes.map(ToString::to_string).collect() }
+    }
+}

@@ -1,0 +1,27 @@
+//! What the parent of a domain and its elements say to each other: one JSON object a line, over a socket pair that the
+//! element inherits.
+//!
+//! ```text
+//!  element                                  parent
+//!     │ Hello { certificate request }  ──►    │
+//!     │ ◄──  Domain, PathSet, Listener…, Identity
+//!     │                                       │
+//!     │ Ready                          ──►    │
+//!     │ LeaseRequest ──►      ◄── Lease       │   again and again
+//!     │ ◄── Status, ExportKeys    answers ──► │   whenever somebody asks
+//!     │ ◄── Shutdown                          │   then the element ends
+//! ```
+//!
+//! Both ends are the same build, so a message that one of them does not know is a fault. What must not be forged is
+//! signed inside its message; the socket itself is private to the two processes.
+
+mod blob;
+mod channel;
+pub(crate) mod lines;
+mod messages;
+mod status;
+
+pub use blob::{Blob, Secret};
+pub use channel::{Channel, ChannelError, ControlChannel, ParentChannel, Receiver, Sender};
+pub use messages::{FromElement, KeyExport, ServerCertificate, ToElement};
+pub use status::{Counter, Drops, ElementStatus, PathStatus};

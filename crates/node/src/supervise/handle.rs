@@ -1,0 +1,175 @@
+//! A way to the running elements that may be cloned and used from anywhere.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::error::RequestError;
+use super::exit::Exit;
+use crate::control::{ElementStatus, FromElement, KeyExport, ToElement};
+use crate::limits::{ANSWER_WITHIN, PENDING_REQUESTS};
+
+/// A way to the running elements.
+#[derive(Clone, Debug, Default)]
+pub struct Handle {
+    elements: Arc<Mutex<BTreeMap<String, Arc<Link>>>>,
+}
+
+/// What the parent keeps of one element.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) outbox: mpsc::Sender<ToElement>,
+    pub(super) state: watch::Sender<ElementState>,
+    /// The process, where it is one.
+    pub(super) pid: Option<u32>,
+    open: Mutex<HashMap<u64, oneshot::Sender<FromElement>>>,
+    next_request: AtomicU64,
+}
+
+/// How far an element is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ElementState {
+    /// It runs, and has not said that it is ready.
+    Starting,
+    /// It serves.
+    Ready,
+    /// It ended.
+    Ended(Exit),
+}
+
+impl Handle {
+    /// Every element that was started, with its process number and how far it is, by name.
+    pub fn elements(&self) -> Vec<(String, Option<u32>, ElementState)> {
+        let elements = lock(&self.elements);
+        let all = elements.iter();
+        all.map(|(name, link)| (name.clone(), link.pid, link.state.borrow().clone())).collect()
+    }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// The element does not exist, has ended, or does not read.
+    pub fn send(&self, element: &str, message: ToElement) -> Result<(), RequestError> {
+        self.link(element)?.send(message)
+    }
+
+    /// Asks an element how it is.
+    ///
+    /// # Errors
+    /// It does not exist, has ended, refuses, or takes longer than [`ANSWER_WITHIN`].
+    pub async fn status(&self, element: &str) -> Result<ElementStatus, RequestError> {
+        match self.ask(element, ANSWER_WITHIN, |request| ToElement::Status { request }).await? {
+            FromElement::Status { status, .. } => Ok(status),
+            _ => Err(RequestError::Mismatch),
+        }
+    }
+
+    /// Asks an element for the keys by which it receives.
+    ///
+    /// # Errors
+    /// As [`Handle::status`].
+    pub async fn export_keys(&self, element: &str) -> Result<Vec<KeyExport>, RequestError> {
+        match self.ask(element, ANSWER_WITHIN, |request| ToElement::ExportKeys { request }).await? {
+            FromElement::Keys { keys, .. } => Ok(keys),
+            _ => Err(RequestError::Mismatch),
+        }
+    }
+
+    /// Sends a question with a fresh number, and waits for the message with that number.
+    ///
+    /// # Errors
+    /// As [`Handle::status`].
+    pub async fn ask(
+        &self,
+        element: &str,
+        within: Duration,
+        question: impl FnOnce(u64) -> ToElement,
+    ) -> Result<FromElement, RequestError> {
+        let link = self.link(element)?;
+        let mut state = link.state.subscribe();
+        let (number, answer) = link.open_question()?;
+        let asked = async {
+            link.send(question(number))?;
+            tokio::select! {
+                answer = answer => answer.map_err(|_| RequestError::Ended),
+                _ = state.wait_for(|state| matches!(state, ElementState::Ended(_))) => {
+                    Err(RequestError::Ended)
+                }
+            }
+        };
+        let answer = tokio::time::timeout(within, asked).await;
+        lock(&link.open).remove(&number);
+        match answer.map_err(|_| RequestError::Late { within })?? {
+            FromElement::Refused { reason, .. } => Err(RequestError::Refused { reason }),
+            answer => Ok(answer),
+        }
+    }
+
+    pub(super) fn add(&self, name: &str, link: Arc<Link>) {
+        lock(&self.elements).insert(name.to_owned(), link);
+    }
+
+    pub(super) fn knows(&self, name: &str) -> bool {
+        lock(&self.elements).contains_key(name)
+    }
+
+    pub(super) fn links(&self) -> Vec<(String, Arc<Link>)> {
+        lock(&self.elements).iter().map(|(name, link)| (name.clone(), Arc::clone(link))).collect()
+    }
+
+    fn link(&self, element: &str) -> Result<Arc<Link>, RequestError> {
+        let unknown = || RequestError::Unknown { element: element.to_owned() };
+        lock(&self.elements).get(element).cloned().ok_or_else(unknown)
+    }
+}
+
+impl Link {
+    pub(super) fn new(outbox: mpsc::Sender<ToElement>, pid: Option<u32>) -> Link {
+        Link {
+            outbox,
+            state: watch::Sender::new(ElementState::Starting),
+            pid,
+            open: Mutex::default(),
+            next_request: AtomicU64::new(1),
+        }
+    }
+
+    pub(super) fn send(&self, message: ToElement) -> Result<(), RequestError> {
+        self.outbox.try_send(message).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => RequestError::Busy,
+            mpsc::error::TrySendError::Closed(_) => RequestError::Ended,
+        })
+    }
+
+    /// Hands an answer to whoever asked; gives back what is no answer, and drops an answer that nobody waits for.
+    pub(super) fn settle(&self, message: FromElement) -> Option<FromElement> {
+        let Some(number) = message.request() else { return Some(message) };
+        if let Some(asker) = lock(&self.open).remove(&number) {
+            drop(asker.send(message));
+        }
+        None
+    }
+
+    pub(super) fn ended(&self) -> bool {
+        matches!(*self.state.borrow(), ElementState::Ended(_))
+    }
+
+    fn open_question(&self) -> Result<(u64, oneshot::Receiver<FromElement>), RequestError> {
+        let mut open = lock(&self.open);
+        if open.len() >= PENDING_REQUESTS {
+            return Err(RequestError::Busy);
+        }
+        let number = self.next_request.fetch_add(1, Ordering::Relaxed);
+        let (asker, answer) = oneshot::channel();
+        open.insert(number, asker);
+        Ok((number, answer))
+    }
+}
+
+/// What these locks guard is whole after every statement, so that a panic elsewhere does no harm.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,110 @@
+//! The standard error of elements: passed on line by line under the element's name, and its end kept.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::Write;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::limits::{STDERR_LINE_BYTES, STDERR_TAIL_LINES};
+
+/// Where the lines of elements go.
+#[derive(Clone)]
+pub struct LineSink(Arc<Take>);
+
+type Take = dyn Fn(&str, &str) + Send + Sync;
+
+impl LineSink {
+    /// A function of the element's name and the line.
+    pub fn new(sink: impl Fn(&str, &str) + Send + Sync + 'static) -> LineSink {
+        LineSink(Arc::new(sink))
+    }
+}
+
+impl Default for LineSink {
+    /// This process's standard error, as `[NAME] LINE`.
+    fn default() -> LineSink {
+        LineSink::new(|name, line| {
+            // One write a line, so that lines of several elements do not mix. If standard error is gone, so be it.
+            let line = format!("[{name}] {line}\n");
+            drop(std::io::stderr().lock().write_all(line.as_bytes()));
+        })
+    }
+}
+
+impl fmt::Debug for LineSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LineSink")
+    }
+}
+
+/// Passes lines on until the stream ends, and returns the last ones.
+pub(super) async fn pass_on(
+    mut stream: impl AsyncRead + Unpin,
+    name: String,
+    sink: LineSink,
+) -> Vec<String> {
+    let mut tail = VecDeque::with_capacity(STDERR_TAIL_LINES);
+    let mut buffer = BytesMut::new();
+    loop {
+        let more = stream.read_buf(&mut buffer).await.unwrap_or(0) > 0;
+        while let Some(line) = next_line(&mut buffer, more) {
+            sink.0(&name, &line);
+            if tail.len() == STDERR_TAIL_LINES {
+                tail.pop_front();
+            }
+            tail.push_back(line);
+        }
+        if !more {
+            return tail.into();
+        }
+    }
+}
+
+/// A whole line; a piece of one that is too long; or what is left at the end.
+fn next_line(buffer: &mut BytesMut, more: bool) -> Option<String> {
+    let newline = buffer.iter().take(STDERR_LINE_BYTES).position(|byte| *byte == b'\n');
+    let (line, skip) = match newline {
+        Some(end) => (end, 1),
+        None if buffer.len() >= STDERR_LINE_BYTES => (STDERR_LINE_BYTES, 0),
+        None if !more && !buffer.is_empty() => (buffer.len(), 0),
+        None => return None,
+    };
+    let bytes = buffer.split_to(line + skip);
+    Some(String::from_utf8_lossy(&bytes[..line]).trim_end_matches('\r').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    async fn lines(bytes: &[u8]) -> (Vec<String>, Vec<String>) {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let sink = LineSink::new({
+            let seen = Arc::clone(&seen);
+            move |name, line| seen.lock().unwrap().push(format!("{name}: {line}"))
+        });
+        let tail = pass_on(bytes, "hop1".into(), sink).await;
+        let seen = seen.lock().unwrap().clone();
+        (seen, tail)
+    }
+
+    #[tokio::test]
+    async fn lines_are_passed_on_with_the_name_in_front() {
+        let (seen, tail) = lines(b"one\r\ntwo\n\nlast").await;
+        assert_eq!(seen, ["hop1: one", "hop1: two", "hop1: ", "hop1: last"]);
+        assert_eq!(tail, ["one", "two", "", "last"]);
+    }
+
+    #[tokio::test]
+    async fn only_so_many_lines_are_kept_and_long_ones_are_cut() {
+        let many = "x\n".repeat(3 * STDERR_TAIL_LINES);
+        assert_eq!(lines(many.as_bytes()).await.1.len(), STDERR_TAIL_LINES);
+        let (seen, _) = lines(&vec![b'y'; 2 * STDERR_LINE_BYTES + 1]).await;
+        assert_eq!(seen.len(), 3);
+    }
+}

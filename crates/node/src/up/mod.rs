@@ -1,0 +1,196 @@
+//! A running domain: its hold on the machine, its network, its elements and its admin socket, made and taken away in
+//! this order and its reverse.
+
+mod backend;
+mod error;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use self::backend::DomainBackend;
+pub use self::error::UpError;
+use crate::admin::{SOCKET_FILE, Server};
+use crate::limits::READY_WITHIN;
+use crate::runtime::{Claim, Leftovers, Place, ProcessId};
+use crate::supervise::{Body, Conductor, ElementSpec, Exit, Handle, LineSink, Supervisor};
+use crate::topology::{Fabric, Privilege, Topology};
+
+/// What a domain consists of while it runs.
+pub struct Plan {
+    /// Its network. The domain's name is in it.
+    pub topology: Topology,
+    /// Its elements.
+    pub elements: Vec<PlannedElement>,
+    /// Gives the elements their certificates, paths and leases.
+    pub conductor: Box<dyn Conductor>,
+    /// `processes` or `single`, for `status`.
+    pub layout: &'static str,
+}
+
+/// An element before its namespace exists.
+#[derive(Debug)]
+pub struct PlannedElement {
+    /// Unique.
+    pub name: String,
+    /// One of the topology's.
+    pub namespace: String,
+    /// What it consists of.
+    pub body: Body,
+}
+
+/// A running domain. Dropping it ends everything without grace; [`Up::stop`] is the orderly way.
+pub struct Up {
+    // In the order in which they are dropped: the claim last.
+    supervisor: Supervisor,
+    conductor: Box<dyn Conductor>,
+    admin: AbortOnDrop,
+    stop: Arc<Notify>,
+    fabric: Fabric,
+    claim: Claim,
+}
+
+impl Up {
+    /// Makes the network, starts the elements, and returns once all are ready. Needs a tokio runtime.
+    ///
+    /// Cancelled at any point, it leaves nothing.
+    ///
+    /// # Errors
+    /// What failed first; nothing is left of the rest.
+    pub async fn start(
+        plan: Plan,
+        place: &Place,
+        privilege: Privilege,
+        sink: LineSink,
+    ) -> Result<Up, UpError> {
+        let Plan { topology, elements, conductor, layout } = plan;
+        topology.check().map_err(|error| UpError::Topology(error.into()))?;
+        let (mut claim, leftovers) = Claim::take(place, &topology.domain, privilege)?;
+        tell(leftovers);
+        let build = move || {
+            let fabric = Fabric::build(&topology, privilege, &mut claim)?;
+            Ok::<_, UpError>((fabric, claim))
+        };
+        let (fabric, mut claim) = match tokio::task::spawn_blocking(build).await {
+            Ok(built) => built?,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        let supervisor = Supervisor::new(sink).map_err(UpError::Supervisor)?;
+        let stop = Arc::new(Notify::new());
+        let socket = claim.hold_file(SOCKET_FILE)?;
+        let server = Server::bind(&socket);
+        let server = server.map_err(|source| UpError::Admin { path: socket, source })?;
+        let backend = DomainBackend::new(&claim, layout, supervisor.handle(), Arc::clone(&stop));
+        let admin = AbortOnDrop(tokio::spawn(server.serve(Arc::new(backend))));
+        let mut up = Up { supervisor, conductor, admin, stop, fabric, claim };
+        match up.start_elements(elements).await {
+            Ok(()) => Ok(up),
+            Err(error) => {
+                // The elements get the chance to end in order; what went wrong first is what is told.
+                drop(up.stop().await);
+                Err(error)
+            }
+        }
+    }
+
+    /// The network.
+    pub fn fabric(&self) -> &Fabric {
+        &self.fabric
+    }
+
+    /// A way to the elements.
+    pub fn handle(&self) -> Handle {
+        self.supervisor.handle()
+    }
+
+    /// The runtime directory.
+    pub fn dir(&self) -> &Path {
+        self.claim.dir()
+    }
+
+    /// For files in the runtime directory that go with the domain, see [`Claim::hold_file`].
+    pub fn claim(&mut self) -> &mut Claim {
+        &mut self.claim
+    }
+
+    /// Serves the elements until somebody asks for the end over the admin socket. May be cancelled.
+    ///
+    /// # Errors
+    /// An element ended by itself or could not be answered. The others go on until the domain is stopped.
+    pub async fn run(&mut self) -> Result<(), UpError> {
+        tokio::select! {
+            () = self.stop.notified() => Ok(()),
+            error = self.supervisor.conduct_until_end(&mut *self.conductor) => Err(error.into()),
+        }
+    }
+
+    /// Stops the elements in order, then takes the network and everything else away. Returns how each element ended;
+    /// `None` for one that does not.
+    ///
+    /// # Errors
+    /// What could not be taken away.
+    pub async fn stop(self) -> Result<Vec<(String, Option<Exit>)>, UpError> {
+        let Up { supervisor, admin, fabric, claim, .. } = self;
+        let ends = supervisor.stop().await;
+        for (element, end) in &ends {
+            match end {
+                Some(exit) => tracing::debug!(element, %exit, "stopped"),
+                None => tracing::warn!(element, "does not end"),
+            }
+        }
+        drop(admin);
+        drop(fabric);
+        claim.release()?;
+        Ok(ends)
+    }
+
+    async fn start_elements(&mut self, elements: Vec<PlannedElement>) -> Result<(), UpError> {
+        for PlannedElement { name, namespace, body } in elements {
+            let netns = self.fabric.namespace(&namespace);
+            let netns =
+                netns.ok_or_else(|| UpError::NoNamespace { element: name.clone(), namespace })?;
+            let spec = ElementSpec { name: name.clone(), netns: Arc::clone(netns), body };
+            if let Some(pid) = self.supervisor.spawn(spec).await? {
+                // One that ended in between is told of by the supervisor.
+                if let Ok(process) = ProcessId::of(pid) {
+                    self.claim.hold_process(&name, process)?;
+                }
+            }
+        }
+        Ok(self.supervisor.await_ready(READY_WITHIN, &mut *self.conductor).await?)
+    }
+}
+
+impl std::fmt::Debug for Up {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Up").field("dir", &self.claim.dir()).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plan").field("domain", &self.topology.domain).finish_non_exhaustive()
+    }
+}
+
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn tell(leftovers: Leftovers) {
+    if leftovers != Leftovers::default() {
+        let Leftovers { namespaces, processes, files } = leftovers;
+        tracing::warn!(
+            namespaces,
+            processes,
+            files,
+            "an earlier run ended without cleaning up; removed"
+        );
+    }
+}
