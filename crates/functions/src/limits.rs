@@ -29,8 +29,11 @@ pub const DPI_STREAM_BYTES_MAX: usize = 16 << 30;
 pub const STREAM_BLOCK_BYTES: usize = 2048;
 
 /// Bytes of one direction that are kept behind the point up to which it was inspected, while no acknowledgement says
-/// that the receiver has them; and bytes ahead of that point that a segment may reach out of order.
+/// that the receiver has them.
 pub const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+
+/// Bytes ahead of a gap that a segment may reach out of order.
+pub const STREAM_AHEAD_BYTES: u32 = 1 << 20;
 
 /// What the window behind shrinks to when three quarters of the stream content are in use.
 pub const STREAM_WINDOW_SCARCE_BYTES: u32 = 64 << 10;

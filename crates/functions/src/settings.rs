@@ -71,6 +71,10 @@ pub struct DpiRule {
     pub name: String,
     /// What is looked for.
     pub pattern: Pattern,
+    /// Whether ASCII letters match in either case.
+    pub ignore_case: bool,
+    /// Only packets with one of these ports, source or destination, can match; none given: every packet.
+    pub ports: Vec<u16>,
     /// What a match leads to.
     pub on_match: OnMatch,
 }

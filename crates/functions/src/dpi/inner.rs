@@ -12,8 +12,8 @@ use super::refusal::Refusal;
 pub(super) enum Inner<'a> {
     /// A TCP segment.
     Tcp(Segment<'a>),
-    /// The payload of a UDP datagram.
-    Udp(&'a [u8]),
+    /// A UDP datagram: its ports and payload.
+    Udp([u16; 2], &'a [u8]),
     /// Anything else.
     Other,
 }
@@ -24,6 +24,8 @@ pub(super) struct Segment<'a> {
     pub(super) connection: ConnectionKey,
     /// 0 from the connection's low end to its high end, 1 back.
     pub(super) direction: usize,
+    /// Source and destination.
+    pub(super) ports: [u16; 2],
     pub(super) seq: u32,
     pub(super) ack: Option<u32>,
     pub(super) flags: Flags,
@@ -80,8 +82,8 @@ impl<'a> Inner<'a> {
         match protocol {
             protocol::TCP => {
                 let segment = tcp::Packet::new_checked(payload).map_err(malformed)?;
-                let (src_port, dst_port) =
-                    (u64::from(segment.src_port()), u64::from(segment.dst_port()));
+                let ports = [segment.src_port(), segment.dst_port()];
+                let [src_port, dst_port] = ports.map(u64::from);
                 let upwards = (src, src_port) <= (dst, dst_port);
                 let (low, high, low_port, high_port) = if upwards {
                     (src, dst, src_port, dst_port)
@@ -93,6 +95,7 @@ impl<'a> Inner<'a> {
                 Ok(Inner::Tcp(Segment {
                     connection: ConnectionKey { low, high, rest },
                     direction: usize::from(!upwards),
+                    ports,
                     seq: segment.seq_number(),
                     ack: flags.contains(Flags::ACK).then(|| segment.ack_number()),
                     flags,
@@ -101,7 +104,8 @@ impl<'a> Inner<'a> {
             }
             protocol::UDP => {
                 let datagram = udp::Packet::new_checked(payload).map_err(malformed)?;
-                Ok(Inner::Udp(datagram.payload()))
+                let ports = [datagram.src_port(), datagram.dst_port()];
+                Ok(Inner::Udp(ports, datagram.payload()))
             }
             _ => Ok(Inner::Other),
         }

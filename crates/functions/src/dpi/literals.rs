@@ -13,7 +13,10 @@ use super::hits::Hits;
 /// candidates. Measured by `benches/dpi.rs`.
 const TEDDY_PATTERNS: usize = 48;
 
-/// All byte patterns of a function.
+/// Bytes of a pattern whose spellings in either case are looked for: up to 16 spellings.
+const SPELLED_BYTES: usize = 4;
+
+/// Byte patterns that all mind the case of letters, or all do not.
 pub(super) struct Literals {
     fast: Fast,
     exact: AhoCorasick,
@@ -25,7 +28,7 @@ pub(super) struct Literals {
     seam: Vec<u8>,
 }
 
-/// What answers "any?".
+/// What answers "any?", perhaps with yes where it is no.
 enum Fast {
     One(Box<memmem::Finder<'static>>),
     Few(Box<packed::Searcher>),
@@ -37,16 +40,18 @@ impl Literals {
     /// Compiles the patterns, each with its rule. None if there are none.
     pub(super) fn new(
         patterns: &[(u32, &[u8])],
+        ignore_case: bool,
     ) -> Result<Option<Literals>, aho_corasick::BuildError> {
         let Some(longest) = patterns.iter().map(|(_, bytes)| bytes.len()).max() else {
             return Ok(None);
         };
         let exact = AhoCorasick::builder()
             .match_kind(MatchKind::Standard)
+            .ascii_case_insensitive(ignore_case)
             .build(patterns.iter().map(|(_, bytes)| bytes))?;
         let tail_bytes = longest - 1;
         Ok(Some(Literals {
-            fast: Fast::new(patterns),
+            fast: if ignore_case { Fast::either_case(patterns) } else { Fast::new(patterns) },
             exact,
             rules: patterns.iter().map(|(rule, _)| *rule).collect(),
             tail_bytes,
@@ -60,13 +65,11 @@ impl Literals {
     }
 
     /// Finds every rule with a match that ends in `chunk`, which follows `tail`.
-    pub(super) fn search<'a>(
-        &mut self,
-        tail: impl Iterator<Item = &'a [u8]>,
-        chunk: &[u8],
-        hits: &mut Hits,
-    ) {
-        self.search_seam(tail, chunk, hits);
+    pub(super) fn search(&mut self, tail: &[u8], chunk: &[u8], hits: &mut Hits) {
+        let tail = &tail[tail.len().saturating_sub(self.tail_bytes)..];
+        if !tail.is_empty() {
+            self.search_seam(tail, chunk, hits);
+        }
         if self.any(chunk) {
             for found in self.exact.find_overlapping_iter(chunk) {
                 hits.add(self.rules[found.pattern()]);
@@ -75,22 +78,13 @@ impl Literals {
     }
 
     /// Matches that begin in the tail and end in the chunk.
-    fn search_seam<'a>(
-        &mut self,
-        tail: impl Iterator<Item = &'a [u8]>,
-        chunk: &[u8],
-        hits: &mut Hits,
-    ) {
+    fn search_seam(&mut self, tail: &[u8], chunk: &[u8], hits: &mut Hits) {
         self.seam.clear();
-        tail.for_each(|slice| self.seam.extend_from_slice(slice));
-        let tail_len = self.seam.len();
-        if tail_len == 0 {
-            return;
-        }
+        self.seam.extend_from_slice(tail);
         self.seam.extend_from_slice(&chunk[..chunk.len().min(self.tail_bytes)]);
         if self.any(&self.seam) {
             for found in self.exact.find_overlapping_iter(&self.seam) {
-                if found.start() < tail_len && found.end() > tail_len {
+                if found.start() < tail.len() && found.end() > tail.len() {
                     hits.add(self.rules[found.pattern()]);
                 }
             }
@@ -110,16 +104,39 @@ impl Fast {
     fn new(patterns: &[(u32, &[u8])]) -> Fast {
         match patterns {
             [(_, pattern)] => Fast::One(Box::new(memmem::Finder::new(*pattern).into_owned())),
-            _ if patterns.len() <= TEDDY_PATTERNS => {
-                let mut builder = packed::Config::new().builder();
-                match builder.extend(patterns.iter().map(|(_, bytes)| bytes)).build() {
-                    Some(searcher) => Fast::Few(Box::new(searcher)),
-                    None => Fast::Many,
-                }
-            }
-            _ => Fast::Many,
+            _ => Fast::few(patterns.iter().map(|(_, bytes)| bytes.to_vec()).collect()),
         }
     }
+
+    /// Looks for every spelling of a part of each pattern.
+    fn either_case(patterns: &[(u32, &[u8])]) -> Fast {
+        Fast::few(patterns.iter().flat_map(|(_, bytes)| spellings(bytes)).collect())
+    }
+
+    fn few(patterns: Vec<Vec<u8>>) -> Fast {
+        if patterns.len() > TEDDY_PATTERNS {
+            return Fast::Many;
+        }
+        match packed::Config::new().builder().extend(patterns).build() {
+            Some(searcher) => Fast::Few(Box::new(searcher)),
+            None => Fast::Many,
+        }
+    }
+}
+
+/// The spellings, in either case, of the part of a pattern that has the fewest letters.
+fn spellings(pattern: &[u8]) -> Vec<Vec<u8>> {
+    let letters = |part: &&[u8]| part.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
+    let parts = pattern.windows(SPELLED_BYTES.min(pattern.len()));
+    let mut all = vec![Vec::new()];
+    for byte in parts.min_by_key(letters).unwrap_or(pattern) {
+        let (lower, upper) = (byte.to_ascii_lowercase(), byte.to_ascii_uppercase());
+        let mut upper_case = if lower == upper { Vec::new() } else { all.clone() };
+        all.iter_mut().for_each(|spelling| spelling.push(lower));
+        upper_case.iter_mut().for_each(|spelling| spelling.push(upper));
+        all.append(&mut upper_case);
+    }
+    all
 }
 
 impl std::fmt::Debug for Literals {

@@ -8,31 +8,49 @@ use crate::settings::{BuildError, DpiRule, Pattern};
 /// Byte patterns and regexes together.
 #[derive(Debug)]
 pub(super) struct Matcher {
-    literals: Option<Literals>,
+    /// Those that mind case, and those that do not.
+    literals: Vec<Literals>,
     regexes: Option<Regexes>,
+    tail: Vec<u8>,
+    tail_bytes: usize,
 }
 
 impl Matcher {
     /// Compiles the rules; what a match reports is the index here.
     pub(super) fn new(rules: &[DpiRule]) -> Result<Matcher, BuildError> {
-        let mut literals = Vec::new();
+        let mut exact = Vec::new();
+        let mut either_case = Vec::new();
         let mut regexes = Vec::new();
         for (index, rule) in rules.iter().enumerate() {
             let index = index as u32;
             match &rule.pattern {
-                Pattern::Bytes(bytes) => literals.push((index, bytes.as_slice())),
-                Pattern::Regex(regex) => regexes.push(Rule { index, name: &rule.name, regex }),
+                Pattern::Bytes(bytes) if rule.ignore_case => either_case.push((index, &bytes[..])),
+                Pattern::Bytes(bytes) => exact.push((index, &bytes[..])),
+                Pattern::Regex(regex) => regexes.push(Rule {
+                    index,
+                    name: &rule.name,
+                    regex,
+                    ignore_case: rule.ignore_case,
+                }),
             }
         }
-        // The limits on rules and patterns keep the automaton far below what aho-corasick can number.
-        let literals = Literals::new(&literals)
-            .map_err(|_| BuildError::TooManyRules { count: rules.len() })?;
-        Ok(Matcher { literals, regexes: Regexes::new(&regexes)? })
+        // The limits on rules and patterns keep the automata far below what aho-corasick can number.
+        let too_many = |_| BuildError::TooManyRules { count: rules.len() };
+        let mut literals = Vec::new();
+        literals.extend(Literals::new(&exact, false).map_err(too_many)?);
+        literals.extend(Literals::new(&either_case, true).map_err(too_many)?);
+        let tail_bytes = literals.iter().map(Literals::tail_bytes).max().unwrap_or(0);
+        Ok(Matcher {
+            literals,
+            regexes: Regexes::new(&regexes)?,
+            tail: Vec::with_capacity(tail_bytes),
+            tail_bytes,
+        })
     }
 
     /// How much of the stream before a chunk is wanted as its tail.
     pub(super) fn tail_bytes(&self) -> usize {
-        self.literals.as_ref().map_or(0, Literals::tail_bytes)
+        self.tail_bytes
     }
 
     /// The state of a stream of which nothing was seen.
@@ -48,8 +66,10 @@ impl Matcher {
         chunk: &[u8],
         hits: &mut Hits,
     ) {
-        if let Some(literals) = &mut self.literals {
-            literals.search(tail, chunk, hits);
+        self.tail.clear();
+        tail.for_each(|slice| self.tail.extend_from_slice(slice));
+        for literals in &mut self.literals {
+            literals.search(&self.tail, chunk, hits);
         }
         if let Some(regexes) = &self.regexes {
             regexes.search(state, chunk, hits);

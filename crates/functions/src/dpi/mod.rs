@@ -79,6 +79,8 @@ pub struct Dpi {
 struct Rule {
     name: String,
     on_match: OnMatch,
+    /// Any, if there is none.
+    ports: Vec<u16>,
     matches: u64,
 }
 
@@ -116,8 +118,12 @@ impl Dpi {
     /// [`BuildError`], always a fault of the settings.
     pub fn new(settings: &DpiSettings, seeds: [u64; 4]) -> Result<Dpi, BuildError> {
         settings.check()?;
-        let rule =
-            |rule: &DpiRule| Rule { name: rule.name.clone(), on_match: rule.on_match, matches: 0 };
+        let rule = |rule: &DpiRule| Rule {
+            name: rule.name.clone(),
+            on_match: rule.on_match,
+            ports: rule.ports.clone(),
+            matches: 0,
+        };
         Ok(Dpi {
             rules: settings.rules.iter().map(rule).collect(),
             enforces: settings.rules.iter().any(|rule| rule.on_match != OnMatch::Alert),
@@ -157,7 +163,7 @@ impl Dpi {
                     }
                 }
             }
-            Inner::Udp(datagram) => {
+            Inner::Udp(_, datagram) => {
                 self.counts.udp_packets += 1;
                 self.counts.searched_bytes += datagram.len() as u64;
                 self.shared.matcher.search_alone(datagram, &mut self.hits);
@@ -169,7 +175,7 @@ impl Dpi {
             }
         };
         if !self.hits.is_empty()
-            && let Some(rule) = self.report(packet, path)
+            && let Some(rule) = self.report(packet, &inner, path)
         {
             if let Inner::Tcp(segment) = &inner {
                 self.stop(now_s, segment, rule);
@@ -244,10 +250,18 @@ impl Dpi {
     }
 
     /// Counts and alerts what was hit, and says which rule stops the packet, if any does.
-    fn report(&mut self, packet: &[u8], path: PathId) -> Option<u32> {
+    fn report(&mut self, packet: &[u8], inner: &Inner<'_>, path: PathId) -> Option<u32> {
+        let ports = match inner {
+            Inner::Tcp(segment) => segment.ports,
+            Inner::Udp(ports, _) => *ports,
+            Inner::Other => return None,
+        };
         let mut strongest: Option<(OnMatch, u32)> = None;
         for index in self.hits.iter() {
             let Some(rule) = self.rules.get_mut(index as usize) else { continue };
+            if !rule.ports.is_empty() && !ports.iter().any(|port| rule.ports.contains(port)) {
+                continue;
+            }
             rule.matches += 1;
             if let Ok(flow) = FlowKey::of(packet) {
                 self.alerts.raise(Alert { rule: index, path, flow });

@@ -40,6 +40,7 @@ pub(super) struct Rule<'a> {
     pub(super) index: u32,
     pub(super) name: &'a str,
     pub(super) regex: &'a str,
+    pub(super) ignore_case: bool,
 }
 
 impl Regexes {
@@ -64,6 +65,7 @@ impl Regexes {
         let mut hirs = Vec::with_capacity(rules.len());
         let mut looks_behind = false;
         for rule in rules {
+            let syntax = syntax.case_insensitive(rule.ignore_case);
             let hir = syntax::parse_with(rule.regex, &syntax)
                 .map_err(|error| bad(rule, error.to_string()))?;
             let nfa = compiler.build_from_hir(&hir).map_err(|error| match error.size_limit() {

@@ -13,7 +13,7 @@ use super::matcher::Matcher;
 use super::ranges::{Range, RangePool, RangeSet};
 use super::refusal::Refusal;
 use super::regexes::State;
-use crate::limits::{STREAM_WINDOW_BYTES, STREAM_WINDOW_SCARCE_BYTES};
+use crate::limits::{STREAM_AHEAD_BYTES, STREAM_WINDOW_BYTES, STREAM_WINDOW_SCARCE_BYTES};
 
 /// How far `settled` may lag behind while no acknowledgement is seen: far more than the window, far less than half the
 /// sequence numbers.
@@ -94,7 +94,7 @@ impl Stream {
         let ahead = acknowledged.wrapping_sub(self.next) as i32;
         let settled = if ahead <= 0 {
             acknowledged
-        } else if ahead as u32 <= STREAM_WINDOW_BYTES {
+        } else if ahead as u32 <= STREAM_AHEAD_BYTES {
             self.next
         } else {
             return;
@@ -171,7 +171,7 @@ impl Stream {
         let position = |seq: u32| i64::from(seq.wrapping_sub(self.next) as i32);
         let (start, end) = (position(seq), position(seq) + content.len() as i64);
         let part = |from: i64, to: i64| &content[(from - start) as usize..(to - start) as usize];
-        if end > i64::from(STREAM_WINDOW_BYTES) {
+        if end > i64::from(STREAM_AHEAD_BYTES) {
             return Err(Refusal::TooFarAhead);
         }
 

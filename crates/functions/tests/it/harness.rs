@@ -162,6 +162,8 @@ pub(crate) fn named(rules: &[(Pattern, OnMatch)]) -> Vec<DpiRule> {
     let rule = |(index, (pattern, on_match)): (usize, &(Pattern, OnMatch))| DpiRule {
         name: format!("rule-{index}"),
         pattern: pattern.clone(),
+        ignore_case: false,
+        ports: Vec::new(),
         on_match: *on_match,
     };
     rules.iter().enumerate().map(rule).collect()

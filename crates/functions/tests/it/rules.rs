@@ -112,6 +112,46 @@ fn a_line_start_is_known_over_a_cut() {
 }
 
 #[test]
+fn case_is_ignored_where_a_rule_says_so() {
+    let mut rules = named(&[
+        (bytes("Forbidden"), OnMatch::Alert),
+        (bytes("/etc/Passwd"), OnMatch::Alert),
+        (bytes("x"), OnMatch::Alert),
+        (regex("b[ae]d"), OnMatch::Alert),
+        (bytes("exact"), OnMatch::Alert),
+    ]);
+    rules[..4].iter_mut().for_each(|rule| rule.ignore_case = true);
+    let mut inspector = Inspector::with(&DpiSettings::new(rules));
+    let mut seq = 0;
+    for (content, expected) in [
+        ("FORBIDDEN", &[0][..]),
+        ("..forbiddeN..", &[0]),
+        ("/ETC/passwd", &[1]),
+        ("X", &[2]),
+        ("BAD", &[3]),
+        ("Exact", &[2]),
+        ("forb", &[]),
+        ("IDDEN", &[0]),
+    ] {
+        assert!(inspector.passes(&out(seq, content.as_bytes())));
+        let found: Vec<u32> = inspector.alerts().iter().map(|alert| alert.rule).collect();
+        assert_eq!(found, expected, "{content}");
+        seq += content.len() as u32;
+    }
+}
+
+#[test]
+fn a_rule_with_ports_matches_there_only() {
+    let mut rules = named(&[(bytes("abc"), OnMatch::Drop), (bytes("bcd"), OnMatch::Alert)]);
+    rules[0].ports = vec![443, 80];
+    rules[1].ports = vec![22];
+    let mut inspector = Inspector::with(&DpiSettings::new(rules));
+    assert!(inspector.passes(&datagram(b"abcd")), "ports 5000 and 53");
+    assert_eq!(inspector.inspect(&out(0, b"abcd")), Action::Drop { rule: 0 });
+    assert_eq!(inspector.alerts().len(), 1);
+}
+
+#[test]
 fn bytes_need_not_be_text() {
     let needle = [0xff, 0x00, 0xfe];
     let mut inspector = Inspector::new(&[
