@@ -5,6 +5,7 @@
 //! is confined to [`udp`]'s and [`tun`]'s `sys` modules and to `checksum`, which picks instructions at run time.
 
 pub mod counters;
+pub mod fan;
 pub mod fault;
 pub mod limits;
 pub mod link;

@@ -144,6 +144,11 @@ impl SaKey {
         &self.key[..self.suite.key_len_bytes()]
     }
 
+    /// Key ‖ salt, for a program that decrypts captures. Holding them is holding the association.
+    pub fn danger_material(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new([self.key(), &self.salt].concat())
+    }
+
     /// The cipher with its key schedule done: set-up costs as much as a small packet, so it is done once an association.
     pub(crate) fn cipher(&self) -> Result<Cipher, KeyError> {
         let key = aead::UnboundKey::new(self.suite.algorithm(), self.key())

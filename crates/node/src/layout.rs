@@ -5,8 +5,8 @@
 //!  client2 ─┴─ outside (bridge) ─ gateway ─┤   ├ sf1   ├ sf2   ├─ egress ──────┴─ service b
 //! ```
 //!
-//! In layout `processes` every element has a namespace and a cable to the fabric. In layout `single` one process holds
-//! all elements; only the gateway's and the egress's namespaces are left, for their outer and inner sides.
+//! Every element has a namespace and a cable to the fabric, in both layouts; in layout `single` only the key agreement
+//! uses the fabric, since frames are handed over in memory.
 
 use std::net::IpAddr;
 
@@ -42,36 +42,20 @@ const OUTER: &str = "outer0";
 /// Bytes that TCP may buffer where the proxy's connections into the chain end: what bounds the packets that wait inside.
 const TCP_BUFFER_BYTES: u32 = 6 << 20;
 
-/// The network of `domain` in this layout.
+/// The network of `domain`.
 ///
 /// # Errors
 /// When an address lies in none of the domain's networks, which `domain check` says with its line.
-pub fn network(domain: &Domain, set: &PathSet, layout: Layout) -> Result<Topology> {
+pub fn network(domain: &Domain, set: &PathSet) -> Result<Topology> {
     let mut plan = Topology::new(domain.domain.to_string());
     let mtu = u32::from(set.link_mtu);
     outside(domain, &mut plan)?;
-    if layout == Layout::Processes {
-        plan.namespaces.push(bridge(FABRIC, mtu));
-    }
+    plan.namespaces.push(bridge(FABRIC, mtu));
     for element in &set.elements {
-        let alone = layout == Layout::Single && element.role == Role::Hop;
-        if alone {
-            continue;
-        }
         plan.namespaces.push(namespace(&element.name, element.role));
-        if layout == Layout::Processes {
-            plan.cables.push(Cable {
-                mtu,
-                ends: [
-                    port(FABRIC, &format!("e{}", element.id)),
-                    end(
-                        &element.name,
-                        LINK,
-                        vec![within(domain.links.network, (*element.link.ip()).into())?],
-                    ),
-                ],
-            });
-        }
+        let address = within(domain.links.network, (*element.link.ip()).into())?;
+        let ends = [port(FABRIC, &format!("e{}", element.id)), end(&element.name, LINK, vec![address])];
+        plan.cables.push(Cable { mtu, ends });
     }
     inside(domain, set, &mut plan)?;
     Ok(plan)

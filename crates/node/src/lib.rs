@@ -1,13 +1,16 @@
 //! Composition: elements, namespaces, key agreement over TLS, the admin interface, demo and bench.
 
 pub mod admin;
+pub mod assemble;
 pub mod client;
+pub mod conductor;
 pub mod control;
 pub mod element;
 pub mod layout;
 pub mod limits;
 mod random;
 pub mod runtime;
+pub mod sap;
 pub mod site;
 pub mod supervise;
 pub mod topology;

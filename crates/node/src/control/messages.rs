@@ -45,6 +45,11 @@ pub enum ToElement {
         /// The key that the signature is checked with, as the parent holds it.
         signing_key: Blob,
     },
+    /// Keying `psk`: the secret that all traffic keys of the domain are derived from.
+    Psk {
+        /// At least 32 bytes.
+        secret: Secret,
+    },
     /// Leave to go on in a path, signed, for a time that it names.
     Lease {
         /// The signed lease.

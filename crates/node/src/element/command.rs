@@ -19,8 +19,9 @@ pub(crate) enum Command {
     InstallInbound(Arc<InboundSa>, oneshot::Sender<Result<(), TableError>>),
     /// They may not any more.
     RemoveInbound(SaSpi),
-    /// Packets of this path are sealed with this association from now on.
-    InstallOutbound(PathId, Box<OutboundSa>),
+    /// Packets of this path are sealed with this association from now on; answers with the one before it and the last
+    /// sequence number that it used.
+    InstallOutbound(PathId, Box<OutboundSa>, oneshot::Sender<Option<(SaSpi, u64)>>),
     /// Nothing is sealed under this SPI any more; answers with the last sequence number used.
     RemoveOutbound(PathId, SaSpi, oneshot::Sender<u64>),
     /// A flow takes this path, until it is unpinned.
@@ -49,10 +50,9 @@ impl Command {
             Command::RemoveInbound(spi) => {
                 core.inbound().remove(spi);
             }
-            Command::InstallOutbound(path, sa) => {
-                if let Some(state) = state(core, path) {
-                    state.outbound = Some(*sa);
-                }
+            Command::InstallOutbound(path, sa, answer) => {
+                let replaced = state(core, path).and_then(|state| state.outbound.replace(*sa));
+                let _gone = answer.send(replaced.map(|old| (old.spi(), old.last_sequence())));
             }
             Command::RemoveOutbound(path, spi, answer) => {
                 let last = state(core, path)

@@ -6,15 +6,21 @@
 //!                               └── proxy threads (gateway): pins flows, connects through the TUN
 //! ```
 
+mod agreement;
 mod build;
 mod chain;
 mod command;
 mod inner;
+mod keys;
 mod plan;
 mod ports;
 mod proxy;
+mod psk;
 mod report;
+mod run;
+mod status;
 mod worker;
+mod workshop;
 
-pub use proxy::ListenerTls;
-pub use report::{Count, Drop, Flow, PathReport, Report};
+pub use run::run;
+pub use workshop::{Mill, Workshop};

@@ -22,7 +22,7 @@ use super::command::{Command, Outcome};
 const TICK: Duration = Duration::from_millis(200);
 
 /// Bytes of a worker's batches: two GRO datagrams, or a super-packet cut into packets with room around each.
-const BATCH_BYTES: usize = 4 * 65_536;
+pub(crate) const BATCH_BYTES: usize = 4 * 65_536;
 
 /// Batches that a station takes from one side before it looks at the other and at its commands.
 const BATCHES_A_TURN: usize = 8;

@@ -6,5 +6,41 @@
 mod content;
 mod server;
 
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+use tokio::net::TcpListener;
+
+use crate::control::{ControlChannel, FromElement, ToElement};
+
 pub use content::{FORBIDDEN, PAGE, PAGE_BYTES, page};
 pub use server::{DOWNLOAD_PREFIX, UPLOAD_PATH, serve};
+
+/// Serves the site at `address` until the parent says shut down or is gone.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub async fn run(address: &str, control: ControlChannel) -> Result<()> {
+    let address: SocketAddr = address.parse().with_context(|| format!("{address} is no address"))?;
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.with_context(|| format!("the site cannot listen at {address}"))?;
+    let (mut receiver, mut sender) = control.split();
+    sender.send(&FromElement::Ready).await?;
+    let told = async {
+        loop {
+            match receiver.recv().await {
+                Ok(Some(ToElement::Shutdown { .. }) | None) | Err(_) => return,
+                Ok(Some(ToElement::Status { request } | ToElement::ExportKeys { request })) => {
+                    let reason = "a service has neither paths nor keys".to_owned();
+                    // A parent that is gone is noticed by the next receive.
+                    drop(sender.send(&FromElement::Refused { request, reason }).await);
+                }
+                Ok(Some(_)) => {}
+            }
+        }
+    };
+    tokio::select! {
+        never = serve(listener) => match never? {},
+        () = told => Ok(()),
+    }
+}

@@ -1,0 +1,125 @@
+//! From a domain file to what runs: its network, its elements, and who tells them what.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use ringmail_model::PathVersion;
+use ringmail_model::domain::{Domain, Service};
+use ringmail_model::pathset::{Issue, PathSet};
+use ringmail_trust::EmbeddedCa;
+
+use crate::conductor::DomainConductor;
+use crate::element::{self, Mill, Workshop};
+use crate::layout::{self, Layout};
+use crate::site;
+use crate::supervise::{Body, Program};
+use crate::up::{Plan, PlannedElement};
+
+/// How long a path set holds; whoever runs the domain signs a new one before.
+const PATH_SET_LASTS_S: u64 = 30 * 86_400;
+
+/// How far back a path set begins to hold, for clocks that differ.
+const BACKDATED_S: u64 = 300;
+
+/// A domain file that was read and checked.
+#[derive(Clone, Debug)]
+pub struct DomainFile {
+    /// What it says.
+    pub domain: Domain,
+    /// The file as it is.
+    pub text: String,
+    /// Where its relative paths begin.
+    pub folder: PathBuf,
+}
+
+/// What runs for `file` in this layout. `program` is the executable of ringmail, started again for each element.
+///
+/// # Errors
+/// When the domain has no path set, or the authority refuses something.
+pub fn plan(
+    file: &DomainFile,
+    authority: Arc<EmbeddedCa>,
+    layout: Layout,
+    program: &Path,
+) -> Result<Plan> {
+    let mut domain = file.domain.clone();
+    if layout == Layout::Single {
+        one_worker_each(&mut domain);
+    }
+    let set = PathSet::compile(&domain, issue()?)?;
+    let topology = layout::network(&domain, &set)?;
+    let workshop = match layout {
+        Layout::Processes => Workshop::Threads,
+        Layout::Single => Workshop::Mill(Mill::new(&set)?),
+    };
+    let mut elements = Vec::new();
+    for service in domain.services.iter().filter(|service| service.site.is_some()) {
+        elements.push(origin(service, layout, program)?);
+    }
+    for member in &set.elements {
+        let name = member.name.clone();
+        let body = match layout {
+            Layout::Processes => process(program, &["element", &name]),
+            Layout::Single => {
+                let (name, workshop) = (name.clone(), workshop.clone());
+                Body::Thread(Box::new(move |control| {
+                    Box::pin(async move { Ok(element::run(&name, control, workshop).await?) })
+                }))
+            }
+        };
+        elements.push(PlannedElement { name: name.clone(), namespace: name, body });
+    }
+    let text = file.text.clone();
+    let conductor = DomainConductor::new(authority, &domain, text, set, &file.folder)?;
+    Ok(Plan {
+        topology,
+        elements,
+        conductor: Box::new(conductor),
+        layout: match layout {
+            Layout::Processes => "processes",
+            Layout::Single => "single",
+        },
+    })
+}
+
+/// The built-in site in a service's namespace.
+fn origin(service: &Service, layout: Layout, program: &Path) -> Result<PlannedElement> {
+    let address = service.addresses.first().context("a service has no address")?.to_string();
+    let body = match layout {
+        Layout::Processes => process(program, &["site", &address]),
+        Layout::Single => Body::Thread(Box::new(move |control| {
+            Box::pin(async move { Ok(site::run(&address, control).await?) })
+        })),
+    };
+    let name = format!("site-{}", service.name);
+    Ok(PlannedElement { name, namespace: service.name.to_string(), body })
+}
+
+fn process(program: &Path, args: &[&str]) -> Body {
+    Body::Process(Program {
+        path: program.to_owned(),
+        args: args.iter().map(OsString::from).collect(),
+        environment: Vec::new(),
+    })
+}
+
+fn one_worker_each(domain: &mut Domain) {
+    domain.workers = 1;
+    domain.gateway.workers = None;
+    domain.egress.workers = None;
+    domain.functions.iter_mut().for_each(|function| function.workers = None);
+}
+
+/// The version of a path set is the time of its signing, so that it grows over restarts.
+fn issue() -> Result<Issue> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    let millis = u64::try_from(now.as_millis()).context("the clock is too far ahead")?;
+    Ok(Issue {
+        version: PathVersion(millis),
+        not_before_unix_s: now.as_secs().saturating_sub(BACKDATED_S),
+        not_after_unix_s: now.as_secs() + PATH_SET_LASTS_S,
+    })
+}

@@ -1,0 +1,157 @@
+//! The element's side of key agreement: with whom, about which segments, and what its notices lead to.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use ringmail_dataplane::sa::{SegmentIndex, Suite};
+use ringmail_dataplane::sap::{Event, Profile, SegmentView, SignedLease};
+use ringmail_model::ElementId;
+use ringmail_model::domain::{self, Domain};
+use ringmail_model::pathset::{Element, PathSet};
+use ringmail_trust::{Identity, TrustBundle};
+use tokio::net::TcpListener;
+
+use super::keys::{Answer, Keys};
+use crate::control::FromElement;
+use crate::sap::{Driver, Neighbour, Notice, Settings, TcpDial};
+
+/// A running agreement with all neighbours, and the associations that came of it.
+pub(crate) struct Agreement {
+    driver: Driver,
+    keys: Keys,
+    /// Paths whose next segment begins here.
+    sends_on: Vec<ringmail_model::PathId>,
+}
+
+impl Agreement {
+    /// Listens at the element's control address and begins to agree.
+    ///
+    /// # Errors
+    /// When the address cannot be bound, or the identity is refused.
+    pub(crate) async fn start(
+        domain: &Domain,
+        set: &PathSet,
+        element: &Element,
+        identity: &Identity,
+        bundle: &TrustBundle,
+        keys: Keys,
+    ) -> Result<Agreement> {
+        let listener = TcpListener::bind(element.control).await;
+        let listener = listener.with_context(|| format!("no key agreement at {}", element.control))?;
+        let settings = Settings {
+            element: element.id,
+            neighbours: neighbours(set, element.id)?,
+            epoch_lifetime: Duration::from_secs(domain.limits.rekey_after_s.into()),
+        };
+        let sends = |path: &&ringmail_model::pathset::Path| {
+            path.segments.iter().any(|segment| segment.sender == element.id)
+        };
+        let sends_on = set.paths.iter().filter(sends).map(|path| path.id).collect();
+        let driver = Driver::start(settings, identity, bundle, listener, Arc::new(TcpDial))?;
+        Ok(Agreement { driver, keys, sends_on })
+    }
+
+    /// What the agreement asks for next; waits for ever once it has stopped.
+    pub(crate) async fn next_notice(&mut self) -> Notice {
+        match self.driver.next_notice().await {
+            Some(notice) => notice,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Does what a notice asks; what the parent must do comes back.
+    pub(crate) async fn heed(&mut self, notice: Notice) -> Option<FromElement> {
+        let Notice { neighbour, event } = notice;
+        let agreements = self.driver.agreements();
+        match event {
+            Event::RenewLease { digest, .. } => {
+                return Some(FromElement::LeaseRequest { digest: digest.0.to_vec().into() });
+            }
+            Event::Established { epoch, .. } => {
+                tracing::debug!(%neighbour, %epoch, "key agreement established");
+            }
+            Event::EndSession { reason, .. } => {
+                tracing::debug!(%neighbour, reason = &reason as &dyn std::error::Error, "key agreement session ended");
+            }
+            Event::RemoveInbound { spi, .. } => {
+                self.keys.carry_out(event).await;
+                agreements.removed(spi);
+            }
+            event => match self.keys.carry_out(event).await {
+                Answer::Nothing => {}
+                Answer::Installed(spi) => agreements.installed(neighbour, spi).await,
+                Answer::InstallFailed(spi) => agreements.install_failed(neighbour, spi).await,
+                Answer::Stopped(spi, last) => agreements.stopped(neighbour, spi, last).await,
+            },
+        }
+        None
+    }
+
+    /// Passes on a lease that the parent got signed. One that is malformed is left out and the next one awaited.
+    pub(crate) async fn lease(&self, signed: &[u8]) {
+        match SignedLease::from_bytes(signed) {
+            Some(lease) => self.driver.agreements().set_lease(&lease).await,
+            None => tracing::error!(bytes = signed.len(), "what came is no lease"),
+        }
+    }
+
+    /// Whether every path that goes on from here can be sealed for its next segment.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.sends_on.iter().all(|path| self.keys.can_send(*path))
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    pub(crate) async fn stop(self) {
+        self.driver.stop().await;
+    }
+}
+
+/// The elements at the other ends of this element's segments, with those segments.
+fn neighbours(set: &PathSet, element: ElementId) -> Result<Vec<Neighbour>> {
+    let mut by_other: BTreeMap<ElementId, Vec<SegmentView>> = BTreeMap::new();
+    for path in &set.paths {
+        for (index, segment) in (0u8..).zip(&path.segments) {
+            let other = match element {
+                id if id == segment.sender => segment.receiver,
+                id if id == segment.receiver => segment.sender,
+                _ => continue,
+            };
+            let sender = set.element(segment.sender).context("a segment's sender is unknown")?;
+            by_other.entry(other).or_default().push(SegmentView {
+                path: path.id,
+                digest: path.digest,
+                index: SegmentIndex(index),
+                profile: Profile::Mpls,
+                suite: suite(set.suite),
+                sender: segment.sender,
+                receiver: segment.receiver,
+                sender_workers: sender.workers.max(1),
+            });
+        }
+    }
+    let neighbour = |(id, segments)| {
+        let other = set.element(id).context("a segment's end is unknown")?;
+        Ok(Neighbour {
+            element: id,
+            spiffe_id: other.spiffe_id.clone(),
+            control: SocketAddr::V4(other.control),
+            segments,
+        })
+    };
+    by_other.into_iter().map(neighbour).collect()
+}
+
+/// The data plane's suite of the domain file's.
+pub(crate) fn suite(suite: domain::Suite) -> Suite {
+    match suite {
+        domain::Suite::Aes128Gcm => Suite::Aes128Gcm,
+        domain::Suite::Aes256Gcm => Suite::Aes256Gcm,
+        domain::Suite::ChaCha20Poly1305 => Suite::ChaCha20Poly1305,
+    }
+}

@@ -1,0 +1,199 @@
+//! From what neighbours agree on to what workers use: associations are installed, renewed and taken out.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ringmail_dataplane::replay::WindowPackets;
+use ringmail_dataplane::sa::{
+    InboundOptions, InboundSa, Lease, OutboundOptions, OutboundSa, SaError, SaKey,
+};
+use ringmail_dataplane::sap::{Event, Place};
+use ringmail_model::pathset::{PathSet, Segment};
+use ringmail_model::{PathId, SaSpi};
+use tokio::sync::oneshot;
+
+use super::command::Command;
+use super::worker::Handle;
+use crate::control::{KeyExport, Secret};
+
+/// The associations of one element, as its workers have them.
+pub(crate) struct Keys {
+    workers: Vec<Handle>,
+    window: WindowPackets,
+    inbound: HashMap<SaSpi, Inbound>,
+    outbound: HashMap<SaSpi, Outbound>,
+}
+
+struct Inbound {
+    place: Place,
+    lease: Lease,
+    key: SaKey,
+}
+
+struct Outbound {
+    place: Place,
+    lease: Lease,
+    /// The last sequence number, once a successor has taken its place.
+    replaced_at: Option<u64>,
+}
+
+/// What the agreement wants to hear of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Nothing.
+    Nothing,
+    /// Every worker opens packets with this SPI.
+    Installed(SaSpi),
+    /// Some worker does not.
+    InstallFailed(SaSpi),
+    /// Nothing is sealed under this SPI any more; the last sequence number.
+    Stopped(SaSpi, u64),
+}
+
+impl Keys {
+    pub(crate) fn new(workers: Vec<Handle>, window: WindowPackets) -> Keys {
+        Keys { workers, window, inbound: HashMap::new(), outbound: HashMap::new() }
+    }
+
+    /// Does what an event says about associations. Events about sessions and leases are not for here.
+    pub(crate) async fn carry_out(&mut self, event: Event) -> Answer {
+        match event {
+            Event::InstallInbound { place, spi, key, expires } => {
+                match self.install_inbound(place, spi, key, expires).await {
+                    Ok(()) => Answer::Installed(spi),
+                    Err(error) => {
+                        tracing::error!(%spi, error, "an association was not installed");
+                        Answer::InstallFailed(spi)
+                    }
+                }
+            }
+            Event::RenewInbound { spi, expires } => {
+                if let Some(held) = self.inbound.get(&spi) {
+                    held.lease.renew(expires);
+                }
+                Answer::Nothing
+            }
+            Event::RemoveInbound { spi, cause, last_sequence } => {
+                tracing::debug!(%spi, %cause, last_sequence, "inbound association removed");
+                self.inbound.remove(&spi);
+                self.workers.iter().for_each(|worker| worker.give(Command::RemoveInbound(spi)));
+                Answer::Nothing
+            }
+            Event::InstallOutbound { place, spi, key, expires } => {
+                if let Err(error) = self.install_outbound(place, spi, &key, expires).await {
+                    tracing::error!(%spi, %error, "an association was not installed");
+                }
+                Answer::Nothing
+            }
+            Event::RenewOutbound { spi, expires, .. } => {
+                if let Some(held) = self.outbound.get(&spi) {
+                    held.lease.renew(expires);
+                }
+                Answer::Nothing
+            }
+            Event::StopSending { place, spi, cause } => {
+                tracing::debug!(%spi, %cause, path = %place.path, "outbound association ends");
+                Answer::Stopped(spi, self.stop_sending(place, spi).await)
+            }
+            _ => Answer::Nothing,
+        }
+    }
+
+    async fn install_inbound(
+        &mut self,
+        place: Place,
+        spi: SaSpi,
+        key: SaKey,
+        expires: Instant,
+    ) -> Result<(), String> {
+        let lease = lease_until(expires);
+        let options = InboundOptions { window: self.window, ..InboundOptions::default() };
+        let sa = InboundSa::new(spi, &key, place.path, place.segment, lease.clone(), options);
+        let sa = Arc::new(sa.map_err(|error| error.to_string())?);
+        for worker in &self.workers {
+            let (answer, installed) = oneshot::channel();
+            worker.give(Command::InstallInbound(Arc::clone(&sa), answer));
+            let installed = installed.await.map_err(|_| "the worker has stopped".to_owned())?;
+            installed.map_err(|error| error.to_string())?;
+        }
+        self.inbound.insert(spi, Inbound { place, lease, key });
+        Ok(())
+    }
+
+    async fn install_outbound(
+        &mut self,
+        place: Place,
+        spi: SaSpi,
+        key: &SaKey,
+        expires: Instant,
+    ) -> Result<(), SaError> {
+        let lease = lease_until(expires);
+        let sa = OutboundSa::new(spi, key, lease.clone(), OutboundOptions::default())?;
+        if let Some(worker) = self.workers.get(usize::from(place.worker.0)) {
+            let (answer, replaced) = oneshot::channel();
+            worker.give(Command::InstallOutbound(place.path, Box::new(sa), answer));
+            if let Ok(Some((old, last))) = replaced.await
+                && let Some(held) = self.outbound.get_mut(&old)
+            {
+                held.replaced_at = Some(last);
+            }
+        }
+        self.outbound.insert(spi, Outbound { place, lease, replaced_at: None });
+        Ok(())
+    }
+
+    async fn stop_sending(&mut self, place: Place, spi: SaSpi) -> u64 {
+        match self.outbound.remove(&spi) {
+            Some(Outbound { replaced_at: Some(last), .. }) => last,
+            _ => {
+                let Some(worker) = self.workers.get(usize::from(place.worker.0)) else { return 0 };
+                let (answer, last) = oneshot::channel();
+                worker.give(Command::RemoveOutbound(place.path, spi, answer));
+                last.await.unwrap_or(0)
+            }
+        }
+    }
+
+    /// Whether packets of a path can be sealed by every worker.
+    pub(crate) fn can_send(&self, path: PathId) -> bool {
+        let keyed = |worker: usize| {
+            self.outbound.values().any(|held| {
+                held.place.path == path
+                    && usize::from(held.place.worker.0) == worker
+                    && held.replaced_at.is_none()
+                    && held.lease.is_live(Instant::now())
+            })
+        };
+        (0..self.workers.len()).all(keyed)
+    }
+
+    /// The keys of every inbound association.
+    pub(crate) fn danger_export(&self, set: &PathSet) -> Vec<KeyExport> {
+        let mut exports: Vec<_> = self
+            .inbound
+            .iter()
+            .filter_map(|(spi, held)| {
+                let path = set.path(held.place.path)?;
+                let segment: &Segment = path.segments.get(usize::from(held.place.segment.0))?;
+                let address = |id| Some(IpAddr::V4(*set.element(id)?.link.ip()));
+                Some(KeyExport {
+                    path: path.name.clone(),
+                    source: address(segment.sender)?,
+                    destination: address(segment.receiver)?,
+                    sa_spi: spi.0,
+                    suite: held.key.suite().to_string(),
+                    key_and_salt: Secret::new(held.key.danger_material().to_vec()),
+                })
+            })
+            .collect();
+        exports.sort_by(|a, b| (&a.path, a.sa_spi).cmp(&(&b.path, b.sa_spi)));
+        exports
+    }
+}
+
+fn lease_until(expires: Instant) -> Lease {
+    let now = Instant::now();
+    Lease::new(now, expires.saturating_duration_since(now))
+}

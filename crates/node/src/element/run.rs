@@ -1,0 +1,265 @@
+//! The life of an element: it makes a key, is told who it is and what its paths are, serves, and answers questions.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use ringmail_dataplane::replay::WindowPackets;
+use ringmail_gateway::tls::{ClientTrust, Site};
+use ringmail_model::PathVersion;
+use ringmail_model::domain::{Domain, Keying};
+use ringmail_model::pathset::{Element, Expected, PathSet, PublicKey, Role, SignedPathSet};
+use ringmail_trust::{Certificates, ElementKey, Identity, TrustBundle};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use tokio::sync::mpsc;
+
+use super::agreement::Agreement;
+use super::chain::Chains;
+use super::command::Command;
+use super::keys::Keys;
+use super::proxy::{self, ListenerTls, Proxy};
+use super::worker::{Core, Handle};
+use super::{Workshop, build, inner, psk, status};
+use crate::control::{
+    Blob, ControlChannel, FromElement, Receiver, Secret, Sender, ServerCertificate, ToElement,
+};
+use crate::sap::Notice;
+
+/// What an element was told before it begins.
+struct Told {
+    domain: Domain,
+    set: PathSet,
+    element: Element,
+    identity: Identity,
+    bundle: TrustBundle,
+    listeners: Vec<ListenerTls>,
+    psk: Option<Secret>,
+}
+
+/// Runs the element of this name until its parent says shut down or is gone.
+///
+/// # Errors
+/// Whatever keeps it from serving. The parent is told the same.
+pub async fn run(name: &str, control: ControlChannel, workshop: Workshop) -> Result<()> {
+    let (mut receiver, mut sender) = control.split();
+    let outcome = serve(name, &mut receiver, &mut sender, &workshop).await;
+    if let Err(error) = &outcome {
+        let causes = error.chain().map(ToString::to_string).collect();
+        // The parent may be gone; the log has it all the same.
+        drop(sender.send(&FromElement::Failed { causes }).await);
+    }
+    outcome
+}
+
+async fn serve(
+    name: &str,
+    receiver: &mut Receiver<ToElement>,
+    sender: &mut Sender<FromElement>,
+    workshop: &Workshop,
+) -> Result<()> {
+    let Some(told) = learn(name, receiver, sender).await? else { return Ok(()) };
+    let window = WindowPackets::new(told.domain.limits.replay_window_packets)?;
+    let (ended, mut ends) = mpsc::unbounded_channel();
+    let mut cores = cores(&told)?;
+    if let Some(secret) = &told.psk {
+        tracing::warn!("keying `psk`: static keys, no forward secrecy; for comparison only");
+        psk::install(&told.set, told.element.id, secret.danger_bytes(), window, &mut cores)?;
+    }
+    let workers = workshop.start(&told.set, &told.element, cores, &ended)?;
+    if told.element.role != Role::Hop {
+        inner::configure(&told.domain, told.element.role).await.context("the inner side")?;
+    }
+    let proxy = start_proxy(&told.domain, &told.set, &told.element, told.listeners, &workers)?;
+    let mut agreement = match told.psk {
+        Some(_) => None,
+        None => {
+            let keys = Keys::new(workers.clone(), window);
+            let (domain, set, element) = (&told.domain, &told.set, &told.element);
+            let agreement =
+                Agreement::start(domain, set, element, &told.identity, &told.bundle, keys);
+            Some(agreement.await?)
+        }
+    };
+    let mut ready = false;
+    let outcome = loop {
+        if !ready && agreement.as_ref().is_none_or(Agreement::is_complete) {
+            sender.send(&FromElement::Ready).await?;
+            ready = true;
+        }
+        tokio::select! {
+            message = receiver.recv() => match message? {
+                None | Some(ToElement::Shutdown { .. }) => break Ok(()),
+                Some(ToElement::Status { request }) => {
+                    let status = status::of(&told.set, &told.element, &workers, proxy.as_ref()).await;
+                    sender.send(&FromElement::Status { request, status }).await?;
+                }
+                Some(ToElement::ExportKeys { request }) => {
+                    let answer = match &agreement {
+                        Some(agreement) => {
+                            let keys = agreement.keys().danger_export(&told.set);
+                            FromElement::Keys { request, keys }
+                        }
+                        None => {
+                            let reason = "with keying `psk` the keys are the domain file's".to_owned();
+                            FromElement::Refused { request, reason }
+                        }
+                    };
+                    sender.send(&answer).await?;
+                }
+                Some(ToElement::Lease { signed }) => {
+                    if let Some(agreement) = &agreement {
+                        agreement.lease(&signed.0).await;
+                    }
+                }
+                Some(other) => tracing::debug!(?other, "nothing to do with this message"),
+            },
+            notice = next_notice(agreement.as_mut()) => {
+                if let Some(agreement) = &mut agreement
+                    && let Some(request) = agreement.heed(notice).await
+                {
+                    sender.send(&request).await?;
+                }
+            }
+            Some(end) = ends.recv() => break stopped(end),
+        }
+    };
+    if let Some(agreement) = agreement {
+        agreement.stop().await;
+    }
+    if let Some(proxy) = proxy {
+        tokio::task::spawn_blocking(|| proxy.stop()).await?;
+    }
+    workers.iter().for_each(|worker| worker.give(Command::Stop));
+    outcome
+}
+
+async fn next_notice(agreement: Option<&mut Agreement>) -> Notice {
+    match agreement {
+        Some(agreement) => agreement.next_notice().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn stopped(end: io::Result<()>) -> Result<()> {
+    match end {
+        Ok(()) => bail!("a worker stopped by itself"),
+        Err(error) => Err(error).context("a worker's link failed"),
+    }
+}
+
+/// Says hello and listens until everything is there; `None` if the parent has no use for the element any more.
+async fn learn(
+    name: &str,
+    receiver: &mut Receiver<ToElement>,
+    sender: &mut Sender<FromElement>,
+) -> Result<Option<Told>> {
+    let key = ElementKey::generate()?;
+    // The name in the request does not count, so that the domain need not be known yet.
+    let csr = key.signing_request(&"element.invalid".parse()?, &name.parse()?)?;
+    sender.send(&FromElement::Hello { csr: csr.to_vec().into() }).await?;
+    let (mut domain, mut paths, mut listeners, mut psk) = (None, None, Vec::new(), None);
+    loop {
+        match receiver.recv().await? {
+            None | Some(ToElement::Shutdown { .. }) => return Ok(None),
+            Some(ToElement::Domain { text }) => {
+                let loaded = ringmail_model::check::load(&text, "domain file")?;
+                domain = Some(loaded.domain);
+            }
+            Some(ToElement::PathSet { document, signature, signing_key }) => {
+                let signed = SignedPathSet { bytes: document.0, signature: signature.0 };
+                paths = Some((signed, signing_key));
+            }
+            Some(ToElement::Listener { name, certificates, trust_anchors, crls }) => {
+                listeners.push(listener(name, certificates, trust_anchors, crls)?);
+            }
+            Some(ToElement::Psk { secret }) => psk = Some(secret),
+            Some(ToElement::Identity { certificate_chain, trust_anchors, crls }) => {
+                let domain: Domain = domain.context("no domain was told before the identity")?;
+                let (signed, signing_key) = paths.context("no paths were told before the identity")?;
+                let path_key = <[u8; 32]>::try_from(signing_key.0.as_slice())?;
+                let expected = Expected {
+                    domain: &domain.domain,
+                    highest_version: PathVersion(0),
+                    now_unix_s: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
+                };
+                let set = signed.verify(&PublicKey(path_key), &expected)?;
+                let element = set.element_named(name).cloned();
+                let element = element.with_context(|| format!("no element is named `{name}`"))?;
+                if (domain.keying == Keying::Psk) != psk.is_some() {
+                    bail!("the keying of the domain and the keys that were told do not agree");
+                }
+                let svid = Certificates {
+                    chain: certificates(certificate_chain),
+                    not_after_unix_s: 0,
+                };
+                let bundle = TrustBundle {
+                    trust_domain: domain.domain.clone(),
+                    roots: certificates(trust_anchors),
+                    crls: lists(crls),
+                    path_key,
+                };
+                let identity = key.into_identity(svid);
+                return Ok(Some(Told { domain, set, element, identity, bundle, listeners, psk }));
+            }
+            Some(other) => tracing::debug!(?other, "nothing to do with this message yet"),
+        }
+    }
+}
+
+fn cores(told: &Told) -> Result<Vec<Core>> {
+    let (domain, set, element) = (&told.domain, &told.set, &told.element);
+    let sides = match element.role {
+        Role::Hop => (0..element.workers.max(1)).map(|_| None).collect(),
+        Role::Gateway | Role::Egress => {
+            inner::create(set, element)?.into_iter().map(Some).collect::<Vec<_>>()
+        }
+    };
+    sides.into_iter().map(|inner| build::core(domain, set, element, inner)).collect()
+}
+
+fn start_proxy(
+    domain: &Domain,
+    set: &PathSet,
+    element: &Element,
+    listeners: Vec<ListenerTls>,
+    workers: &[Handle],
+) -> Result<Option<Proxy>> {
+    if element.role != Role::Gateway {
+        return Ok(None);
+    }
+    let sources = inner::gateway_addresses(domain);
+    let services: BTreeMap<_, _> = proxy::services(domain, set);
+    let chains = Chains::new(workers.to_vec(), sources, services);
+    Ok(Some(Proxy::start(domain, set, &chains, listeners)?))
+}
+
+fn listener(
+    name: String,
+    sites: Vec<ServerCertificate>,
+    trust_anchors: Vec<Blob>,
+    crls: Vec<Blob>,
+) -> Result<ListenerTls> {
+    let mut roots = rustls::RootCertStore::empty();
+    for anchor in certificates(trust_anchors) {
+        roots.add(anchor).with_context(|| format!("listener `{name}`: a trust anchor is none"))?;
+    }
+    let site = |site: ServerCertificate| -> Result<Site> {
+        let key = PrivateKeyDer::try_from(site.key.danger_bytes().to_vec());
+        let key = key.map_err(|error| anyhow::anyhow!("listener key: {error}"))?;
+        Ok(Site { names: site.server_names, chain: certificates(site.chain), key })
+    };
+    Ok(ListenerTls {
+        sites: sites.into_iter().map(site).collect::<Result<_>>()?,
+        clients: ClientTrust { roots: roots.into(), crls: lists(crls) },
+        name,
+    })
+}
+
+fn certificates(blobs: Vec<Blob>) -> Vec<CertificateDer<'static>> {
+    blobs.into_iter().map(|blob| CertificateDer::from(blob.0)).collect()
+}
+
+fn lists(blobs: Vec<Blob>) -> Vec<CertificateRevocationListDer<'static>> {
+    blobs.into_iter().map(|blob| CertificateRevocationListDer::from(blob.0)).collect()
+}
