@@ -14,9 +14,8 @@ use ringmail_packet::tcp::Flags;
 
 use crate::batch::Batch;
 use crate::counters::Counters;
-use crate::ecn;
+use crate::decap;
 use crate::encap;
-use crate::esp;
 use crate::flow::{FlowTable, PINNED, TableFull};
 use crate::limits::{OTHER_IDLE_S, SWEEP_ENTRIES_PER_BATCH, TCP_CLOSING_S, TCP_IDLE_S};
 use crate::outer;
@@ -88,7 +87,8 @@ impl Edge {
         self.flows.insert(flow, path, PINNED)
     }
 
-    /// Lets a pinned flow go after `linger`, which covers TIME_WAIT. False if there was no such flow.
+    /// Lets a pinned flow go after `linger`, which covers TIME_WAIT; packets of the flow do not lengthen that. False if
+    /// there was no such flow.
     pub fn unpin(&mut self, now: Instant, flow: &FlowKey, linger: Duration) -> bool {
         let until = self.seconds(now).saturating_add(linger.as_secs() as u32);
         self.flows.set_expiry(flow, until.min(PINNED - 1))
@@ -134,10 +134,15 @@ impl Edge {
         let packet = batch.packet(index);
         let (flow, idle_s) = classify(packet)?;
         let inner_len = packet.len();
-        let path = *self
-            .flows
-            .touch(&flow, now_s, now_s.saturating_add(idle_s))
-            .ok_or(DropReason::NoPath)?;
+        let path = match self.role {
+            // What was unpinned lingers as long as it was to, whatever is still sent.
+            Role::Gateway => self.flows.get(&flow, now_s).copied(),
+            Role::Egress => {
+                let until = now_s.saturating_add(idle_s);
+                self.flows.touch(&flow, now_s, until).copied()
+            }
+        };
+        let path = path.ok_or(DropReason::NoPath)?;
         let state = self.paths.get_mut(path).ok_or(DropReason::NoPath)?;
         encap::encapsulate(batch, index, state, now)?;
         self.counters.sealed.count(inner_len);
@@ -165,12 +170,8 @@ impl Edge {
         if state.config.leaving.is_some() || frame.outer != 4 {
             return Err(DropReason::LabelMismatch);
         }
-        let opened = esp::open(sa, &mut bytes[frame.esp..], now)?;
-        let (start, end) = (frame.esp + opened.inner.start, frame.esp + opened.inner.end);
-        let inner = &mut bytes[start..end];
-        ecn::leave_tunnel(inner, frame.ecn)?;
-        self.counters.opened.count(inner.len());
-        let (flow, idle_s) = classify(inner)?;
+        let ((start, end), _) = decap::decapsulate(bytes, &frame, sa, now, &self.counters)?;
+        let (flow, idle_s) = classify(&bytes[start..end])?;
         match self.role {
             Role::Gateway => {
                 let path =

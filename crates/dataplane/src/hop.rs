@@ -10,6 +10,7 @@ use ringmail_model::{Label, PathId};
 
 use crate::batch::{BATCH_PACKETS, Batch};
 use crate::counters::Counters;
+use crate::decap;
 use crate::ecn;
 use crate::esp;
 use crate::function::{Action, Entry, Function, FunctionBatch};
@@ -129,17 +130,9 @@ impl Hop {
             {
                 return Err(DropReason::LabelMismatch);
             }
-            let opened = esp::open(sa, &mut bytes[frame.esp..], now)?;
-            let inner = (frame.esp + opened.inner.start, frame.esp + opened.inner.end);
-            ecn::leave_tunnel(&mut bytes[inner.0..inner.1], frame.ecn)?;
-            self.counters.opened.count(inner.1 - inner.0);
-            self.work[index] = Work {
-                path,
-                outer: frame.outer,
-                ttl: frame.ttl,
-                inner,
-                next_header: opened.next_header,
-            };
+            let (inner, next_header) = decap::decapsulate(bytes, &frame, sa, now, &self.counters)?;
+            self.work[index] =
+                Work { path, outer: frame.outer, ttl: frame.ttl, inner, next_header };
             (path, inner)
         } else {
             let path = self.paths.find_by_labels(&bytes[4..]).ok_or(DropReason::LabelMismatch)?;
@@ -198,18 +191,24 @@ impl Hop {
             let (start, end) = work.inner;
             let ecn = ecn::of(&bytes[start..end]);
             let esp_start = start - esp::HEADER_BYTES;
-            esp::seal(sa, &mut bytes[esp_start..], end - start, work.next_header, now)?;
-            outer::write(&mut bytes[4..], &leaving.labels, work.ttl - 1, tunnel, ecn);
+            let sealed =
+                esp::seal(sa, &mut bytes[esp_start..], end - start, work.next_header, now)?;
+            // Whoever sealed it before may have padded it by more than it needs.
+            let surplus = bytes.len() - esp_start - sealed;
+            let trimmed = batch.trim_back(index, surplus);
+            debug_assert!(trimmed);
+            let bytes = &mut batch.packet_mut(index)[4..];
+            outer::write(bytes, &leaving.labels, work.ttl - 1, tunnel, ecn);
             self.counters.sealed.count(end - start);
             state.traffic_out.count(end - start);
         } else {
             bytes[7] = work.ttl - 1;
             state.traffic_out.count(bytes.len() - work.outer);
         }
-        self.counters.link_out.count(bytes.len() - 4);
         batch.set_verdict(index, Verdict::Send(leaving.next));
         let popped = batch.trim_front(index, 4);
         debug_assert!(popped);
+        self.counters.link_out.count(batch.packet(index).len());
         Ok(())
     }
 

@@ -1,7 +1,10 @@
 //! The data plane without I/O: packets, keys and time come in by call, batches and verdicts go out.
 
+#![forbid(unsafe_code)]
+
 pub mod batch;
 pub mod counters;
+mod decap;
 pub mod ecn;
 pub mod edge;
 mod encap;

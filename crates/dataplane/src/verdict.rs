@@ -64,8 +64,12 @@ reasons! {
     TooOld = "too_old",
     /// The integrity check value is wrong (RFC 4303 section 3.4.4).
     BadIcv = "bad_icv",
-    /// The padding or next header inside ESP is wrong (RFC 4303 section 2.4).
+    /// The padding inside ESP is wrong (RFC 4303 section 2.4).
     BadPadding = "bad_padding",
+    /// The packet was a dummy, sent to hide how much traffic there is (RFC 4303 section 2.6).
+    Dummy = "dummy",
+    /// The next header inside ESP is none that its mode carries, or the packet behind it is of another IP version.
+    WrongNextHeader = "wrong_next_header",
     /// The lease of the security association ran out; it fails closed.
     LeaseExpired = "lease_expired",
     /// The outbound security association has no sequence number left.

@@ -95,8 +95,10 @@ fn an_unpinned_flow_lingers_and_then_is_forgotten() {
     assert!(chain.gateway.unpin(chain.now, &packets::flow(), Duration::from_secs(60)));
     chain.now += Duration::from_secs(60);
     assert!(chain.forward(&packets::tcp(b"x")).is_ok());
-    // TCP's idle time counts from the packet just sent.
-    chain.now += Duration::from_secs(3 * 3600);
+    assert!(chain.back(&packets::tcp_reply(b"x")).is_ok());
+    // The packets just seen do not lengthen its life.
+    chain.now += Duration::from_secs(1);
+    assert_eq!(chain.back(&packets::tcp_reply(b"x")), Err(Verdict::Drop(DropReason::UnknownFlow)));
     assert_eq!(chain.forward(&packets::tcp(b"x")), Err(Verdict::Drop(DropReason::NoPath)));
 }
 
@@ -140,7 +142,7 @@ fn every_flipped_bit_is_dropped_and_counted_but_for_those_that_nobody_trusts() {
         bytes[bit / 8] ^= 0x80 >> (bit % 8);
         // Traffic class and TTL of the labels steer nothing.
         let in_entry = bit % 32;
-        if bit < 12 * 8 && (20..=22).contains(&in_entry) || bit < 12 * 8 && in_entry >= 24 {
+        if bit < 12 * 8 && ((20..=22).contains(&in_entry) || in_entry >= 24) {
             continue;
         }
         let before = chain.hops[0].counters().dropped_total();

@@ -2,10 +2,11 @@
 
 mod chain;
 mod esp;
+mod forged;
 mod packets;
 mod replay;
-mod sap;
 mod sa;
+mod sap;
 mod testbed;
 mod tshark;
 mod vectors;

@@ -50,6 +50,11 @@ fn link(position: Position) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, 0, position as u8 + 1)
 }
 
+/// Key and salt of a segment.
+pub(crate) fn material(path: PathId, segment: u8) -> Vec<u8> {
+    (0..20).map(|at| at ^ (path.0 as u8) << 4 ^ segment << 6).collect()
+}
+
 impl Chain {
     /// A chain of intrusive forwarding hops.
     pub(crate) fn intrusive(hops: usize) -> Chain {
@@ -76,14 +81,14 @@ impl Chain {
             now,
             lease: Lease::unlimited(now),
         };
-        chain.lay(FORWARD, RETURN, (0..=end).collect(), &intrusive);
+        chain.lay(FORWARD, RETURN, &(0..=end).collect::<Vec<_>>(), &intrusive);
         intrusive.reverse();
-        chain.lay(RETURN, FORWARD, (0..=end).rev().collect(), &intrusive);
+        chain.lay(RETURN, FORWARD, &(0..=end).rev().collect::<Vec<_>>(), &intrusive);
         chain
     }
 
     /// Lays a path over these positions, with keys for each segment.
-    fn lay(&mut self, id: PathId, back: PathId, route: Vec<Position>, intrusive: &[bool]) {
+    fn lay(&mut self, id: PathId, back: PathId, route: &[Position], intrusive: &[bool]) {
         for (place, position) in route.iter().enumerate() {
             let rest: Vec<Label> = route[place + 1..].iter().map(|p| label(*p)).collect();
             let leaving = route.get(place + 1).map(|next| {
@@ -115,9 +120,8 @@ impl Chain {
     }
 
     fn key(&mut self, path: PathId, segment: u8, sender: Position, receiver: Position) {
-        let material: Vec<u8> =
-            (0..20).map(|at| at ^ (path.0 as u8) << 4 ^ segment << 6 ^ sender as u8).collect();
-        let key = SaKey::new(Suite::Aes128Gcm, &material).expect("a key");
+        let key = SaKey::new(Suite::Aes128Gcm, &material(path, segment)).expect("a key");
+        // The low twelve bits differ, so that every table has room.
         let spi = SaSpi(0x1000 + path.0 * 64 + u32::from(segment));
         let lease = self.lease.clone();
         let inbound = InboundSa::new(
