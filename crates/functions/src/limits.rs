@@ -29,14 +29,18 @@ pub const DPI_STREAM_BYTES_MAX: usize = 16 << 30;
 pub const STREAM_BLOCK_BYTES: usize = 2048;
 
 /// Bytes of one direction that are kept behind the point up to which it was inspected, while no acknowledgement says
-/// that the receiver has them.
-pub const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// that the receiver has them: as much as Linux has in flight by default, so that every retransmission can be compared.
+pub const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+
+/// The least of it when room is scarce. In between, a direction keeps at most an eighth of what is free (Choudhury,
+/// Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998).
+pub const STREAM_WINDOW_SCARCE_BYTES: u32 = 64 << 10;
+
+/// The part of the free room that one direction may keep, as a shift: an eighth.
+pub const STREAM_WINDOW_SHARE_SHIFT: u32 = 3;
 
 /// Bytes ahead of a gap that a segment may reach out of order.
-pub const STREAM_AHEAD_BYTES: u32 = 1 << 20;
-
-/// What the window behind shrinks to when three quarters of the stream content are in use.
-pub const STREAM_WINDOW_SCARCE_BYTES: u32 = 64 << 10;
+pub const STREAM_AHEAD_BYTES: u32 = 4 << 20;
 
 /// Ranges of one direction received out of order with gaps between them.
 pub const STREAM_RANGES: usize = 32;

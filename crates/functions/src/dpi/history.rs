@@ -32,12 +32,22 @@ pub(crate) struct Chain {
     previous: u32,
     first_seq: u32,
     current_seq: u32,
+    /// The block ahead of `current` that was written last: what comes out of order mostly goes on there.
+    ahead: u32,
+    ahead_seq: u32,
 }
 
 impl Chain {
     /// No block.
-    pub(crate) const EMPTY: Chain =
-        Chain { first: NONE, current: NONE, previous: NONE, first_seq: 0, current_seq: 0 };
+    pub(crate) const EMPTY: Chain = Chain {
+        first: NONE,
+        current: NONE,
+        previous: NONE,
+        first_seq: 0,
+        current_seq: 0,
+        ahead: NONE,
+        ahead_seq: 0,
+    };
 
     /// The first sequence number whose content is there, if any is.
     pub(crate) fn first_seq(&self) -> Option<u32> {
@@ -99,12 +109,15 @@ impl Pool {
             *chain = Chain {
                 first: block,
                 current: block,
-                previous: NONE,
                 first_seq: next,
                 current_seq: next,
+                ..Chain::EMPTY
             };
         }
-        let (mut block, mut reach) = (chain.current, chain.current_seq.wrapping_add(BLOCK));
+        let far = chain.ahead != NONE && (end.wrapping_sub(chain.ahead_seq) as i32) >= 0;
+        let (mut block, block_seq) =
+            if far { (chain.ahead, chain.ahead_seq) } else { (chain.current, chain.current_seq) };
+        let mut reach = block_seq.wrapping_add(BLOCK);
         while (end.wrapping_sub(reach) as i32) > 0 {
             if self.links[block as usize] == NONE {
                 // Blocks taken for a write that then fails stay at the end of the chain and are used by the next.
@@ -113,6 +126,9 @@ impl Pool {
             }
             block = self.links[block as usize];
             reach = reach.wrapping_add(BLOCK);
+        }
+        if block != chain.current {
+            (chain.ahead, chain.ahead_seq) = (block, reach.wrapping_sub(BLOCK));
         }
         Ok(())
     }
@@ -130,6 +146,9 @@ impl Pool {
             chain.previous = chain.current;
             chain.current = following;
             chain.current_seq = chain.current_seq.wrapping_add(BLOCK);
+        }
+        if (chain.current_seq.wrapping_sub(chain.ahead_seq) as i32) >= 0 {
+            chain.ahead = NONE;
         }
         while chain.first != chain.current
             && (keep_from.wrapping_sub(chain.first_seq.wrapping_add(BLOCK)) as i32) >= 0
@@ -179,7 +198,10 @@ impl Pool {
     /// The block that holds `seq`, and the sequence number of its first byte.
     fn locate(&self, chain: &Chain, seq: u32) -> (u32, u32) {
         let ahead = seq.wrapping_sub(chain.current_seq) as i32;
-        let (mut block, mut block_seq) = if ahead >= 0 {
+        let far = chain.ahead != NONE && (seq.wrapping_sub(chain.ahead_seq) as i32) >= 0;
+        let (mut block, mut block_seq) = if far {
+            (chain.ahead, chain.ahead_seq)
+        } else if ahead >= 0 {
             (chain.current, chain.current_seq)
         } else if chain.previous != NONE && ahead >= -(BLOCK as i32) {
             (chain.previous, chain.current_seq.wrapping_sub(BLOCK))
@@ -228,5 +250,88 @@ impl<'a> Iterator for Slices<'a> {
         self.offset = 0;
         self.block = self.pool.links[self.block as usize];
         Some(&self.pool.bytes[start..start + count])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a stream would do: write ahead of `next`, go on, look back.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Write { ahead: u32, len: usize },
+        Advance { by: u32, keep: u32 },
+        Look { from: u32, len: u32 },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0u32..9000, 1usize..5000).prop_map(|(ahead, len)| Step::Write { ahead, len }),
+            (0u32..6000, 0u32..9000).prop_map(|(by, keep)| Step::Advance { by, keep }),
+            (0u32..20_000, 1u32..9000).prop_map(|(from, len)| Step::Look { from, len }),
+        ]
+    }
+
+    fn content(seq: u32, len: usize) -> Vec<u8> {
+        (0..len as u32)
+            .map(|n| (seq.wrapping_add(n).wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect()
+    }
+
+    proptest! {
+        /// Two chains in one pool, blocks given back and taken again: what was written and not let go is there.
+        #[test]
+        fn what_was_written_is_there(
+            start in prop_oneof![Just(u32::MAX - 5000), any::<u32>()],
+            steps in prop::collection::vec((any::<bool>(), step()), 1..60),
+        ) {
+            let mut pool = Pool::new(64 * STREAM_BLOCK_BYTES);
+            let mut chains = [Chain::EMPTY; 2];
+            // Relative to `start`: what was written without a gap, where inspection stands, what may be gone.
+            let (mut there, mut next, mut gone) = ([0u32; 2], [0u32; 2], [0u32; 2]);
+            for (second, step) in steps {
+                let n = usize::from(second);
+                let (chain, at) = (&mut chains[n], start.wrapping_add(next[n]));
+                match step {
+                    Step::Write { ahead, len } => {
+                        let from = next[n] + ahead;
+                        let seq = start.wrapping_add(from);
+                        if pool.write(chain, at, seq, &content(seq, len)).is_ok() && from <= there[n] {
+                            there[n] = there[n].max(from + len as u32);
+                        }
+                    }
+                    Step::Advance { by, keep } => {
+                        next[n] = (next[n] + by).min(there[n]);
+                        let keep_from = next[n].saturating_sub(keep);
+                        gone[n] = gone[n].max(keep_from);
+                        let seq = start.wrapping_add(next[n]);
+                        pool.advance(chain, seq, start.wrapping_add(keep_from));
+                        let first = chain.first_seq().map(|first| first.wrapping_sub(start) as i32);
+                        prop_assert!(first.is_none_or(|first| first <= gone[n] as i32));
+                    }
+                    Step::Look { from, len } => {
+                        let from = gone[n] + from;
+                        let to = (from + len).min(there[n]);
+                        if from < to {
+                            let seq = start.wrapping_add(from);
+                            let mut expected = content(seq, (to - from) as usize);
+                            prop_assert!(pool.holds(chain, seq, &expected));
+                            let found: Vec<u8> =
+                                pool.slices(chain, seq, expected.len()).flatten().copied().collect();
+                            prop_assert_eq!(&found, &expected);
+                            *expected.last_mut().unwrap() ^= 1;
+                            prop_assert!(!pool.holds(chain, seq, &expected));
+                        }
+                    }
+                }
+            }
+            for chain in &mut chains {
+                pool.release(chain);
+            }
+            prop_assert_eq!(pool.free_blocks(), pool.blocks());
+        }
     }
 }

@@ -154,6 +154,7 @@ impl Dpi {
         let outcome = match &inner {
             Inner::Tcp(segment) => {
                 self.counts.tcp_packets += 1;
+                self.counts.searched_bytes += segment.content.len() as u64;
                 match self.inspect_segment(now_s, segment) {
                     Ok(()) => Ok(Action::Pass),
                     Err(Stop::Refused(refusal)) => Err(refusal),
@@ -186,46 +187,19 @@ impl Dpi {
     }
 
     fn inspect_segment(&mut self, now_s: u32, segment: &Segment<'_>) -> Result<(), Stop> {
-        let syn = segment.flags.contains(Flags::SYN);
-        if self.connections.get_mut(&segment.connection, now_s).is_none() {
-            if !syn && segment.content.is_empty() {
-                // A bare acknowledgement, FIN or RST of a connection that is not known needs no room.
-                return Ok(());
-            }
-            self.admit(now_s, segment.connection)?;
+        let key = &segment.connection;
+        if let Some(known) = self.connections.get_mut(key, now_s) {
+            let Dpi { shared, hits, enforces, .. } = self;
+            return known_connection(known, now_s, segment, shared, hits, *enforces);
         }
-        let Some((connection, expires_s)) = self.connections.get_mut(&segment.connection, now_s)
-        else {
-            return Err(Refusal::NoRoom.into());
-        };
-
-        if let State::Stopped(rule) = connection.state {
-            *expires_s = now_s.saturating_add(limits::TCP_STOPPED_S);
-            let bare_reset = segment.flags.contains(Flags::RST) && segment.content.is_empty();
-            return if bare_reset { Ok(()) } else { Err(Stop::Stopped(rule)) };
+        if !segment.flags.contains(Flags::SYN) && segment.content.is_empty() {
+            // A bare acknowledgement, FIN or RST of a connection that is not known needs no room.
+            return Ok(());
         }
-        let shared = &mut self.shared;
-        let (here, back) = connection.directions(segment.direction);
-        if syn && let Err(refusal) = here.handle_syn(segment.content_seq()) {
-            if self.enforces {
-                return Err(refusal.into());
-            }
-            here.release(shared);
-            *here = Stream::unseen(shared);
-        }
-        if let Some(acknowledged) = segment.ack {
-            back.handle_ack(shared, acknowledged);
-        }
-        if !segment.content.is_empty() {
-            self.counts.searched_bytes += segment.content.len() as u64;
-            if self.enforces && segment.flags.contains(Flags::URG) {
-                return Err(Refusal::Urgent.into());
-            }
-            here.handle_content(shared, segment.content_seq(), segment.content, &mut self.hits)?;
-        }
-        connection.note_flags(segment);
-        *expires_s = now_s.saturating_add(connection.state.idle_s());
-        Ok(())
+        self.admit(now_s, *key)?;
+        let known = self.connections.get_mut(key, now_s).ok_or(Refusal::NoRoom)?;
+        let Dpi { shared, hits, enforces, .. } = self;
+        known_connection(known, now_s, segment, shared, hits, *enforces)
     }
 
     /// Makes room for a new connection.
@@ -306,6 +280,44 @@ impl Dpi {
             _ => Action::Pass,
         }
     }
+}
+
+/// A segment of a connection that is in the table, with its expiry.
+fn known_connection(
+    (connection, expires_s): (&mut Connection, &mut u32),
+    now_s: u32,
+    segment: &Segment<'_>,
+    shared: &mut Shared,
+    hits: &mut Hits,
+    enforces: bool,
+) -> Result<(), Stop> {
+    if let State::Stopped(rule) = connection.state {
+        *expires_s = now_s.saturating_add(limits::TCP_STOPPED_S);
+        let bare_reset = segment.flags.contains(Flags::RST) && segment.content.is_empty();
+        return if bare_reset { Ok(()) } else { Err(Stop::Stopped(rule)) };
+    }
+    let (here, back) = connection.directions(segment.direction);
+    if segment.flags.contains(Flags::SYN)
+        && let Err(refusal) = here.handle_syn(segment.content_seq())
+    {
+        if enforces {
+            return Err(refusal.into());
+        }
+        here.release(shared);
+        *here = Stream::unseen(shared);
+    }
+    if let Some(acknowledged) = segment.ack {
+        back.handle_ack(shared, acknowledged);
+    }
+    if !segment.content.is_empty() {
+        if enforces && segment.flags.contains(Flags::URG) {
+            return Err(Refusal::Urgent.into());
+        }
+        here.handle_content(shared, segment.content_seq(), segment.content, hits)?;
+    }
+    connection.note_flags(segment);
+    *expires_s = now_s.saturating_add(connection.state.idle_s());
+    Ok(())
 }
 
 /// Why a segment does not pass.

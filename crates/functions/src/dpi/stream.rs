@@ -13,7 +13,10 @@ use super::matcher::Matcher;
 use super::ranges::{Range, RangePool, RangeSet};
 use super::refusal::Refusal;
 use super::regexes::State;
-use crate::limits::{STREAM_AHEAD_BYTES, STREAM_WINDOW_BYTES, STREAM_WINDOW_SCARCE_BYTES};
+use crate::limits::{
+    STREAM_AHEAD_BYTES, STREAM_BLOCK_BYTES, STREAM_WINDOW_BYTES, STREAM_WINDOW_SCARCE_BYTES,
+    STREAM_WINDOW_SHARE_SHIFT,
+};
 
 /// How far `settled` may lag behind while no acknowledgement is seen: far more than the window, far less than half the
 /// sequence numbers.
@@ -251,8 +254,9 @@ impl Stream {
             self.settled = self.next.wrapping_sub(UNSETTLED_BYTES / 2);
             self.past_is_harmless = false;
         }
-        let scarce = shared.pool.free_blocks() < shared.pool.blocks() / 4;
-        let window = if scarce { STREAM_WINDOW_SCARCE_BYTES } else { STREAM_WINDOW_BYTES };
+        let free_bytes = shared.pool.free_blocks() * STREAM_BLOCK_BYTES;
+        let share = u32::try_from(free_bytes >> STREAM_WINDOW_SHARE_SHIFT).unwrap_or(u32::MAX);
+        let window = share.clamp(STREAM_WINDOW_SCARCE_BYTES, STREAM_WINDOW_BYTES);
         let unsettled = self.next.wrapping_sub(self.settled).min(window);
         let kept = unsettled.max(shared.matcher.tail_bytes() as u32);
         shared.pool.advance(&mut self.history, self.next, self.next.wrapping_sub(kept));
