@@ -12,8 +12,8 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerIncompatible,
-    RootCertStore, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError,
+    PeerIncompatible, RootCertStore, SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{
@@ -49,7 +49,12 @@ impl SvidVerifier {
         };
         Ok(SvidVerifier {
             roots: bundle.root_store().map_err(SetupError::Roots)?,
-            crls: bundle.crls.iter().map(list).collect::<Result<_, _>>().map_err(SetupError::Crl)?,
+            crls: bundle
+                .crls
+                .iter()
+                .map(list)
+                .collect::<Result<_, _>>()
+                .map_err(SetupError::Crl)?,
             algorithms,
             expected: expected.into_iter().collect(),
         })

@@ -35,7 +35,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use neighbour::{Command, Parts};
+use neighbour::{Command, Parts, Shared};
 
 pub use error::{ConnectError, SetupError};
 pub use neighbour::{Dial, Dialing};
@@ -128,6 +128,7 @@ impl Driver {
         let trust = Arc::new(ArcSwap::from_pointee(Trust::new(identity, bundle, &spiffe_ids)?));
         let spis = SharedSpis::default();
         let (notify, notices) = mpsc::channel(limits::NOTICE_QUEUE);
+        let shared = Shared { trust: trust.clone(), dial, notices: notify };
         let (mut commands, mut doors) = (BTreeMap::new(), BTreeMap::new());
         let mut tasks = JoinSet::new();
         for neighbour in settings.neighbours {
@@ -154,11 +155,9 @@ impl Driver {
                 spiffe_id,
                 control,
                 sap: Sap::new(Instant::now().into_std(), config),
-                trust: trust.clone(),
-                dial: dial.clone(),
+                shared: shared.clone(),
                 commands: commanded,
                 accepted,
-                notices: notify.clone(),
             }));
         }
         let (commands, doors) = (Arc::new(commands), Arc::new(doors));

@@ -50,10 +50,16 @@ pub(super) struct Parts {
     pub(super) spiffe_id: String,
     pub(super) control: SocketAddr,
     pub(super) sap: Sap,
-    pub(super) trust: Arc<ArcSwap<Trust>>,
-    pub(super) dial: Arc<dyn Dial>,
+    pub(super) shared: Shared,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) accepted: mpsc::Receiver<Stream>,
+}
+
+/// What the tasks of all neighbours have in common.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) trust: Arc<ArcSwap<Trust>>,
+    pub(super) dial: Arc<dyn Dial>,
     pub(super) notices: mpsc::Sender<Notice>,
 }
 
@@ -94,7 +100,7 @@ impl Task {
         let timer = [timer, streams.deadline()].into_iter().flatten().min();
         let happened = tokio::select! {
             command = parts.commands.recv() => Happened::Command(command),
-            permit = parts.notices.reserve(), if !waiting.is_empty() => match permit {
+            permit = parts.shared.notices.reserve(), if !waiting.is_empty() => match permit {
                 Ok(permit) => {
                     if let Some(notice) = waiting.pop_front() {
                         permit.send(notice);
@@ -224,8 +230,8 @@ impl Task {
     }
 
     fn dial(&self) -> Handshaking {
-        let connecting = self.parts.dial.dial(self.parts.element, self.parts.control);
-        let trust = self.parts.trust.load_full();
+        let connecting = self.parts.shared.dial.dial(self.parts.element, self.parts.control);
+        let trust = self.parts.shared.trust.load_full();
         let neighbour = self.parts.spiffe_id.clone();
         Box::pin(async move {
             let io = timeout(DIAL_WITHIN, connecting).await;

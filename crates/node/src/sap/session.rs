@@ -5,8 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use ringmail_dataplane::sap::message::{DecodeError, Framer};
-use ringmail_dataplane::sap::{SessionId, Transmit};
+use ringmail_dataplane::sap::{Framer, SessionId, Transmit};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -50,11 +49,7 @@ pub(super) enum Input {
 
 impl Streams {
     pub(super) fn new() -> Streams {
-        Streams {
-            open: Vec::new(),
-            ending: VecDeque::new(),
-            buffer: Box::new([0; READ_BYTES]),
-        }
+        Streams { open: Vec::new(), ending: VecDeque::new(), buffer: Box::new([0; READ_BYTES]) }
     }
 
     pub(super) fn add(&mut self, id: SessionId, stream: Stream) {
@@ -78,7 +73,7 @@ impl Streams {
         let open = self.open.iter_mut().find(|open| open.id == id)?;
         match open.framer.next_message() {
             Ok(message) => message.map(<[u8]>::to_vec),
-            Err(DecodeError::TooLong(_) | _) => Some(Vec::new()),
+            Err(_too_long) => Some(Vec::new()),
         }
     }
 
@@ -110,9 +105,11 @@ impl Streams {
     fn poll_next(&mut self, cx: &mut Context<'_>, read: bool) -> Poll<Input> {
         self.ending.retain_mut(|ending| {
             let Ending { stream, writes, .. } = ending;
-            let ended = writes.poll(cx, stream).is_ready_and(|written| {
-                written.is_err() || Pin::new(&mut *stream).poll_shutdown(cx).is_ready()
-            });
+            let ended = match writes.poll(cx, stream) {
+                Poll::Ready(Ok(())) => Pin::new(stream).poll_shutdown(cx).is_ready(),
+                Poll::Ready(Err(_)) => true,
+                Poll::Pending => false,
+            };
             !ended
         });
         for open in &mut self.open {
@@ -165,19 +162,5 @@ impl Writes {
             self.flushed = true;
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-/// `Poll::is_ready` with a condition on what is ready.
-trait IsReadyAnd<T> {
-    fn is_ready_and(self, condition: impl FnOnce(T) -> bool) -> bool;
-}
-
-impl<T> IsReadyAnd<T> for Poll<T> {
-    fn is_ready_and(self, condition: impl FnOnce(T) -> bool) -> bool {
-        match self {
-            Poll::Ready(value) => condition(value),
-            Poll::Pending => false,
-        }
     }
 }

@@ -4,6 +4,7 @@
 mod admin;
 mod claim;
 mod network;
+mod sap;
 mod role;
 mod supervise;
 mod up;
