@@ -100,7 +100,7 @@ fn a_tap_allocates_nothing() {
 fn tun_allocates_nothing() {
     isolated("allocations::tun_allocates_nothing", || {
         let mut link = TunLink::create(&TunConfig::new("inner", 1400, 64, 32)).unwrap().remove(0);
-        netns::ip("address add 10.9.0.1/24 dev inner");
+        netns::add_address("10.9.0.1", 24, "inner");
         let socket = UdpSocket::bind("10.9.0.1:0").unwrap();
         let segment: libc::c_int = 1000;
         // SAFETY: the option's value is an int, and its length says so.

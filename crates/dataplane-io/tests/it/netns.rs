@@ -2,6 +2,7 @@
 
 use std::process::Command;
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// Runs `body` in a new network namespace with its loopback up. `test` is the full name of the calling test, for running
 /// it again in a user namespace when we are not root.
@@ -34,10 +35,24 @@ pub(crate) fn spawn<T: Send + 'static>(
     })
 }
 
+/// Gives an interface of this thread's namespace an address, and waits until the kernel takes packets for it: of IPv6
+/// addresses it takes them a little later than it says.
+pub(crate) fn add_address(address: &str, prefix: u8, interface: &str) {
+    let flags = if address.contains(':') { "nodad" } else { "" };
+    ip(&format!("address add {address}/{prefix} dev {interface} {flags}"));
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !ip(&format!("route get {address}")).starts_with("local ") {
+        assert!(Instant::now() < deadline, "{address} is not local after five seconds");
+        thread::yield_now();
+    }
+}
+
 /// Runs ip(8) in the namespace of this thread.
-pub(crate) fn ip(arguments: &str) {
+pub(crate) fn ip(arguments: &str) -> String {
     let output = Command::new("ip").args(arguments.split_whitespace()).output().expect("ip(8)");
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ip {arguments}: {errors}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn is_root() -> bool {

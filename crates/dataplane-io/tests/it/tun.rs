@@ -30,8 +30,8 @@ fn side<T: Send + 'static>(
         let config = TunConfig::new("inner", MTU_BYTES, HEADROOM_BYTES, TAILROOM_BYTES);
         let link = TunLink::create(&config).unwrap().remove(0);
         assert_eq!(link.name(), "inner");
-        netns::ip(&format!("address add 10.9.0.{host}/24 dev inner"));
-        netns::ip(&format!("address add fd09::{host}/64 dev inner nodad"));
+        netns::add_address(&format!("10.9.0.{host}"), 24, "inner");
+        netns::add_address(&format!("fd09::{host}"), 64, "inner");
         links.send(link).unwrap();
         body()
     })
@@ -154,6 +154,37 @@ fn udp_super_packets_are_split_and_coalesced() {
         {
             udp_super_packets(target, source);
         }
+    });
+}
+
+#[test]
+fn workers_share_a_tun_and_a_flow_stays_with_one_of_them() {
+    netns::isolated("tun::workers_share_a_tun_and_a_flow_stays_with_one_of_them", || {
+        let mut config = TunConfig::new("inner%d", MTU_BYTES, HEADROOM_BYTES, TAILROOM_BYTES);
+        config.queues = 2;
+        let mut workers = TunLink::create(&config).unwrap();
+        assert_eq!([0, 1].map(|worker| workers[worker].name().to_owned()), ["inner0", "inner0"]);
+        netns::add_address("10.9.0.1", 24, "inner0");
+        let socket = UdpSocket::bind("10.9.0.1:0").unwrap();
+        for _ in 0..50 {
+            socket.send_to(&[0; 100], "10.9.0.2:9").unwrap();
+        }
+        let mut batch = Batch::default();
+        let mut flow = |worker: &mut TunLink| {
+            let mut count = 0;
+            while worker.recv(&mut batch).unwrap() > 0 {
+                // The kernel sends IPv6 neighbour discovery of its own.
+                count += (0..batch.len()).filter(|slot| batch.packet(*slot)[0] == 0x45).count();
+            }
+            count
+        };
+        let mut received = [flow(&mut workers[0]), flow(&mut workers[1])];
+        received.sort_unstable();
+        assert_eq!(received, [0, 50]);
+        config.name = "far too long for an interface".into();
+        assert!(TunLink::create(&config).is_err());
+        config.queues = 0;
+        assert!(TunLink::create(&config).is_err());
     });
 }
 

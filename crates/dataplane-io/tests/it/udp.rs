@@ -219,7 +219,7 @@ fn packets_of_other_links_are_left_alone() {
 #[test]
 fn ipv6_neighbours_work_as_well() {
     isolated("udp::ipv6_neighbours_work_as_well", || {
-        crate::netns::ip("address add fd00::2/128 dev lo nodad");
+        crate::netns::add_address("fd00::2", 128, "lo");
         let (one, two) = ("[::1]:6635", "[fd00::2]:6635");
         let (mut a, mut b) = (open(one, &[(1, two)]), open(two, &[(0, one)]));
         let packets: Vec<_> = (0..64).map(|i| (1, packet(i, 1400))).collect();
@@ -228,6 +228,28 @@ fn ipv6_neighbours_work_as_well() {
         assert!(received.iter().zip(&packets).all(|(got, sent)| got.1 == sent.1));
         assert!(received.iter().all(|(source, _)| *source == Some(Neighbour(0))));
         assert!(a.counters().get(C::SentInSupers) > 0);
+    });
+}
+
+#[test]
+fn workers_share_an_address_and_a_sender_stays_with_one_of_them() {
+    isolated("udp::workers_share_an_address_and_a_sender_stays_with_one_of_them", || {
+        let mut a = open(A, &[(1, B)]);
+        let mut workers = [(); 4].map(|()| open(B, &[(0, A)]));
+        let mut batch = Batch::default();
+        for round in 0..10 {
+            let packets: Vec<_> = (0..64).map(|i| (1, packet(round * 64 + i, 100))).collect();
+            send_all(&mut a, &mut batch, &packets);
+        }
+        let mut received: Vec<u64> = workers
+            .iter_mut()
+            .map(|worker| {
+                while worker.recv(&mut batch).unwrap() > 0 {}
+                worker.counters().get(C::ReceivedPackets)
+            })
+            .collect();
+        received.sort_unstable();
+        assert_eq!(received, [0, 0, 0, 640]);
     });
 }
 
