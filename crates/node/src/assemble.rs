@@ -24,6 +24,9 @@ const PATH_SET_LASTS_S: u64 = 30 * 86_400;
 /// How far back a path set begins to hold, for clocks that differ.
 const BACKDATED_S: u64 = 300;
 
+/// What the name of a built-in site among the elements begins with.
+pub(crate) const SITE_PREFIX: &str = "site-";
+
 /// A domain file that was read and checked.
 #[derive(Clone, Debug)]
 pub struct DomainFile {
@@ -94,7 +97,7 @@ fn origin(service: &Service, layout: Layout, program: &Path) -> Result<PlannedEl
             Box::pin(async move { Ok(site::run(&address, control).await?) })
         })),
     };
-    let name = format!("site-{}", service.name);
+    let name = format!("{SITE_PREFIX}{}", service.name);
     Ok(PlannedElement { name, namespace: service.name.to_string(), body })
 }
 

@@ -3,9 +3,13 @@
 //! A file holds `Args` (its doc comment is the help) and `run(args, &mut Context) -> Result<Outcome, Failure>`. A verb
 //! that reports something also adds its report to [`schemas`].
 
+mod ca;
 mod completions;
+mod demo;
 mod domain;
+mod element;
 mod man;
+mod site;
 
 use crate::context::Context;
 use crate::error::{Failure, Outcome};
@@ -29,15 +33,21 @@ macro_rules! verbs {
 }
 
 verbs! {
+    ca => Ca,
     completions => Completions,
+    demo => Demo,
     domain => Domain,
+    element => Element,
     man => Man,
+    site => Site,
 }
 
 /// The schema of every report that a verb writes; docs/schema holds them.
 pub(crate) fn schemas() -> Vec<ReportSchema> {
     vec![
+        ReportSchema::of::<ca::Ca>(),
         ReportSchema::of::<completions::Completions>(),
+        ReportSchema::of::<ringmail_node::demo::Report>(),
         ReportSchema::of::<domain::Checked>(),
         ReportSchema::of::<domain::DomainSchema>(),
         ReportSchema::of::<domain::DomainShown>(),

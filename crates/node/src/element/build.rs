@@ -51,7 +51,8 @@ fn hop(domain: &Domain, element: &Element) -> Result<Hop> {
     let function = function.with_context(|| format!("no function `{}`", element.name))?;
     let settings = ringmail_functions::Settings::try_from(function)?;
     let served = ringmail_functions::build(&settings, random::seeds()?)?;
-    Ok(Hop::new(element.label, function.intrusive, served, SaTable::new()))
+    let hop = Hop::new(element.label, function.intrusive, served, SaTable::new());
+    Ok(hop.with_flows(domain.limits.flows as usize, random::seeds()?, Instant::now()))
 }
 
 /// The UDP link of one worker, in the namespace of the calling thread.

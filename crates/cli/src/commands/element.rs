@@ -1,0 +1,29 @@
+//! `ringmail element NAME FD` and `ringmail site ADDRESS FD`: what `up` starts in each namespace. Not for people.
+
+use std::os::fd::RawFd;
+
+use ringmail_node::control::ControlChannel;
+use ringmail_node::element::{self, Workshop};
+
+use crate::context::Context;
+use crate::error::{Failure, Outcome};
+
+/// One element of a domain, started by `up`
+#[derive(Debug, clap::Args)]
+#[command(hide = true)]
+pub(crate) struct Args {
+    /// The element's name in the path set
+    name: String,
+    /// The descriptor of the control channel
+    control: RawFd,
+}
+
+/// Runs the element until its parent ends it.
+pub(crate) fn run(args: Args, _context: &mut Context) -> Result<Outcome, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let control = ControlChannel::inherited(args.control)?;
+        element::run(&args.name, control, Workshop::Threads).await
+    })?;
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,215 @@
+//! A domain that is up for a while, with clients to try it: what the demo, the bench and tests stand on.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use ringmail_model::domain::Domain;
+use ringmail_trust::{EmbeddedCa, Kind, Request};
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::assemble::{self, DomainFile};
+use crate::client::Client;
+use crate::layout::Layout;
+use crate::runtime::Place;
+use crate::supervise::{Handle, LineSink};
+use crate::topology::{Netns, Privilege};
+use crate::up::Up;
+
+/// How long certificates of trial clients hold.
+const CLIENT_LASTS: Duration = Duration::from_secs(86_400);
+
+/// What a testbed is made from.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The domain.
+    pub file: DomainFile,
+    /// How its elements share processes.
+    pub layout: Layout,
+    /// The executable of ringmail.
+    pub program: PathBuf,
+    /// Where runtime directories lie.
+    pub place: Place,
+    /// With which right.
+    pub privilege: Privilege,
+    /// Where the elements' log lines go.
+    pub sink: LineSink,
+}
+
+/// A running domain with an authority of its own, both gone when it is dropped.
+#[derive(Debug)]
+pub struct Testbed {
+    domain: Domain,
+    authority: Arc<EmbeddedCa>,
+    up: Up,
+    // Last, so that it outlives what uses it.
+    _folder: Folder,
+}
+
+impl Testbed {
+    /// Brings the domain up with a new authority.
+    ///
+    /// # Errors
+    /// Whatever keeps it from coming up; nothing is left behind.
+    pub async fn start(settings: Settings) -> Result<Testbed> {
+        let Settings { file, layout, program, place, privilege, sink } = settings;
+        let folder = Folder::new()?;
+        let authority = EmbeddedCa::init(&folder.0.join("ca"), &file.domain.domain)?;
+        let authority = Arc::new(authority);
+        let plan = assemble::plan(&file, Arc::clone(&authority), layout, &program)?;
+        let up = Up::start(plan, &place, privilege, sink).await?;
+        Ok(Testbed { domain: file.domain, authority, up, _folder: folder })
+    }
+
+    /// The running domain.
+    pub fn up(&mut self) -> &mut Up {
+        &mut self.up
+    }
+
+    /// A way to the elements.
+    pub fn handle(&self) -> Handle {
+        self.up.handle()
+    }
+
+    /// The names of gateway, hops and egresses.
+    pub fn elements(&self) -> Vec<String> {
+        let all = self.up.handle().elements().into_iter().map(|(name, ..)| name);
+        all.filter(|name| !name.starts_with(assemble::SITE_PREFIX)).collect()
+    }
+
+    /// The domain.
+    pub fn domain(&self) -> &Domain {
+        &self.domain
+    }
+
+    /// The authority.
+    pub fn authority(&self) -> &EmbeddedCa {
+        &self.authority
+    }
+
+    /// A client with a new certificate under its name in the domain, at the first listener.
+    ///
+    /// # Errors
+    /// When the authority refuses, or the domain has no listener.
+    pub fn client(&self, name: &str) -> Result<Client> {
+        let request = Request {
+            kind: Kind::Client,
+            name: name.parse()?,
+            names: Vec::new(),
+            lasts: CLIENT_LASTS,
+            replace: true,
+        };
+        let (chain, key) = self.authority.issue(&request)?.identity.for_tls();
+        let builder = self.client_tls()?;
+        self.client_with(builder.with_client_auth_cert(chain, key)?)
+    }
+
+    /// A client without a certificate.
+    ///
+    /// # Errors
+    /// When the domain has no listener.
+    pub fn stranger(&self) -> Result<Client> {
+        let config = self.client_tls()?.with_no_client_auth();
+        self.client_with(config)
+    }
+
+    /// The namespace of this name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn namespace(&self, name: &str) -> Result<Arc<Netns>> {
+        let found = self.up.fabric().namespace(name);
+        found.cloned().with_context(|| format!("no namespace `{name}`"))
+    }
+
+    /// How a person reaches the testbed with curl, as a client of this name.
+    ///
+    /// # Errors
+    /// When the authority has no certificate for it.
+    pub fn instructions(&self, client: &str) -> Result<String> {
+        let Client { address, server_name, .. } = self.client(client)?;
+        let ca = self.authority.dir();
+        let files = ca.join("client").join(client);
+        Ok(format!(
+            "The testbed stays up until ctrl-C. From another shell:\n  \
+             ringmail exec {client} -- curl --resolve {server_name}:{port}:{ip} --cacert {root} \\\n    \
+             --cert {cert} --key {key} https://{server_name}:{port}/",
+            port = address.port(),
+            ip = address.ip(),
+            root = ca.join("root.pem").display(),
+            cert = files.join("cert.pem").display(),
+            key = files.join("key.pem").display(),
+        ))
+    }
+
+    /// Takes everything down.
+    ///
+    /// # Errors
+    /// What could not be taken away.
+    pub async fn stop(self) -> Result<()> {
+        self.up.stop().await?;
+        Ok(())
+    }
+
+    fn client_tls(
+        &self,
+    ) -> Result<rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>> {
+        let mut roots = RootCertStore::empty();
+        for root in ringmail_trust::Authority::trust_bundle(&*self.authority)?.roots {
+            roots.add(root)?;
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider);
+        Ok(builder.with_safe_default_protocol_versions()?.with_root_certificates(roots))
+    }
+
+    fn client_with(&self, tls: ClientConfig) -> Result<Client> {
+        let listener = self.domain.gateway.listeners.first().context("no listener")?;
+        let address: SocketAddr = listener.address;
+        let name = listener.certificates.first().and_then(|c| c.server_names.first());
+        let server_name = name.context("the listener has no certificate")?.to_string();
+        Ok(Client { address, server_name, tls: Arc::new(tls) })
+    }
+}
+
+/// Runs work of a client in a namespace, on a thread and runtime of its own.
+///
+/// # Errors
+/// Those of the work, or when there is no thread.
+pub async fn within<T, F>(netns: Arc<Netns>, work: impl FnOnce() -> F + Send + 'static) -> Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T>>,
+{
+    let work = move || {
+        netns.run(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(work())
+        })?
+    };
+    tokio::task::spawn_blocking(work).await.context("the client's thread panicked")?
+}
+
+/// A folder that goes with its owner.
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Result<Folder> {
+        let name: [u8; 8] = crate::random::bytes()?;
+        let name = format!("ringmail-{:016x}", u64::from_ne_bytes(name));
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
+        Ok(Folder(folder))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!(folder = %self.0.display(), %error, "a temporary folder is left");
+        }
+    }
+}
