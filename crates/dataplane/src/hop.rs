@@ -14,6 +14,7 @@ use crate::decap;
 use crate::ecn;
 use crate::esp;
 use crate::function::{Action, Entry, Function, FunctionBatch};
+use crate::memory::FlowMemory;
 use crate::outer::{self, OUTER_BYTES};
 use crate::paths::PathTable;
 use crate::reset;
@@ -33,6 +34,8 @@ pub struct Hop {
     pub paths: PathTable,
     /// The inbound associations.
     pub inbound: SaTable,
+    /// The path of each connection, where the hop remembers them.
+    memory: Option<FlowMemory>,
     counters: Arc<Counters>,
     work: [Work; BATCH_PACKETS],
     entries: [Entry; BATCH_PACKETS],
@@ -65,10 +68,25 @@ impl Hop {
             function,
             paths: PathTable::default(),
             inbound,
+            memory: None,
             counters: Arc::default(),
             work: [idle; BATCH_PACKETS],
             entries: [Entry::PASS; BATCH_PACKETS],
         }
+    }
+
+    /// The same hop, which remembers the paths of up to `flows` TCP connections, so that a reset on a return path that
+    /// several forward paths share reaches both ends. Only an intrusive hop sees connections. `seeds` come from the
+    /// caller's random source.
+    #[must_use]
+    pub fn with_flows(mut self, flows: usize, seeds: [u64; 4], now: Instant) -> Hop {
+        self.memory = self.intrusive.then(|| FlowMemory::new(flows, seeds, now));
+        self
+    }
+
+    /// Connections whose path the hop remembers.
+    pub fn flows(&self) -> usize {
+        self.memory.as_ref().map_or(0, FlowMemory::len)
     }
 
     /// The counters; they can be read while the hop works.
@@ -103,8 +121,11 @@ impl Hop {
         }
     }
 
-    /// Lets the function age its state.
+    /// Lets the function and the hop's memory of flows age.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(memory) = &mut self.memory {
+            memory.handle_timeout(now);
+        }
         self.function.handle_timeout(now);
     }
 
@@ -135,9 +156,7 @@ impl Hop {
                 Work { path, outer: frame.outer, ttl: frame.ttl, inner, next_header };
             (path, inner)
         } else {
-            let path = self.paths.find_by_labels(&bytes[4..]).ok_or(DropReason::LabelMismatch)?;
-            let state = self.paths.get(path).ok_or(DropReason::LabelMismatch)?;
-            state.config.check_previous(source)?;
+            let path = self.paths.find_by_labels(&bytes[4..], source)?;
             let outer =
                 (frame.outer, bytes.len().min(frame.outer + OUTER_BYTES + VISIBLE_ESP_BYTES));
             self.work[index] =
@@ -189,6 +208,9 @@ impl Hop {
             let sa = state.outbound.as_mut().ok_or(DropReason::NoAssociation)?;
             let tunnel = leaving.tunnel.ok_or(DropReason::NoPath)?;
             let (start, end) = work.inner;
+            if let Some(memory) = &mut self.memory {
+                memory.observe(now, &bytes[start..end], work.path);
+            }
             let ecn = ecn::of(&bytes[start..end]);
             let esp_start = start - esp::HEADER_BYTES;
             let sealed =
@@ -217,8 +239,13 @@ impl Hop {
     fn reset(&mut self, now: Instant, batch: &Batch, index: usize, made: &mut Batch) {
         let work = self.work[index];
         let packet = &batch.packet(index)[work.inner.0..work.inner.1];
+        let remembered = self.memory.as_mut().and_then(|memory| memory.end(now, packet));
         let Some(state) = self.paths.get(work.path) else { return };
-        let back = state.config.return_path;
+        let back = state.config.return_path.or_else(|| {
+            // Paths may have changed since.
+            let returns = |path| self.paths.get(path)?.config.return_path;
+            remembered.filter(|path| returns(*path) == Some(work.path))
+        });
         for (path, towards) in
             [(Some(work.path), reset::Towards::Receiver), (back, reset::Towards::Sender)]
         {

@@ -135,19 +135,31 @@ impl PathTable {
         self.states.get_mut(id.0 as usize)?.as_deref_mut()
     }
 
-    /// The path whose packets leave this element with exactly the labels that `labels` begins with.
-    pub fn find_by_labels(&mut self, labels: &[u8]) -> Option<PathId> {
-        let matches = |state: &PathState| {
+    /// The path whose packets leave this element with exactly the labels that `labels` begins with, and come to it from
+    /// `source`. Paths that agree in both are not told apart: their packets fare the same here.
+    pub(crate) fn find_by_labels(
+        &mut self,
+        labels: &[u8],
+        source: Option<Neighbour>,
+    ) -> Result<PathId, DropReason> {
+        let leads = |state: &PathState| {
             state.config.leaving.is_some_and(|leaving| leaving.labels.matches(labels))
         };
+        let fits = |state: &PathState| state.config.check_previous(source).is_ok() && leads(state);
         if let Some(id) = self.last
-            && self.get(id).is_some_and(matches)
+            && self.get(id).is_some_and(fits)
         {
-            return Some(id);
+            return Ok(id);
         }
-        let found = self.iter().find(|state| matches(state)).map(|state| state.config.id);
-        self.last = found;
-        found
+        let found = self.iter().find(|state| fits(state)).map(|state| state.config.id);
+        if let Some(found) = found {
+            self.last = Some(found);
+            return Ok(found);
+        }
+        match self.iter().any(leads) {
+            true => Err(DropReason::UnknownNeighbour),
+            false => Err(DropReason::LabelMismatch),
+        }
     }
 
     /// Every path, by number.
