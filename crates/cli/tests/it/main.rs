@@ -1,5 +1,6 @@
 //! The whole program from outside: standard output, standard error and exit code of each verb.
 
+mod ca;
 mod command_line;
 mod domain;
 mod run;

@@ -1,0 +1,118 @@
+//! `ringmail ca …` from outside.
+
+use std::path::PathBuf;
+use std::process::Output;
+
+use crate::run::{code, json, ringmail, stderr, stdout};
+
+/// An authority's directory, removed when dropped.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(of: &str) -> Place {
+        let place = std::env::temp_dir().join(format!("ringmail-ca-{of}-{}", std::process::id()));
+        drop(std::fs::remove_dir_all(&place));
+        Place(place)
+    }
+
+    fn ca(&self, args: &[&str]) -> Output {
+        let dir = self.0.to_str().expect("a path in UTF-8");
+        ringmail(&[&["ca", "--dir", dir], args].concat())
+    }
+
+    fn made(of: &str) -> Place {
+        let place = Place::new(of);
+        let made = place.ca(&["init", "--domain", "campus.example"]);
+        assert_eq!(code(&made), 0, "{}", stderr(&made));
+        place
+    }
+
+    /// Without the directory, which is another in every run.
+    fn bare(&self, text: &str) -> String {
+        text.replace(self.0.to_str().expect("a path in UTF-8"), "DIR")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+#[test]
+fn an_authority_issues_lists_shows_and_revokes() {
+    let place = Place::made("whole");
+    let server = place.ca(&["server", "web", "--san", "www.campus.example", "--san", "192.0.2.1"]);
+    assert_eq!(code(&server), 0, "{}", stderr(&server));
+    let client = json(&place.ca(&["client", "alice", "--days", "7", "--output", "json"]));
+    assert_eq!(client["schema"], "ringmail.ca/1");
+    let certificate = &client["certificates"][0];
+    assert_eq!(certificate["names"][0], "uri:spiffe://campus.example/client/alice");
+    let files = PathBuf::from(client["files"].as_str().expect("a path"));
+    assert!(files.join("key.pem").exists() && files.join("cert.pem").exists());
+
+    let listed = json(&place.ca(&["list", "--output", "json"]));
+    assert_eq!(listed["certificates"].as_array().map(Vec::len), Some(2));
+    let table = stdout(&place.ca(&["list"]));
+    assert!(table.lines().all(|line| line.contains("  valid  ")), "{table}");
+
+    let serial = certificate["serial"].as_str().expect("a serial number");
+    let revoked = place.ca(&["revoke", serial]);
+    assert_eq!(code(&revoked), 0, "{}", stderr(&revoked));
+    assert!(stdout(&revoked).ends_with("revocation list 2\n"), "{}", stdout(&revoked));
+    let shown = stdout(&place.ca(&["show", "client/alice"]));
+    assert!(shown.contains("  revoked     20"), "{shown}");
+    let crl = stdout(&place.ca(&["crl"]));
+    assert!(crl.starts_with("-----BEGIN X509 CRL-----\n"), "{crl}");
+    assert_eq!(json(&place.ca(&["crl", "--renew", "--output", "json"]))["crl_number"], 3);
+}
+
+#[test]
+fn an_element_s_request_becomes_a_chain() {
+    let place = Place::made("element");
+    let key = place.0.join("sf1.key");
+    let request = place.0.join("sf1.csr");
+    let made = std::process::Command::new("openssl")
+        .args(["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
+        .args(["-subj", "/CN=whoever", "-keyout", key.to_str().unwrap()])
+        .args(["-out", request.to_str().unwrap()])
+        .output()
+        .expect("the program openssl is needed (Debian package `openssl`)");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let signed = place.ca(&["element", "sf1", "--request", request.to_str().unwrap()]);
+    assert_eq!(code(&signed), 0, "{}", stderr(&signed));
+    assert_eq!(stdout(&signed).matches("-----BEGIN CERTIFICATE-----\n").count(), 2);
+    let listed = json(&place.ca(&["list", "--output", "json"]));
+    assert_eq!(listed["certificates"][0]["names"][0], "uri:spiffe://campus.example/element/sf1");
+
+    std::fs::write(&request, "no request").unwrap();
+    let refused = place.ca(&["element", "sf1", "--request", request.to_str().unwrap()]);
+    assert_eq!(code(&refused), 1);
+    assert!(stderr(&refused).starts_with("error: the certificate signing request of element sf1"));
+}
+
+#[test]
+fn failures_say_whose_fault_it_is_what_did_not_change_and_what_helps() {
+    let place = Place::new("failures");
+    let missing = place.ca(&["list"]);
+    assert_eq!((code(&missing), stdout(&missing).as_str()), (1, ""));
+    let mut told = place.bare(&stderr(&missing));
+
+    drop(place);
+    let place = Place::made("failures");
+    assert_eq!(code(&place.ca(&["client", "alice"])), 0);
+    for args in [
+        &["init", "--domain", "campus.example"][..],
+        &["client", "alice"],
+        &["server", "web"],
+        &["revoke", "mallory"],
+        &["show", "client/mallory"],
+        &["client", "bob", "--days", "0"],
+    ] {
+        let failed = place.ca(args);
+        assert_ne!(code(&failed), 0, "{args:?}");
+        assert_eq!(stdout(&failed), "");
+        told += &format!("\n{} exits {}\n{}", args.join(" "), code(&failed), stderr(&failed));
+    }
+    insta::assert_snapshot!(place.bare(&told));
+}
