@@ -11,30 +11,35 @@ const BLOCK_BYTES: usize = 64;
 
 /// The sum of `bytes`; an odd last byte counts as if a zero followed.
 ///
-/// The order of bytes in a word does not matter to the sum but for a swap at the end (RFC 1071 section 2(B)), and carries may be kept
-/// for later (section 2(C)): words of 32 bits, as they lie, are added into lanes of 64 bits, which compilers turn into vector
-/// instructions. A lane cannot overflow below 16 GiB of data.
+/// The order of bytes in a word does not matter but for a swap at the end (RFC 1071 section 2(B)), and carries may be
+/// kept for later (section 2(C)): words of 32 bits, as they lie, are added into numbers of 64 bits, which cannot
+/// overflow below 16 GiB of data.
 pub fn data(bytes: &[u8]) -> u16 {
-    let mut lanes = [0u64; BLOCK_BYTES / 4];
-    let mut blocks = bytes.chunks_exact(BLOCK_BYTES);
-    for block in &mut blocks {
-        for (lane, word) in lanes.iter_mut().zip(block.chunks_exact(4)) {
-            *lane += u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
-        }
+    let (blocks, rest) = bytes.as_chunks::<BLOCK_BYTES>();
+    let mut sum = if blocks.is_empty() { 0 } else { sum_blocks(blocks) };
+    let (words, rest) = rest.as_chunks::<4>();
+    for &word in words {
+        sum += u64::from(u32::from_ne_bytes(word));
     }
-    let mut sum: u64 = 0;
-    for lane in lanes {
-        sum += (lane & 0xffff_ffff) + (lane >> 32);
-    }
-    let mut words = blocks.remainder().chunks_exact(4);
-    for word in &mut words {
-        sum += u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
-    }
-    let mut last = [0; 4];
-    let rest = words.remainder();
-    last[..rest.len()].copy_from_slice(rest);
+    let last = match *rest {
+        [a, b, c] => [a, b, c, 0],
+        [a, b] => [a, b, 0, 0],
+        [a] => [a, 0, 0, 0],
+        _ => [0; 4],
+    };
     sum += u64::from(u32::from_ne_bytes(last));
     u16::from_be_bytes(fold(sum).to_ne_bytes())
+}
+
+/// A lane for each word of a block, so that compilers make vector instructions of it.
+fn sum_blocks(blocks: &[[u8; BLOCK_BYTES]]) -> u64 {
+    let mut lanes = [0u64; BLOCK_BYTES / 4];
+    for block in blocks {
+        for (lane, &word) in lanes.iter_mut().zip(block.as_chunks::<4>().0) {
+            *lane += u64::from(u32::from_ne_bytes(word));
+        }
+    }
+    lanes.iter().map(|lane| (lane & 0xffff_ffff) + (lane >> 32)).sum()
 }
 
 /// A wide sum as 16 bits, end-around carries added (RFC 1071 section 4.1).
@@ -63,7 +68,7 @@ pub fn pseudo_header_v6(src: Ipv6Addr, dst: Ipv6Addr, protocol: u8, upper_len_by
 }
 
 /// The checksum after one 16-bit word under it changed from `old` to `new`: HC' = ~(~HC + ~m + m') (RFC 1624
-/// equation 3).
+/// equation 3). In UDP a result of 0 is written as 0xffff.
 pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
     !fold(u64::from(!checksum) + u64::from(!old) + u64::from(new))
 }

@@ -116,7 +116,7 @@ impl Addresses {
     }
 
     /// The sum of the pseudo-header above `upper_len_bytes` of upper-layer header and data, as [`checksum::combine`]
-    /// takes it.
+    /// takes it. Over IPv4 there are at most 65,535 of them.
     pub fn pseudo_header(self, protocol: u8, upper_len_bytes: usize) -> u16 {
         match self {
             Addresses::V4 { src, dst } => {

@@ -245,6 +245,18 @@ mod tests {
     }
 
     #[test]
+    fn bytes_behind_the_length_are_neither_payload_nor_summed() {
+        let mut padded = [0xee; 20];
+        padded[..12].copy_from_slice(&DATAGRAM);
+        let packet = Packet::new_checked(&padded[..]).unwrap();
+        assert_eq!(packet.payload(), [0xaa, 0x00, 0x00, 0xff]);
+        assert!(packet.verify_checksum(V4));
+        let mut packet = Packet::new_checked(&mut padded[..]).unwrap();
+        packet.fill_checksum(V4);
+        assert_eq!(padded[..12], DATAGRAM);
+    }
+
+    #[test]
     fn a_computed_zero_is_written_as_ones() {
         let mut packet = Packet::new_unchecked(DATAGRAM);
         packet.set_checksum(0);

@@ -141,6 +141,8 @@ mod tests {
             (Repr::FragmentationNeeded { mtu_bytes: 1400 }, [3, 4, 0, 0, 0, 0, 0x05, 0x78]),
             (Repr::unreachable(3), [3, 3, 0, 0, 0, 0, 0, 0]),
             (Repr::TTL_EXCEEDED, [11, 0, 0, 0, 0, 0, 0, 0]),
+            // RFC 4884 uses the first half: it must not be lost.
+            (Repr::Other { kind: 3, code: 4, rest: [0, 5, 5, 0x78] }, [3, 4, 0, 0, 0, 5, 5, 0x78]),
             (Repr::Other { kind: 8, code: 1, rest: [9; 4] }, [8, 1, 0, 0, 9, 9, 9, 9]),
         ];
         for (repr, bytes) in cases {

@@ -1,0 +1,3 @@
+//! The bodies of the fuzz targets, one module a crate.
+
+pub mod packet;
