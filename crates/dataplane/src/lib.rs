@@ -15,6 +15,7 @@ pub mod hop;
 pub mod keys;
 pub mod labels;
 pub mod limits;
+mod memory;
 mod outer;
 pub mod paths;
 pub mod replay;

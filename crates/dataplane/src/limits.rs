@@ -43,6 +43,12 @@ pub const TCP_CLOSING_S: u32 = 240;
 /// recommends 5.
 pub const OTHER_IDLE_S: u32 = 300;
 
+/// Seconds that a hop remembers the path of an established TCP connection: a day, for its packets do not refresh it.
+pub const HOP_FLOW_S: u32 = 86_400;
+
+/// Entries of a hop's memory of flows that are looked at for their age with each timeout.
+pub const SWEEP_ENTRIES_PER_TIMEOUT: usize = 1024;
+
 /// Bytes of room before a packet that may be encapsulated: the deepest stack, outer IPv4 and the ESP header.
 pub const HEADROOM_BYTES: usize = MAX_LABELS * 4 + 20 + 16;
 

@@ -3,6 +3,7 @@
 mod chain;
 mod esp;
 mod forged;
+mod memory;
 mod packets;
 mod replay;
 mod sa;

@@ -25,6 +25,8 @@ use ringmail_model::{Label, PathId, SaSpi};
 
 pub(crate) const FORWARD: PathId = PathId(1);
 pub(crate) const RETURN: PathId = PathId(2);
+/// Connections that a hop remembers.
+pub(crate) const HOP_FLOWS: usize = 16;
 pub(crate) const INNER_MTU_BYTES: u16 = 1400;
 pub(crate) const SERVICE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 79, 0, 10));
 
@@ -37,6 +39,8 @@ pub(crate) struct Chain {
     pub(crate) egress: Edge,
     pub(crate) now: Instant,
     pub(crate) lease: Lease,
+    /// Which elements hold plaintext, by position.
+    intrusive: Vec<bool>,
 }
 
 /// Which of a chain's elements; also its neighbour index.
@@ -52,7 +56,9 @@ fn link(position: Position) -> Ipv4Addr {
 
 /// Key and salt of a segment.
 pub(crate) fn material(path: PathId, segment: u8) -> Vec<u8> {
-    (0..20).map(|at| at ^ (path.0 as u8) << 4 ^ segment << 6).collect()
+    let mut material = vec![0x5a; 20];
+    material[..2].copy_from_slice(&[path.0 as u8, segment]);
+    material
 }
 
 impl Chain {
@@ -61,7 +67,18 @@ impl Chain {
         Chain::new((0..hops).map(|_| (true, Box::<Forward>::default() as _)).collect())
     }
 
+    /// A chain of these functions, with a path over all of them and one back.
     pub(crate) fn new(functions: Vec<Served>) -> Chain {
+        let mut chain = Chain::without_paths(functions);
+        let there: Vec<Position> = (0..chain.intrusive.len()).collect();
+        let back: Vec<Position> = there.iter().rev().copied().collect();
+        chain.lay(FORWARD, Some(RETURN), &there);
+        chain.lay(RETURN, Some(FORWARD), &back);
+        chain
+    }
+
+    /// The elements alone.
+    pub(crate) fn without_paths(functions: Vec<Served>) -> Chain {
         let now = Instant::now();
         let end = functions.len() + 1;
         let edge = |role, position| {
@@ -71,49 +88,45 @@ impl Chain {
         let mut hops = Vec::new();
         for (index, (opens, function)) in functions.into_iter().enumerate() {
             intrusive.push(opens);
-            hops.push(Hop::new(label(index + 1), opens, function, SaTable::new()));
+            let hop = Hop::new(label(index + 1), opens, function, SaTable::new());
+            hops.push(hop.with_flows(HOP_FLOWS, [5, 6, 7, 8], now));
         }
         intrusive.push(true);
-        let mut chain = Chain {
+        Chain {
             gateway: edge(Role::Gateway, 0),
             hops,
             egress: edge(Role::Egress, end),
             now,
             lease: Lease::unlimited(now),
-        };
-        chain.lay(FORWARD, RETURN, &(0..=end).collect::<Vec<_>>(), &intrusive);
-        intrusive.reverse();
-        chain.lay(RETURN, FORWARD, &(0..=end).rev().collect::<Vec<_>>(), &intrusive);
-        chain
+            intrusive,
+        }
     }
 
     /// Lays a path over these positions, with keys for each segment.
-    fn lay(&mut self, id: PathId, back: PathId, route: &[Position], intrusive: &[bool]) {
+    pub(crate) fn lay(&mut self, id: PathId, return_path: Option<PathId>, route: &[Position]) {
+        let ends: Vec<usize> =
+            (0..route.len()).filter(|place| self.intrusive[route[*place]]).collect();
         for (place, position) in route.iter().enumerate() {
             let rest: Vec<Label> = route[place + 1..].iter().map(|p| label(*p)).collect();
-            let leaving = route.get(place + 1).map(|next| {
-                let receiver = (place + 1..route.len()).find(|p| intrusive[*p]).expect("an end");
-                let tunnel = intrusive[place].then(|| Tunnel {
+            let receiver = ends.iter().find(|end| **end > place);
+            let leaving = route.get(place + 1).zip(receiver).map(|(next, receiver)| Leaving {
+                next: Neighbour(*next as u16),
+                labels: LabelStack::new(&rest).expect("a stack"),
+                tunnel: self.intrusive[*position].then(|| Tunnel {
                     source: link(*position),
-                    destination: link(route[receiver]),
-                });
-                Leaving {
-                    next: Neighbour(*next as u16),
-                    labels: LabelStack::new(&rest).expect("a stack"),
-                    tunnel,
-                }
+                    destination: link(route[*receiver]),
+                }),
             });
             let config = PathConfig {
                 id,
                 previous: place.checked_sub(1).map(|p| Neighbour(route[p] as u16)),
                 leaving,
-                return_path: Some(back),
+                return_path,
                 inner_mtu_bytes: INNER_MTU_BYTES,
                 destinations: vec![Destination { address: SERVICE, port: None }],
             };
             self.paths(*position).put(config).expect("room");
         }
-        let ends: Vec<usize> = (0..route.len()).filter(|place| intrusive[*place]).collect();
         for (segment, pair) in ends.windows(2).enumerate() {
             self.key(id, segment as u8, route[pair[0]], route[pair[1]]);
         }
@@ -212,10 +225,15 @@ impl Chain {
 
     /// A plain reply through the whole return path.
     pub(crate) fn back(&mut self, packet: &[u8]) -> Result<Vec<u8>, Verdict> {
+        let frame = self.leave(packet)?;
+        self.run(frame)
+    }
+
+    /// What a plain reply becomes at the egress.
+    pub(crate) fn leave(&mut self, packet: &[u8]) -> Result<Frame, Verdict> {
         let mut batch = plain(packet);
         self.egress.handle_inner(self.now, &mut batch);
-        let frame = sent_at(&batch, 0, self.hops.len() + 1)?;
-        self.run(frame)
+        sent_at(&batch, 0, self.hops.len() + 1)
     }
 }
 
