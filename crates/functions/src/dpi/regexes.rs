@@ -83,8 +83,12 @@ impl Regexes {
             hirs.push(hir);
         }
 
-        let prefilter =
-            (!looks_behind).then(|| Prefilter::from_hirs_prefix(MatchKind::All, &hirs)).flatten();
+        // Literals such that every match begins with one of them; by preference, since then a short one stands for the
+        // longer ones that begin with it.
+        let prefilter = (!looks_behind)
+            .then(|| Prefilter::from_hirs_prefix(MatchKind::LeftmostFirst, &hirs))
+            .flatten()
+            .filter(Prefilter::is_fast);
         let nfa = compiler.build_many_from_hir(&hirs).map_err(|_| too_large())?;
         let config = dense::Config::new()
             .match_kind(MatchKind::All)
