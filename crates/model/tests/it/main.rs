@@ -7,4 +7,5 @@ mod pathset;
 mod round_trip;
 mod rules;
 mod schema;
+mod shadow;
 mod show;

@@ -81,6 +81,19 @@ fn inner_mtus_fill_the_link_exactly() {
     }
 }
 
+/// Addresses and labels that the file sets are not given out again.
+#[test]
+fn what_the_file_sets_is_not_given_to_another() {
+    let mut domain = campus();
+    domain.functions[1].address = Some("10.77.0.2".parse().expect("an address"));
+    domain.functions[1].label = ringmail_model::Label::new(1001);
+    let set = PathSet::compile(&domain, ISSUE).expect("a path set");
+    let given: Vec<_> =
+        set.elements.iter().map(|e| (e.link.ip().octets()[3], e.label.get())).collect();
+    assert_eq!(given, [(1, 1000), (3, 1002), (2, 1001), (4, 1003)]);
+    assert_eq!(PathSet::decode(&set.encode()), Ok(set));
+}
+
 #[test]
 fn the_order_of_the_file_changes_nothing() {
     let mut domain = campus();

@@ -58,6 +58,31 @@ fn each_client_of_the_campus_has_its_path() {
     assert_eq!(rules.identify(["dns:x.example"]), None);
 }
 
+/// Host names and mailboxes' hosts have no case; SPIFFE ids have.
+#[test]
+fn identities_are_compared_as_their_kind_asks() {
+    let mut domain = campus();
+    domain.clients[0].identity = "email:Staff@Campus.example".parse().expect("an identity");
+    domain.clients[1].identity = "dns:client2.campus.example".parse().expect("an identity");
+    let mut third = domain.clients[0].clone();
+    third.name = "client3".parse().expect("a name");
+    third.identity = "spiffe://campus.example/Staff".parse().expect("an identity");
+    domain.clients.push(third);
+    let set = PathSet::compile(&domain, ISSUE).expect("a path set");
+    let rules = RuleSet::compile(&domain, &set).expect("a rule set");
+    for known in [
+        "email:staff@campus.example",
+        "email:STAFF@campus.example",
+        "dns:Client2.Campus.Example",
+        "spiffe://campus.example/Staff",
+    ] {
+        assert_eq!(rules.identify([known]), Some(known));
+    }
+    assert_eq!(rules.identify(["spiffe://campus.example/staff"]), None);
+    let email = domain.clients[0].identity.to_string();
+    assert_eq!(email, "email:staff@campus.example", "kept in lower case");
+}
+
 #[test]
 fn no_rule_means_no_access() {
     let rules = rules("  []\n");
