@@ -22,7 +22,6 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::activity::{Activity, Watch};
-use crate::body::ResponseBody;
 use crate::census::{Census, Place};
 use crate::chain::Chain;
 use crate::counters::{Counter, Counters};
@@ -34,6 +33,7 @@ use crate::limits::{
 };
 use crate::policy::PolicyHandle;
 use crate::proxy::Session;
+use crate::response_body::ResponseBody;
 use crate::tls::TlsSettings;
 use crate::tls_io::ClientIo;
 

@@ -12,13 +12,15 @@ use hyper::body::Incoming;
 use tokio::time::{sleep, timeout};
 
 use crate::activity::Ticket;
-use crate::body::{Flow, Gate, RequestBody, ResponseBody};
 use crate::chain::{Chain, ChainError, ChainRequest};
 use crate::counters::Counters;
+use crate::gate::Gate;
 use crate::headers;
 use crate::limits::{Limits, TRIES, ms};
 use crate::pool::{Lease, Pool, PoolKey};
 use crate::refusal::Refusal;
+use crate::request_body::{Flow, RequestBody};
+use crate::response_body::ResponseBody;
 
 /// Everything that requests of one worker share on their way to services.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 //! ```text
 //!            ┌ gateway: accept ─ connection: TLS, watchdog ──────────────┐
 //!  client ───┤     proxy: target, headers, policy ─ exchange: send, retry├─── chain ─── service
-//!            └ tls_io ───────────────── body ────────── pool, service_io ┘
+//!            └ tls_io ─ request_body, response_body ── pool, service_io ─┘
 //! ```
 //!
 //! A client shows a certificate or does not get as far as HTTP. Each of its requests, and each
@@ -18,12 +18,13 @@
 #![forbid(unsafe_code)]
 
 mod activity;
-mod body;
 mod census;
 mod chain;
+mod chunks;
 mod connection;
 mod counters;
 mod exchange;
+mod gate;
 mod gateway;
 mod headers;
 mod identity;
@@ -32,7 +33,11 @@ mod policy;
 mod pool;
 mod proxy;
 mod refusal;
+mod request_body;
+mod response_body;
 mod service_io;
+mod silence;
+mod sites;
 mod target;
 pub mod tls;
 mod tls_io;

@@ -13,10 +13,10 @@ use ringmail_model::{PathId, PathVersion};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
-use crate::body::{Flow, RequestBody};
 use crate::chain::ChainStream;
 use crate::identity::Fingerprint;
 use crate::limits::{COPY_BUFFER_BYTES, Limits, RESPONSE_HEADER_BYTES, ms};
+use crate::request_body::{Flow, RequestBody};
 use crate::service_io::{Open, ServiceIo};
 
 /// What a connection may be used for again.

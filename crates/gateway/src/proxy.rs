@@ -16,7 +16,6 @@ use ringmail_model::rules::{Decision, Denied, RequestFacts};
 use tokio::time::timeout;
 
 use crate::activity::{Activity, Ticket};
-use crate::body::{RequestBody, ResponseBody};
 use crate::chain::Chain;
 use crate::exchange::{Exchange, Outgoing};
 use crate::headers;
@@ -25,8 +24,10 @@ use crate::limits::ms;
 use crate::policy::{Fields, Policy, PolicyHandle};
 use crate::pool::PoolKey;
 use crate::refusal::Refusal;
+use crate::request_body::RequestBody;
+use crate::response_body::ResponseBody;
+use crate::sites::Names;
 use crate::target::{Target, target};
-use crate::tls::Names;
 
 /// What the requests of one client connection share.
 #[derive(Debug)]

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 
-use crate::body::ResponseBody;
 use crate::counters::{Counter, Counters};
+use crate::response_body::ResponseBody;
 
 /// Why a request does not reach a service, or its answer not the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use http::{HeaderValue, Uri, Version};
 use ringmail_model::rules::{host, url};
 
 use crate::refusal::Refusal;
-use crate::tls::Names;
+use crate::sites::Names;
 
 /// Where a request goes.
 #[derive(Debug)]

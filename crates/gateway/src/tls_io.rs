@@ -17,6 +17,7 @@ use tokio::time::{Sleep, sleep};
 use tokio_util::io::poll_read_buf;
 
 use crate::activity::Activity;
+use crate::chunks::{Chunks, keep_rest};
 use crate::limits::{TLS_RECEIVE_BYTES, TLS_SEND_BYTES, ms};
 
 /// The plaintext of a full record (RFC 8446 section 5.1).
@@ -232,45 +233,6 @@ impl Inner {
             }
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-/// Copies what is left of `bufs` after `skip` bytes; gives its length, below a record's.
-fn keep_rest(partial: &mut Vec<u8>, bufs: &[IoSlice<'_>], skip: usize) -> usize {
-    let (mut skip, before) = (skip, partial.len());
-    for buf in bufs {
-        let from = skip.min(buf.len());
-        skip -= from;
-        partial.extend_from_slice(&buf[from..]);
-    }
-    partial.len() - before
-}
-
-/// The first `limit` bytes of a buffer and those after it, as slices.
-struct Chunks<'a> {
-    slices: [IoSlice<'a>; Chunks::SLICES],
-    used: usize,
-}
-
-impl<'a> Chunks<'a> {
-    /// hyper offers at most 64.
-    const SLICES: usize = 65;
-
-    fn new(first: &'a [u8], bufs: &'a [IoSlice<'a>], limit: usize) -> Chunks<'a> {
-        let mut chunks = Chunks { slices: [IoSlice::new(&[]); Chunks::SLICES], used: 0 };
-        let mut room = limit;
-        let all = std::iter::once(first).chain(bufs.iter().map(|buf| &**buf));
-        for (slot, buf) in chunks.slices.iter_mut().zip(all) {
-            let taken = room.min(buf.len());
-            *slot = IoSlice::new(&buf[..taken]);
-            room -= taken;
-            chunks.used += 1;
-        }
-        chunks
-    }
-
-    fn slices(&mut self) -> &[IoSlice<'a>] {
-        &self.slices[..self.used]
     }
 }
 

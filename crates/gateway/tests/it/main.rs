@@ -11,6 +11,7 @@ mod bodies;
 mod curl;
 mod flood;
 mod limits;
+mod nginx;
 mod pki;
 mod pool;
 mod requests;

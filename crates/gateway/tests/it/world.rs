@@ -65,6 +65,7 @@ pub(crate) struct TestChain {
     ways: Arc<Mutex<HashMap<String, Way>>>,
     opened: Arc<Mutex<Vec<Opened>>>,
     guards: Arc<AtomicUsize>,
+    narrow: bool,
 }
 
 struct Guard(Arc<AtomicUsize>);
@@ -113,6 +114,11 @@ impl Chain for TestChain {
         let tcp = TcpStream::connect(address)
             .await
             .map_err(|source| ChainError::Connect { service, source })?;
+        if self.narrow {
+            let socket = socket2::SockRef::from(&tcp);
+            socket.set_recv_buffer_size(64 * 1024).unwrap();
+            socket.set_send_buffer_size(64 * 1024).unwrap();
+        }
         self.guards.fetch_add(1, Ordering::SeqCst);
         Ok(ChainStream::new(tcp, Guard(Arc::clone(&self.guards))))
     }
@@ -147,13 +153,32 @@ impl World {
     }
 
     pub(crate) fn with_trust(backend: &Backend, limits: Limits, trust: tls::ClientTrust) -> World {
-        let chain = TestChain::default();
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        World::on(listener, backend, limits, trust, false)
+    }
+
+    /// With small socket buffers on both sides of the gateway.
+    pub(crate) fn narrow(backend: &Backend) -> World {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let socket = socket2::SockRef::from(&listener);
+        socket.set_recv_buffer_size(64 * 1024).unwrap();
+        socket.set_send_buffer_size(64 * 1024).unwrap();
+        World::on(listener, backend, Limits::default(), pki().trust(2040), true)
+    }
+
+    fn on(
+        listener: std::net::TcpListener,
+        backend: &Backend,
+        limits: Limits,
+        trust: tls::ClientTrust,
+        narrow: bool,
+    ) -> World {
+        let chain = TestChain { narrow, ..TestChain::default() };
         chain.set("www", Way::To(backend.address));
         let policy = policy(1, &[]).into_handle();
         let settings = tls::settings(pki().sites(), trust).expect("TLS settings");
         let gateway = Gateway::new(settings, Arc::clone(&policy), chain.clone(), limits);
         let counters = gateway.counters();
-        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let worker = tokio::spawn(async move {
