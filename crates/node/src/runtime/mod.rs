@@ -5,12 +5,14 @@
 //! a record knows that its writer crashed, and removes what the record says, and only that.
 
 mod claim;
+mod enter;
 mod error;
 mod place;
 mod process;
 mod record;
 
 pub use claim::{Claim, Leftovers};
+pub use enter::EnterError;
 pub use error::RuntimeError;
 pub use place::Place;
 pub use process::ProcessId;

@@ -66,7 +66,7 @@ impl ProcessId {
     }
 
     /// A handle that stays with the process, unless it is another one by now.
-    fn handle(self) -> Option<OwnedFd> {
+    pub(super) fn handle(self) -> Option<OwnedFd> {
         let pid = Pid::from_raw(i32::try_from(self.pid).ok()?)?;
         let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
         // Looked at after opening: from here on the number cannot come to mean another process.

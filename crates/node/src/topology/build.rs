@@ -11,6 +11,7 @@ use super::netlink::{Netlink, VethEnd};
 use super::netns::Netns;
 use super::plan::{Cable, End, Namespace, Topology};
 use super::privilege::Privilege;
+use super::sysctl::Sysctl;
 use crate::limits::{LINK_POLL_EVERY, LINKS_READY_WITHIN};
 use crate::runtime::Claim;
 
@@ -132,7 +133,7 @@ impl Fabric {
 /// Settings, the loopback interface and bridges of a new namespace.
 fn furnish(plan: &Namespace, netns: &Netns) -> Result<(), TopologyError> {
     inside(netns, async |netlink| {
-        for sysctl in &plan.sysctls {
+        for sysctl in Sysctl::basic().iter().chain(&plan.sysctls) {
             sysctl.write().map_err(|source| TopologyError::Sysctl {
                 namespace: plan.name.clone(),
                 key: sysctl.key.clone(),

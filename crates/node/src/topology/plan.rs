@@ -29,7 +29,7 @@ pub struct Namespace {
     pub bridges: Vec<Bridge>,
     /// Routes, added once all interfaces are up.
     pub routes: Vec<Route>,
-    /// Written before any interface is made, so that defaults hold for all of them.
+    /// Written behind [`Sysctl::basic`] and before any interface is made, so that defaults hold for all of them.
     pub sysctls: Vec<Sysctl>,
 }
 

@@ -27,7 +27,7 @@ impl Sysctl {
         Sysctl { key: key.into(), value: value.into(), needed: false }
     }
 
-    /// What every namespace of a domain wants: replies may come back another way (return paths differ), and an IPv6
+    /// What every namespace of a domain gets: replies may come back another way (return paths differ), and an IPv6
     /// address is usable at once.
     pub fn basic() -> Vec<Sysctl> {
         let mut all = Vec::new();

@@ -108,8 +108,7 @@ pub(crate) fn campus(domain: &str) -> Topology {
     let mut topology = Topology::new(domain);
     let names = ["fabric", "gateway", "hop1", "hop2", "egress", "client1", "client2", "service"];
     for name in names {
-        let mut namespace =
-            Namespace { name: name.into(), sysctls: Sysctl::basic(), ..Namespace::default() };
+        let mut namespace = Namespace { name: name.into(), ..Namespace::default() };
         let default = |v4: &str, v6: &str| {
             vec![
                 Route::via("0.0.0.0/0".parse().unwrap(), v4.parse().unwrap()),
