@@ -306,6 +306,31 @@ fn joining_follows_the_rules_of_the_kernels_gro() {
     assert_eq!(lens(&swapped), [100, 100, 100], "what came late is not put right");
 }
 
+/// RFC 6864 section 4.1: the identification counts only where a packet may be fragmented.
+#[test]
+fn identifications_count_up_where_packets_may_be_fragmented() {
+    let packets = |dont_fragment, identifications: [u16; 3]| {
+        let packet = |(index, identification): (u32, u16)| {
+            let shape = Shape {
+                v6: false,
+                udp: false,
+                options: vec![1; 12],
+                flags: [false; 4],
+                dont_fragment,
+                identification,
+                sequence: index * 100,
+                segment: 9000,
+                payload: vec![5; 100],
+            };
+            cut(&shape.whole()).remove(0)
+        };
+        lens(&(0..).zip(identifications).map(packet).collect::<Vec<_>>())
+    };
+    assert_eq!(packets(false, [u16::MAX, 0, 1]), [300]);
+    assert_eq!(packets(false, [1, 2, 4]), [200, 100]);
+    assert_eq!(packets(true, [1, 1, 0]), [300]);
+}
+
 #[test]
 fn a_packet_of_unknown_kind_is_not_overtaken() {
     let mut fragment = tcp(100, ACK, 100);
