@@ -58,7 +58,7 @@ impl<C: Chain> Worker<C> {
         let counters = &self.exchange.counters;
         let Some((tcp, tls, client)) = self.handshake(tcp, &place).await else { return };
         let Some(_of_client) = place.for_client(&client.identity) else {
-            tracing::warn!(client = &*client.identity, "too many connections of one client");
+            tracing::debug!(client = &*client.identity, "too many connections of one client");
             return counters.refused_per_client.one();
         };
         let sni = tls.server_name().map(str::to_owned);
@@ -253,7 +253,7 @@ impl Watched<'_> {
         let error = match end {
             End::Done(Ok(())) => return,
             End::Flooded => {
-                tracing::warn!("a client cancels its requests unanswered");
+                tracing::debug!("a client cancels its requests unanswered");
                 return self.counters.h2_cancel_floods.one();
             }
             End::Unsent(error) => {

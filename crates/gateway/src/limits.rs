@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use ringmail_model::domain::GatewayLimits;
+
 /// Open client connections of one gateway process, handshakes included.
 pub const CONNECTIONS: usize = 16_384;
 /// TLS handshakes under way at once; what a flood of half-open clients can hold.
@@ -167,6 +169,26 @@ impl Default for Limits {
     }
 }
 
+/// What the domain file says, and the defaults for the rest.
+impl From<&GatewayLimits> for Limits {
+    fn from(given: &GatewayLimits) -> Limits {
+        Limits {
+            header_bytes: given.header_bytes,
+            connections: given.connections as usize,
+            connections_per_client: given.connections_a_client as usize,
+            h2_streams: given.streams_a_connection,
+            handshake_ms: given.handshake_timeout_ms.into(),
+            header_read_ms: given.header_timeout_ms.into(),
+            idle_ms: given.idle_timeout_ms.into(),
+            connect_ms: given.connect_timeout_ms.into(),
+            pool_idle_per_key: given.pool_idle_connections as usize,
+            pool_idle_ms: given.pool_idle_timeout_ms.into(),
+            body_prefix_bytes: given.body_prefix_bytes as usize,
+            ..Limits::default()
+        }
+    }
+}
+
 impl Limits {
     /// How long a connection with requests in progress may pass without any of them moving: a slow
     /// service ends by its own limits first.
@@ -179,4 +201,41 @@ impl Limits {
 /// Milliseconds as a duration.
 pub(crate) const fn ms(value: u64) -> Duration {
     Duration::from_millis(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_domain_file_sets_its_limits_and_no_others() {
+        let given = GatewayLimits {
+            header_bytes: 1,
+            connections: 2,
+            connections_a_client: 3,
+            streams_a_connection: 4,
+            handshake_timeout_ms: 5,
+            header_timeout_ms: 6,
+            idle_timeout_ms: 7,
+            connect_timeout_ms: 8,
+            pool_idle_connections: 9,
+            pool_idle_timeout_ms: 10,
+            body_prefix_bytes: 11,
+        };
+        let expected = Limits {
+            header_bytes: 1,
+            connections: 2,
+            connections_per_client: 3,
+            h2_streams: 4,
+            handshake_ms: 5,
+            header_read_ms: 6,
+            idle_ms: 7,
+            connect_ms: 8,
+            pool_idle_per_key: 9,
+            pool_idle_ms: 10,
+            body_prefix_bytes: 11,
+            ..Limits::default()
+        };
+        assert_eq!(Limits::from(&given), expected);
+    }
 }
