@@ -117,6 +117,7 @@ impl<'a> FunctionBatch<'a> {
     }
 
     /// What the function may see of packet `nth`.
+    #[inline]
     pub fn packet(&self, nth: usize) -> &[u8] {
         let entry = &self.entries[nth];
         let packet = self.batch.packet(entry.index as usize);
@@ -125,11 +126,13 @@ impl<'a> FunctionBatch<'a> {
     }
 
     /// The path of packet `nth`.
+    #[inline]
     pub fn path(&self, nth: usize) -> PathId {
         self.entries[nth].path
     }
 
     /// Says what is to be done with packet `nth`.
+    #[inline]
     pub fn set_action(&mut self, nth: usize, action: Action) {
         self.entries[nth].action = action;
     }

@@ -9,6 +9,9 @@ use memchr::memmem;
 
 use super::hits::Hits;
 
+/// Up to this many patterns one search each beats one for all. Measured by `benches/dpi.rs`.
+const MEMMEM_PATTERNS: usize = 3;
+
 /// Up to this many patterns the vectorised searcher (Teddy) beats the automaton; beyond, its buckets fill with false
 /// candidates. Measured by `benches/dpi.rs`.
 const TEDDY_PATTERNS: usize = 48;
@@ -30,7 +33,7 @@ pub(super) struct Literals {
 
 /// What answers "any?", perhaps with yes where it is no.
 enum Fast {
-    One(Box<memmem::Finder<'static>>),
+    Each(Vec<memmem::Finder<'static>>),
     Few(Box<packed::Searcher>),
     /// The exact automaton, which stops at the first match.
     Many,
@@ -93,7 +96,7 @@ impl Literals {
 
     fn any(&self, haystack: &[u8]) -> bool {
         match &self.fast {
-            Fast::One(finder) => finder.find(haystack).is_some(),
+            Fast::Each(finders) => finders.iter().any(|finder| finder.find(haystack).is_some()),
             Fast::Few(searcher) => searcher.find(haystack).is_some(),
             Fast::Many => self.exact.is_match(haystack),
         }
@@ -102,10 +105,11 @@ impl Literals {
 
 impl Fast {
     fn new(patterns: &[(u32, &[u8])]) -> Fast {
-        match patterns {
-            [(_, pattern)] => Fast::One(Box::new(memmem::Finder::new(*pattern).into_owned())),
-            _ => Fast::few(patterns.iter().map(|(_, bytes)| bytes.to_vec()).collect()),
+        if patterns.len() <= MEMMEM_PATTERNS {
+            let finder = |(_, pattern): &(u32, &[u8])| memmem::Finder::new(*pattern).into_owned();
+            return Fast::Each(patterns.iter().map(finder).collect());
         }
+        Fast::few(patterns.iter().map(|(_, bytes)| bytes.to_vec()).collect())
     }
 
     /// Looks for every spelling of a part of each pattern.
@@ -142,7 +146,7 @@ fn spellings(pattern: &[u8]) -> Vec<Vec<u8>> {
 impl std::fmt::Debug for Literals {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let fast = match self.fast {
-            Fast::One(_) => "memmem",
+            Fast::Each(_) => "memmem",
             Fast::Few(_) => "teddy",
             Fast::Many => "automaton",
         };
