@@ -14,11 +14,13 @@ use anyhow::{Context, Result};
 use ringmail_model::domain::Domain;
 use ringmail_model::net;
 use ringmail_model::pathset::{Element, PathSet, Role};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::topology::{Bridge, Cable, Cidr, End, Namespace, Route, Sysctl, Topology};
 
 /// How the elements of a domain share processes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Layout {
     /// One process, namespace and trust boundary an element.
@@ -26,6 +28,16 @@ pub enum Layout {
     Processes,
     /// All elements in one process, frames handed over in memory.
     Single,
+}
+
+impl Layout {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Layout::Processes => "processes",
+            Layout::Single => "single",
+        }
+    }
 }
 
 /// The namespace that holds the bridge between elements.

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod assemble;
+pub mod bench;
 pub mod client;
 pub mod conductor;
 pub mod control;

@@ -1,0 +1,210 @@
+//! `ringmail bench chain|hop`: what chains and hops carry on this machine.
+
+use std::env;
+use std::fs;
+use std::io::{self, Write};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use ringmail_node::bench::chain::{self, Kind, Plan};
+use ringmail_node::bench::{self, Figure};
+use ringmail_node::layout::Layout;
+use ringmail_node::runtime::Place;
+use ringmail_node::topology::Privilege;
+
+use crate::context::Context;
+use crate::error::{Failure, Outcome};
+use crate::output::Report;
+
+/// Measure chains on this machine
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Throughput and page loads through chains of functions, over HTTPS, every link watched
+    ///
+    /// The paper's Figure 4. Fails if a frame on a link lacks ESP or is longer than the MTU, or if an element's counters
+    /// disagree with its link.
+    Chain(ChainArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct ChainArgs {
+    /// Numbers of functions in the chain, such as 3 or 1..6
+    #[arg(long, value_name = "N|N..M", default_value = "1..6", value_parser = functions)]
+    functions: RangeInclusive<usize>,
+
+    /// Kinds of functions
+    #[arg(long, value_delimiter = ',', default_values = ["forward", "intrusive"])]
+    kinds: Vec<KindArg>,
+
+    /// How elements share processes
+    #[arg(long, value_delimiter = ',', default_values = ["processes"])]
+    layout: Vec<LayoutArg>,
+
+    /// Runs of every figure; from 10 on with the 95 % interval
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    runs: u64,
+
+    /// Link MTU in bytes; above 1500 only with --jumbo
+    #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u16).range(576..))]
+    mtu: u16,
+
+    /// Allow frames longer than 1500 bytes
+    #[arg(long)]
+    jumbo: bool,
+
+    /// Seconds that one download should take
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+
+    /// Write Figure 4 as SVG
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum KindArg {
+    /// Forwarding functions that see no payload
+    Forward,
+    /// Inspections that open and seal every packet
+    Intrusive,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LayoutArg {
+    /// One process, namespace and trust boundary an element
+    Processes,
+    /// All elements in one process, frames handed over in memory
+    Single,
+}
+
+impl From<LayoutArg> for Layout {
+    fn from(layout: LayoutArg) -> Layout {
+        match layout {
+            LayoutArg::Processes => Layout::Processes,
+            LayoutArg::Single => Layout::Single,
+        }
+    }
+}
+
+impl Report for chain::Report {
+    const NAME: &'static str = "bench-chain";
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let machine = &self.machine;
+        writeln!(
+            out,
+            "{} x {}, kernel {}, link MTU {}",
+            machine.cpus, machine.cpu, machine.kernel, self.mtu
+        )?;
+        writeln!(
+            out,
+            "functions  kind       layout     inner MTU   throughput Mb/s        page load ms          lost"
+        )?;
+        for row in &self.rows {
+            writeln!(
+                out,
+                "{:>9}  {:<9}  {:<9}  {:>9}   {:<20}   {:<20}  {:>4}",
+                row.functions,
+                row.kind.name(),
+                row.layout.name(),
+                row.inner_mtu,
+                figure(&row.throughput_mbps, 0),
+                figure(&row.page_load_ms, 1),
+                row.packets_lost_inside
+            )?;
+        }
+        for ratio in &self.ratios {
+            writeln!(
+                out,
+                "intrusive / forward, {} functions, {}: throughput {:.2}, page load {:.2}",
+                ratio.functions,
+                ratio.layout.name(),
+                ratio.throughput,
+                ratio.page_load
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn figure(figure: &Figure, digits: usize) -> String {
+    format!("{:.digits$} ({:.digits$}-{:.digits$})", figure.median, figure.min, figure.max)
+}
+
+/// Runs the bench.
+pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure> {
+    let Verb::Chain(args) = args.verb;
+    if args.mtu > 1500 && !args.jumbo {
+        return Err(Failure::usage(format!("an MTU of {} needs --jumbo", args.mtu)));
+    }
+    let place = Place::usual();
+    let privilege = Privilege::acquire().map_err(|error| {
+        let hint = error.hint();
+        Failure::from(error).hint(hint)
+    })?;
+    let kinds = args.kinds.iter().map(|kind| match kind {
+        KindArg::Forward => Kind::Forward,
+        KindArg::Intrusive => Kind::Intrusive,
+    });
+    let plan = Plan {
+        functions: args.functions.collect(),
+        kinds: kinds.collect(),
+        layouts: args.layout.iter().map(|layout| (*layout).into()).collect(),
+        runs: usize::try_from(args.runs)?,
+        mtu: args.mtu,
+        download: Duration::from_secs(args.seconds),
+        program: env::current_exe()?,
+        place,
+        privilege,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let progress = context.progress();
+    let report = runtime.block_on(async {
+        let stage = |what| progress.stage(what);
+        tokio::select! {
+            report = chain::run(&plan, &stage) => report,
+            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        }
+    })?;
+    drop(progress);
+    if let Some(file) = &args.plot {
+        fs::write(file, bench::plot(&report.rows))?;
+    }
+    context.emit(&report)?;
+    Ok(Outcome::Done)
+}
+
+/// `3` or `1..6`, both ends included.
+fn functions(text: &str) -> Result<RangeInclusive<usize>, String> {
+    let number = |text: &str| match text.parse::<usize>() {
+        Ok(number @ 1..=14) => Ok(number),
+        _ => Err(format!("`{text}` is no number of functions from 1 to 14")),
+    };
+    let range = match text.split_once("..") {
+        Some((first, last)) => number(first)?..=number(last.trim_start_matches('='))?,
+        None => number(text)?..=number(text)?,
+    };
+    if range.is_empty() { Err(format!("`{text}` counts backwards")) } else { Ok(range) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_functions_are_one_or_a_range() {
+        assert_eq!(functions("3"), Ok(3..=3));
+        assert_eq!(functions("1..6"), Ok(1..=6));
+        for bad in ["0", "6..1", "15", "x", "1..", ""] {
+            assert!(functions(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Classic BPF (Documentation/networking/filter.rst of the kernel) that lets through what is not protected.
+
+use ringmail_packet::ip::protocol;
+
+/// One instruction, as `struct sock_filter`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Instruction {
+    pub(super) code: u16,
+    pub(super) if_true: u8,
+    pub(super) if_false: u8,
+    pub(super) operand: u32,
+}
+
+const LOAD_HALF: u16 = 0x28;
+const LOAD_BYTE: u16 = 0x30;
+const JUMP_IF_EQUAL: u16 = 0x15;
+const JUMP_IF_SET: u16 = 0x45;
+const RETURN: u16 = 0x06;
+
+const ETHERTYPE_AT: u32 = 12;
+const IP_AT: u32 = 14;
+const ETHERTYPE_IPV4: u32 = 0x0800;
+const PORTS_AT: u32 = IP_AT + 20;
+const LABELS_AT: u32 = IP_AT + 20 + 8;
+
+/// Labels that are looked through; a deeper stack counts as unprotected.
+const LABELS: u32 = 16;
+
+/// Instructions after the stack's bottom for one label: load, compare, load, compare, two returns.
+const AFTER_BOTTOM: u8 = 6;
+
+/// Returns the whole capture.
+const TAKE: u32 = u32::MAX;
+
+fn instruction(code: u16, if_true: u8, if_false: u8, operand: u32) -> Instruction {
+    Instruction { code, if_true, if_false, operand }
+}
+
+/// A program that takes IPv4 packets which are neither TCP on `control_port` nor MPLS in UDP on `udp_port` with ESP below.
+/// What is no IPv4 (ARP, IPv6 of the interfaces themselves) is left out. Link headers have no IP options here.
+pub(super) fn unprotected(udp_port: u16, control_port: u16) -> Vec<Instruction> {
+    let (udp_port, control_port) = (u32::from(udp_port), u32::from(control_port));
+    let mut program = vec![
+        instruction(LOAD_HALF, 0, 0, ETHERTYPE_AT),
+        instruction(JUMP_IF_EQUAL, 1, 0, ETHERTYPE_IPV4),
+        instruction(RETURN, 0, 0, 0),
+        instruction(LOAD_BYTE, 0, 0, IP_AT + 9),
+        instruction(JUMP_IF_EQUAL, 0, 6, protocol::TCP.into()),
+        // TCP: either port may be the control port.
+        instruction(LOAD_HALF, 0, 0, PORTS_AT),
+        instruction(JUMP_IF_EQUAL, 2, 0, control_port),
+        instruction(LOAD_HALF, 0, 0, PORTS_AT + 2),
+        instruction(JUMP_IF_EQUAL, 0, 1, control_port),
+        instruction(RETURN, 0, 0, 0),
+        instruction(RETURN, 0, 0, TAKE),
+        // No TCP: it must be UDP to the port of encapsulated packets.
+        instruction(JUMP_IF_EQUAL, 1, 0, protocol::UDP.into()),
+        instruction(RETURN, 0, 0, TAKE),
+        instruction(LOAD_HALF, 0, 0, PORTS_AT + 2),
+        instruction(JUMP_IF_EQUAL, 1, 0, udp_port),
+        instruction(RETURN, 0, 0, TAKE),
+    ];
+    for label in 0..LABELS {
+        let entry = LABELS_AT + 4 * label;
+        let below = entry + 4;
+        program.extend([
+            instruction(LOAD_BYTE, 0, 0, entry + 2),
+            instruction(JUMP_IF_SET, 0, AFTER_BOTTOM, 1),
+            instruction(LOAD_BYTE, 0, 0, below),
+            instruction(JUMP_IF_EQUAL, 0, 3, 0x45),
+            instruction(LOAD_BYTE, 0, 0, below + 9),
+            instruction(JUMP_IF_EQUAL, 0, 1, protocol::ESP.into()),
+            instruction(RETURN, 0, 0, 0),
+            instruction(RETURN, 0, 0, TAKE),
+        ]);
+    }
+    program.push(instruction(RETURN, 0, 0, TAKE));
+    program
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel does with a program, for the instructions that are used here.
+    fn takes(program: &[Instruction], packet: &[u8]) -> bool {
+        let (mut at, mut accumulator) = (0, 0);
+        loop {
+            let Instruction { code, if_true, if_false, operand } = program[at];
+            at += 1;
+            let place = operand as usize;
+            match code {
+                LOAD_BYTE => match packet.get(place) {
+                    Some(byte) => accumulator = u32::from(*byte),
+                    None => return false,
+                },
+                LOAD_HALF => match packet.get(place..place + 2) {
+                    Some(half) => accumulator = u32::from(u16::from_be_bytes([half[0], half[1]])),
+                    None => return false,
+                },
+                JUMP_IF_EQUAL => at += usize::from(if accumulator == operand { if_true } else { if_false }),
+                JUMP_IF_SET => at += usize::from(if accumulator & operand != 0 { if_true } else { if_false }),
+                RETURN => return operand != 0,
+                _ => unreachable!("no such instruction"),
+            }
+        }
+    }
+
+    fn frame(ip_protocol: u8, ports: [u16; 2], payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![0; 12];
+        frame.extend([0x08, 0x00, 0x45, 0, 0, 0, 0, 0, 0, 0, 64, ip_protocol, 0, 0]);
+        frame.extend([10, 77, 0, 1, 10, 77, 0, 2]);
+        ports.iter().for_each(|port| frame.extend(port.to_be_bytes()));
+        frame.extend([0; 4]);
+        frame.extend(payload);
+        frame
+    }
+
+    fn encapsulated(labels: usize, inner_protocol: u8) -> Vec<u8> {
+        let mut payload = Vec::new();
+        for label in 0..labels {
+            payload.extend([0, 0x3e, 0x80 | u8::from(label + 1 == labels), 64]);
+        }
+        payload.extend([0x45, 0, 0, 40, 0, 0, 0, 0, 64, inner_protocol, 0, 0]);
+        payload.extend([0; 28]);
+        frame(17, [49_152, 6635], &payload)
+    }
+
+    #[test]
+    fn only_what_is_not_protected_is_taken() {
+        let program = unprotected(6635, 6636);
+        for labels in 1..=16 {
+            assert!(!takes(&program, &encapsulated(labels, 50)), "{labels} labels");
+            assert!(takes(&program, &encapsulated(labels, 6)), "{labels} labels without ESP");
+        }
+        assert!(takes(&program, &encapsulated(17, 50)), "a stack that is too deep");
+        assert!(!takes(&program, &frame(6, [40_000, 6636], b"")), "to the control port");
+        assert!(!takes(&program, &frame(6, [6636, 40_000], b"")), "from the control port");
+        assert!(takes(&program, &frame(6, [40_000, 80], b"GET / HTTP/1.1")), "plain HTTP");
+        assert!(takes(&program, &frame(17, [6635, 53], b"")), "DNS");
+        assert!(takes(&program, &frame(1, [0, 0], b"")), "ICMP");
+    }
+
+    #[test]
+    fn what_is_no_ipv4_is_left_out() {
+        let mut arp = frame(0, [0, 0], b"");
+        arp[13] = 0x06;
+        assert!(!takes(&unprotected(6635, 6636), &arp));
+    }
+}

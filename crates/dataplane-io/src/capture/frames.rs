@@ -1,0 +1,95 @@
+//! A capture cut into the frames that it stands for, each looked at.
+
+use ringmail_packet::ip::protocol;
+use ringmail_packet::{ethernet, ipv4, mpls, udp};
+
+use super::Captured;
+
+/// What a frame on a link between elements is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// MPLS in UDP with ESP below: what belongs there. Its length as an IP packet, in bytes.
+    Protected {
+        /// Bytes of the IP packet that carries it.
+        ip_len_bytes: usize,
+    },
+    /// TCP of the key agreement.
+    Control,
+    /// Not IPv4: ARP, or IPv6 of the interfaces themselves.
+    Neighbourhood,
+    /// Anything else.
+    Unprotected,
+}
+
+/// The frames of one capture.
+#[derive(Debug)]
+pub struct Frames<'a> {
+    rest: &'a [u8],
+    segment_bytes: usize,
+    other: Option<Kind>,
+}
+
+impl<'a> Frames<'a> {
+    /// The frames of a capture on a link where `udp_port` carries encapsulated packets.
+    pub fn of(captured: &Captured<'a>, udp_port: u16, control_port: u16) -> Frames<'a> {
+        let (rest, other) = match payload(captured.bytes, udp_port, control_port) {
+            Ok(payload) => (payload, None),
+            Err(kind) => (&[][..], Some(kind)),
+        };
+        let segment_bytes = captured.segment_bytes.unwrap_or(rest.len()).max(1);
+        Frames { rest, segment_bytes, other }
+    }
+}
+
+impl Iterator for Frames<'_> {
+    type Item = Kind;
+
+    fn next(&mut self) -> Option<Kind> {
+        if let Some(kind) = self.other.take() {
+            return Some(kind);
+        }
+        if self.rest.is_empty() {
+            return None;
+        }
+        let (frame, rest) = self.rest.split_at(self.segment_bytes.min(self.rest.len()));
+        self.rest = rest;
+        Some(judge(frame))
+    }
+}
+
+/// The UDP payload of encapsulated packets, or what the capture is instead.
+fn payload(bytes: &[u8], udp_port: u16, control_port: u16) -> Result<&[u8], Kind> {
+    let frame = ethernet::Packet::new_checked(bytes).map_err(|_| Kind::Unprotected)?;
+    if frame.ethertype() != ethernet::EtherType::IPV4 {
+        return Err(Kind::Neighbourhood);
+    }
+    // A super-packet's length fields are those of the whole or of a frame; only the header's own length is needed.
+    let ip = frame.payload();
+    let header_len = usize::from(ip.first().map_or(0, |byte| byte & 0xf)) * 4;
+    let upper = ip.get(header_len.max(20)..).ok_or(Kind::Unprotected)?;
+    let ports = |at: usize| upper.get(at..at + 2).map(|p| u16::from_be_bytes([p[0], p[1]]));
+    match ip.get(9).copied() {
+        Some(protocol::TCP) if ports(0) == Some(control_port) || ports(2) == Some(control_port) => {
+            Err(Kind::Control)
+        }
+        Some(protocol::UDP) if ports(2) == Some(udp_port) => {
+            upper.get(udp::HEADER_LEN_BYTES..).ok_or(Kind::Unprotected)
+        }
+        _ => Err(Kind::Unprotected),
+    }
+}
+
+/// Whether a UDP payload is MPLS, IPv4 and ESP, exactly to its end.
+fn judge(frame: &[u8]) -> Kind {
+    let bottom = frame.chunks_exact(mpls::ENTRY_LEN_BYTES).position(|entry| entry[2] & 1 == 1);
+    let ip = bottom.and_then(|last| frame.get((last + 1) * mpls::ENTRY_LEN_BYTES..));
+    let whole = ip.and_then(|ip| ipv4::Packet::new_checked(ip).ok()).is_some_and(|packet| {
+        packet.protocol() == protocol::ESP
+            && ip.is_some_and(|ip| usize::from(packet.total_len()) == ip.len())
+            && packet.verify_checksum()
+    });
+    match whole {
+        true => Kind::Protected { ip_len_bytes: 20 + udp::HEADER_LEN_BYTES + frame.len() },
+        false => Kind::Unprotected,
+    }
+}

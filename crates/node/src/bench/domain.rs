@@ -1,0 +1,75 @@
+//! The domain of one row: a client, a chain of functions of one kind, the built-in site.
+
+use std::fmt::Write as _;
+
+use anyhow::{Context, Result};
+use ringmail_model::PathVersion;
+use ringmail_model::pathset::{Issue, PathSet};
+
+use super::chain::Kind;
+use crate::assemble::DomainFile;
+use crate::site::FORBIDDEN;
+
+/// The client's name.
+pub(super) const CLIENT: &str = "client";
+
+/// A domain of `functions` functions of this kind on links of this MTU.
+///
+/// # Errors
+/// When the MTU leaves no room, which `domain check` would say.
+pub(super) fn of(kind: Kind, functions: usize, mtu: u16) -> Result<DomainFile> {
+    let mut text = format!(
+        "domain: bench.example\n\
+         suite: aes-128-gcm\n\
+         links: {{network: 10.77.0.0/24, mtu: {mtu}, jumbo: {jumbo}}}\n\
+         gateway:\n  outside: [192.0.2.0/24]\n  inner: [10.78.0.0/24]\n  listeners:\n    \
+         - {{name: web, address: '192.0.2.1:443', certificates: [{{server_names: [www.bench.example]}}]}}\n\
+         egress: {{networks: [10.79.0.0/24]}}\n\
+         clients: [{{name: {CLIENT}, address: 192.0.2.11}}]\n\
+         services:\n  - {{name: www, addresses: ['10.79.0.10:80'], server_names: [www.bench.example], site: {{}}}}\n",
+        jumbo = mtu > 1500,
+    );
+    text.push_str("functions:\n");
+    for index in 1..=functions {
+        match kind {
+            Kind::Forward => {
+                writeln!(text, "  - {{name: sf{index}, kind: forward, intrusive: false}}")?;
+            }
+            Kind::Intrusive => writeln!(
+                text,
+                "  - {{name: sf{index}, kind: dpi, intrusive: true, \
+                 dpi: {{rules: [{{name: forbidden, bytes: {FORBIDDEN}, action: reset}}]}}}}"
+            )?,
+        }
+    }
+    let hops: Vec<String> = (1..=functions).map(|index| format!("sf{index}")).collect();
+    writeln!(text, "paths: [{{name: all, hops: [{}], service: www}}]", hops.join(", "))?;
+    writeln!(text, "rules: [{{name: everyone, when: {{clients: [{CLIENT}]}}, path: all}}]")?;
+    let loaded = ringmail_model::check::load(&text, "bench domain")?;
+    Ok(DomainFile { domain: loaded.domain, text, folder: ".".into() })
+}
+
+/// The inner MTU of such a domain, as its path set has it.
+pub(super) fn inner_mtu(kind: Kind, functions: usize, mtu: u16) -> Result<u16> {
+    let (version, not_before_unix_s, not_after_unix_s) = (PathVersion(1), 0, 1);
+    let issue = Issue { version, not_before_unix_s, not_after_unix_s };
+    let set = PathSet::compile(&of(kind, functions, mtu)?.domain, issue)?;
+    set.inner_mtu().context("the domain has no path")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_has_a_domain() {
+        for kind in [Kind::Forward, Kind::Intrusive] {
+            for functions in 1..=6 {
+                for mtu in [1000, 1500, 9000] {
+                    let domain = of(kind, functions, mtu);
+                    assert!(domain.is_ok(), "{kind:?} {functions} {mtu}: {:#}", domain.unwrap_err());
+                }
+            }
+        }
+    }
+}
