@@ -8,6 +8,8 @@
 //!                   └──RuleSet::compile──► RuleSet ──evaluate(request)──► Decision
 //! ```
 
+#![forbid(unsafe_code)]
+
 pub mod check;
 pub mod diagnostic;
 pub mod domain;

@@ -77,6 +77,9 @@ pub(super) fn options() -> serde_saphyr::Options {
             max_aliases: 1_000,
             max_anchors: 64,
         },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: 20_000,
+        },
         duplicate_keys: DuplicateKeyPolicy::Error,
         strict_booleans: true,
         reject_unsupported_tags: true,
@@ -131,7 +134,9 @@ fn say(error: &Error) -> (&'static str, String, String) {
             format!("the tag `{}` has no meaning here", shorten(tag)),
             "delete the tag".to_owned(),
         ),
-        Error::Budget { .. } => (
+        Error::Budget { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => (
             "too-much",
             "the file nests too deep or holds too much".to_owned(),
             "write aliases and lists out flat".to_owned(),
@@ -204,4 +209,36 @@ fn from_type(message: &str) -> (&'static str, String, String) {
         None => (message, "write a value that is in range"),
     };
     ("bad-value", message.to_owned(), mend.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAMPUS: &str = include_str!("../../../../examples/campus.yaml");
+
+    fn first(text: &str) -> (&'static str, u32) {
+        let diagnostics = parse(text, "test").expect_err("a bad file");
+        let first = diagnostics.iter().next().expect("a diagnostic");
+        (first.code, first.line)
+    }
+
+    #[test]
+    fn aliases_that_swell_are_refused() {
+        let names = vec!["sf1"; 500].join(", ");
+        let (before, rest) = CAMPUS.split_once("  - name: plain\n").expect("a path");
+        let (_, after) = rest.split_once("  - name: inspected\n").expect("another");
+        let bomb = format!("  - {{name: a, service: www, hops: &all [{names}]}}\n")
+            + &"  - {name: b, service: www, hops: *all}\n".repeat(200);
+        let text = format!("{before}{bomb}  - name: inspected\n{after}");
+        let (code, line) = first(&text);
+        assert_eq!(code, "too-much");
+        assert!(line > 0);
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_not_read() {
+        let text = format!("{CAMPUS}#{}", "x".repeat(DOMAIN_FILE_BYTES));
+        assert_eq!(first(&text).0, "file-too-large");
+    }
 }

@@ -70,9 +70,9 @@ pub(super) struct Canonical<'a> {
     path: std::borrow::Cow<'a, str>,
 }
 
-pub(super) enum Outcome {
+pub(super) enum Outcome<'a> {
     Holds,
-    Fails(Condition),
+    Fails(Condition<'a>),
     NeedsBody,
 }
 
@@ -146,7 +146,7 @@ impl Compiled {
     }
 
     /// Cheap conditions first; the body last, since it may have to be waited for.
-    pub(super) fn test(&self, facts: &RequestFacts<'_>, canonical: &Canonical<'_>) -> Outcome {
+    pub(super) fn test(&self, facts: &RequestFacts<'_>, canonical: &Canonical<'_>) -> Outcome<'_> {
         let host = canonical.host.as_ref();
         let any_host = |patterns: &[HostPattern]| patterns.iter().any(|p| p.matches(host));
         let source = facts.source.to_canonical();
@@ -167,7 +167,7 @@ impl Compiled {
         } else if !holds(&self.paths, |pattern| pattern.matches(&canonical.path)) {
             Condition::Path
         } else if let Some(header) = self.headers.iter().find(|h| !header_holds(h, facts)) {
-            Condition::Header(header.name.clone())
+            Condition::Header(&header.name)
         } else {
             return match (&self.body, facts.body_prefix) {
                 (None, _) => Outcome::Holds,

@@ -20,12 +20,12 @@ pub struct RuleOutcome<'a> {
     /// The rule.
     pub rule: &'a str,
     /// The first condition that did not hold; `None` where the rule decided.
-    pub failed: Option<Condition>,
+    pub failed: Option<Condition<'a>>,
 }
 
 /// A condition of a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Condition {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition<'a> {
     /// The service of the rule does not answer to the request's host.
     ServiceHost,
     /// `clients`.
@@ -41,14 +41,14 @@ pub enum Condition {
     /// `paths`.
     Path,
     /// `headers`, this field.
-    Header(String),
+    Header(&'a str),
     /// `body_prefix`.
     BodyPrefix,
     /// `body_prefix`, and the body was not read yet.
     BodyNotRead,
 }
 
-impl fmt::Display for Condition {
+impl fmt::Display for Condition<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Condition::ServiceHost => "the service does not answer to this host",

@@ -130,9 +130,9 @@ fn every_condition_must_hold() {
         (RequestFacts { host: "files.campus.example", ..good }, Condition::ServiceHost),
         (RequestFacts { method: "get", ..good }, Condition::Method),
         (RequestFacts { path: "/public/../secret", ..good }, Condition::Path),
-        (RequestFacts { headers: &[], ..good }, Condition::Header("x-role".into())),
-        (RequestFacts { headers: &two_roles, ..good }, Condition::Header("x-role".into())),
-        (RequestFacts { headers: &debug, ..good }, Condition::Header("x-debug".into())),
+        (RequestFacts { headers: &[], ..good }, Condition::Header("x-role")),
+        (RequestFacts { headers: &two_roles, ..good }, Condition::Header("x-role")),
+        (RequestFacts { headers: &debug, ..good }, Condition::Header("x-debug")),
     ] {
         let explained = rules.explain(&facts);
         assert_eq!(explained.decision, Decision::Deny { reason: Denied::NoRule }, "{facts:?}");
