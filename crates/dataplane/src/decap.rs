@@ -1,34 +1,62 @@
-//! A segment's end: a frame's ESP is opened in place, and the inner IP packet found in it (RFC 4303 section 3.4).
+//! A segment's end: a frame's ESP is opened in place, and the inner IP packet made of it (RFC 4303 section 3.4).
 
 use std::time::Instant;
 
+use ringmail_model::overhead::EspMode;
 use ringmail_packet::{ipv4, ipv6};
 
 use crate::counters::Counters;
 use crate::ecn;
-use crate::esp;
+use crate::esp::{self, HEADER_BYTES};
 use crate::outer::Frame;
 use crate::sa::InboundSa;
+use crate::transport;
 use crate::verdict::DropReason;
 
-/// Opens the frame `bytes`, and returns where its inner IP packet lies and the next header that ESP had.
+/// An inner packet in its frame.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inner {
+    /// Where it begins.
+    pub(crate) start: usize,
+    /// Where it ends.
+    pub(crate) end: usize,
+    /// The next header that ESP had.
+    pub(crate) next_header: u8,
+}
+
+/// Opens the frame `bytes` of a path of this mode.
 pub(crate) fn decapsulate(
     bytes: &mut [u8],
     frame: &Frame,
+    mode: EspMode,
     sa: &InboundSa,
     now: Instant,
     counters: &Counters,
-) -> Result<((usize, usize), u8), DropReason> {
+) -> Result<Inner, DropReason> {
+    frame.check_mode(mode)?;
     let opened = esp::open(sa, &mut bytes[frame.esp..], now)?;
     counters.opened.count(opened.inner.len());
-    if opened.next_header == esp::NEXT_DUMMY {
+    let next_header = opened.next_header;
+    if next_header == esp::NEXT_DUMMY {
         return Err(DropReason::Dummy);
     }
-    let start = frame.esp + opened.inner.start;
-    let inner = &mut bytes[start..frame.esp + opened.inner.end];
-    let len = tunnelled_len_bytes(inner, opened.next_header)?;
-    ecn::leave_tunnel(&mut inner[..len], frame.ecn)?;
-    Ok(((start, start + len), opened.next_header))
+    let (start, end) = (frame.esp + opened.inner.start, frame.esp + opened.inner.end);
+    match mode {
+        EspMode::Tunnel => {
+            let inner = &mut bytes[start..end];
+            let len = tunnelled_len_bytes(inner, next_header)?;
+            ecn::leave_tunnel(&mut inner[..len], frame.ecn)?;
+            Ok(Inner { start, end: start + len, next_header })
+        }
+        EspMode::Transport => {
+            transport::check_opened(&bytes[frame.outer..frame.esp], next_header)?;
+            // The header moves over the ESP header, to the payload that it belongs to.
+            bytes.copy_within(frame.outer..frame.esp, frame.outer + HEADER_BYTES);
+            let header = &mut bytes[frame.outer + HEADER_BYTES..start];
+            transport::rewrite(header, next_header, end - start);
+            Ok(Inner { start: frame.outer + HEADER_BYTES, end, next_header })
+        }
+    }
 }
 
 /// Bytes of the IP packet that `inner` begins with; what is behind it is padding against traffic analysis

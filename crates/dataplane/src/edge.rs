@@ -14,7 +14,7 @@ use ringmail_packet::tcp::Flags;
 
 use crate::batch::Batch;
 use crate::counters::Counters;
-use crate::decap;
+use crate::decap::{self, Inner};
 use crate::encap;
 use crate::flow::{FlowTable, PINNED, TableFull};
 use crate::limits::{OTHER_IDLE_S, SWEEP_ENTRIES_PER_BATCH, TCP_CLOSING_S, TCP_IDLE_S};
@@ -170,7 +170,9 @@ impl Edge {
         if state.config.leaving.is_some() || frame.outer != 4 {
             return Err(DropReason::LabelMismatch);
         }
-        let ((start, end), _) = decap::decapsulate(bytes, &frame, sa, now, &self.counters)?;
+        let mode = state.config.mode;
+        let Inner { start, end, .. } =
+            decap::decapsulate(bytes, &frame, mode, sa, now, &self.counters)?;
         let (flow, idle_s) = classify(&bytes[start..end])?;
         match self.role {
             Role::Gateway => {

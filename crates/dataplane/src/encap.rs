@@ -2,12 +2,28 @@
 
 use std::time::Instant;
 
+use ringmail_model::overhead::EspMode;
+use ringmail_packet::ip::protocol;
+
 use crate::batch::Batch;
+use crate::decap::Inner;
 use crate::ecn;
-use crate::esp;
+use crate::esp::{self, HEADER_BYTES};
+use crate::labels::ENTRY_BYTES;
 use crate::outer::{self, FIRST_TTL, OUTER_BYTES};
 use crate::paths::PathState;
+use crate::transport;
 use crate::verdict::{DropReason, Verdict};
+
+/// A frame whose payload lies where it will be sealed, in front of which there is room for everything else.
+struct Laid {
+    /// Where the labels go.
+    front: usize,
+    /// Where ESP begins; in transport mode the IP header, not yet changed, lies right before.
+    esp: usize,
+    payload_len: usize,
+    next_header: u8,
+}
 
 /// Seals packet `index`, an inner IP packet with room around it, and addresses it to the next element of `path`.
 pub(crate) fn encapsulate(
@@ -17,31 +33,97 @@ pub(crate) fn encapsulate(
     now: Instant,
 ) -> Result<(), DropReason> {
     let leaving = path.config.leaving.as_ref().ok_or(DropReason::NoPath)?;
-    let tunnel = leaving.tunnel.ok_or(DropReason::NoPath)?;
-    let sa = path.outbound.as_mut().ok_or(DropReason::NoAssociation)?;
-    let inner_len = batch.packet(index).len();
+    let packet = batch.packet(index);
+    let inner_len = packet.len();
     if inner_len > usize::from(path.config.inner_mtu_bytes) {
         return Err(DropReason::TooBig);
     }
-    let next_header = match batch.packet(index).first().map(|byte| byte >> 4) {
-        Some(4) => esp::NEXT_IPV4,
-        Some(6) => esp::NEXT_IPV6,
-        _ => return Err(DropReason::MalformedInner),
+    // The bytes of IP header: a new one in tunnel mode, the packet's own in transport mode.
+    let (ip, kept, next_header) = match (path.config.mode, packet.first().map(|byte| byte >> 4)) {
+        (EspMode::Tunnel, Some(4)) => (OUTER_BYTES, 0, esp::NEXT_IPV4),
+        (EspMode::Tunnel, Some(6)) => (OUTER_BYTES, 0, esp::NEXT_IPV6),
+        (EspMode::Tunnel, _) => return Err(DropReason::MalformedInner),
+        (EspMode::Transport, _) => {
+            let header = transport::carriable(packet)?;
+            (header.len_bytes, header.len_bytes, header.protocol)
+        }
     };
-    let ecn = ecn::of(batch.packet(index));
-    let front = leaving.labels.len_bytes() + OUTER_BYTES;
-    let head = front + esp::HEADER_BYTES;
-    let tail = esp::sealed_len_bytes(inner_len) - esp::HEADER_BYTES - inner_len;
+    let ecn = ecn::of(packet);
+    let labels = leaving.labels.len_bytes();
+    let payload_len = inner_len - kept;
+    let sealed = esp::sealed_len_bytes(payload_len);
+    let head = labels + ip - kept + HEADER_BYTES;
+    let tail = sealed - HEADER_BYTES - payload_len;
     let (headroom, tailroom) = batch.room(index);
-    if headroom < head || tailroom < tail {
+    if headroom < head || tailroom < tail || ip + sealed > usize::from(u16::MAX) {
         return Err(DropReason::TooBig);
     }
     let grown = batch.grow_front(index, head) && batch.grow_back(index, tail);
     debug_assert!(grown);
-    let frame = batch.packet_mut(index);
-    esp::seal(sa, &mut frame[front..], inner_len, next_header, now)?;
-    outer::write(frame, &leaving.labels, FIRST_TTL, tunnel, ecn);
+    batch.packet_mut(index).copy_within(head..head + kept, labels);
+    let laid = Laid { front: 0, esp: labels + ip, payload_len, next_header };
+    seal(batch, index, &laid, path, FIRST_TTL, ecn, now)?;
     path.traffic_out.count(inner_len);
+    Ok(())
+}
+
+/// Seals frame `index`, opened before, for the next segment of `path`, without the label that it came by.
+pub(crate) fn reseal(
+    batch: &mut Batch,
+    index: usize,
+    inner: Inner,
+    path: &mut PathState,
+    ttl: u8,
+    now: Instant,
+) -> Result<(), DropReason> {
+    let bytes = batch.packet_mut(index);
+    let Inner { start, end, next_header } = inner;
+    let ecn = ecn::of(&bytes[start..end]);
+    let (esp, payload_len) = match path.config.mode {
+        EspMode::Tunnel => (start - HEADER_BYTES, end - start),
+        EspMode::Transport => {
+            let header = transport::header_len_bytes(&bytes[start..end]);
+            let outer = start - HEADER_BYTES;
+            bytes.copy_within(start..start + header, outer);
+            (outer + header, end - start - header)
+        }
+    };
+    let laid = Laid { front: ENTRY_BYTES, esp, payload_len, next_header };
+    seal(batch, index, &laid, path, ttl, ecn, now)?;
+    path.traffic_out.count(end - start);
+    let popped = batch.trim_front(index, ENTRY_BYTES);
+    debug_assert!(popped);
+    Ok(())
+}
+
+fn seal(
+    batch: &mut Batch,
+    index: usize,
+    laid: &Laid,
+    path: &mut PathState,
+    ttl: u8,
+    ecn: ringmail_packet::ip::Ecn,
+    now: Instant,
+) -> Result<(), DropReason> {
+    let leaving = path.config.leaving.as_ref().ok_or(DropReason::NoPath)?;
+    let tunnel = leaving.tunnel.ok_or(DropReason::NoPath)?;
+    let sa = path.outbound.as_mut().ok_or(DropReason::NoAssociation)?;
+    let bytes = batch.packet_mut(index);
+    let sealed = esp::seal(sa, &mut bytes[laid.esp..], laid.payload_len, laid.next_header, now)?;
+    // Whoever sealed it before may have padded it by more than it needs.
+    let surplus = bytes.len() - laid.esp - sealed;
+    let trimmed = batch.trim_back(index, surplus);
+    debug_assert!(trimmed);
+    let frame = &mut batch.packet_mut(index)[laid.front..];
+    match path.config.mode {
+        EspMode::Tunnel => outer::write(frame, &leaving.labels, ttl, tunnel, ecn),
+        EspMode::Transport => {
+            let labels = leaving.labels.len_bytes();
+            leaving.labels.write(ttl, &mut frame[..labels]);
+            let header = &mut frame[labels..laid.esp - laid.front];
+            transport::rewrite(header, protocol::ESP, sealed);
+        }
+    }
     batch.set_verdict(index, Verdict::Send(leaving.next));
     Ok(())
 }

@@ -10,12 +10,12 @@ use ringmail_model::{Label, PathId};
 
 use crate::batch::{BATCH_PACKETS, Batch};
 use crate::counters::Counters;
-use crate::decap;
-use crate::ecn;
-use crate::esp;
+use crate::decap::{self, Inner};
+use crate::encap;
 use crate::function::{Action, Entry, Function, FunctionBatch};
+use crate::labels::ENTRY_BYTES;
 use crate::memory::FlowMemory;
-use crate::outer::{self, OUTER_BYTES};
+use crate::outer;
 use crate::paths::PathTable;
 use crate::reset;
 use crate::sa::SaTable;
@@ -48,9 +48,8 @@ struct Work {
     /// Where the outer header is in the frame.
     outer: usize,
     ttl: u8,
-    /// The opened packet in the frame, and what it is.
-    inner: (usize, usize),
-    next_header: u8,
+    /// The opened packet in the frame; at a non-intrusive hop what the function may see.
+    inner: Inner,
 }
 
 impl Hop {
@@ -61,7 +60,8 @@ impl Hop {
         function: Box<dyn Function>,
         inbound: SaTable,
     ) -> Hop {
-        let idle = Work { path: PathId(0), outer: 0, ttl: 0, inner: (0, 0), next_header: 0 };
+        let none = Inner { start: 0, end: 0, next_header: 0 };
+        let idle = Work { path: PathId(0), outer: 0, ttl: 0, inner: none };
         Hop {
             label,
             intrusive,
@@ -151,26 +151,25 @@ impl Hop {
             {
                 return Err(DropReason::LabelMismatch);
             }
-            let (inner, next_header) = decap::decapsulate(bytes, &frame, sa, now, &self.counters)?;
-            self.work[index] =
-                Work { path, outer: frame.outer, ttl: frame.ttl, inner, next_header };
+            let mode = state.config.mode;
+            let inner = decap::decapsulate(bytes, &frame, mode, sa, now, &self.counters)?;
             (path, inner)
         } else {
             let path = self.paths.find_by_labels(&bytes[4..], source)?;
-            let outer =
-                (frame.outer, bytes.len().min(frame.outer + OUTER_BYTES + VISIBLE_ESP_BYTES));
-            self.work[index] =
-                Work { path, outer: frame.outer, ttl: frame.ttl, inner: outer, next_header: 0 };
-            (path, outer)
+            let state = self.paths.get(path).ok_or(DropReason::LabelMismatch)?;
+            frame.check_mode(state.config.mode)?;
+            let end = bytes.len().min(frame.esp + VISIBLE_ESP_BYTES);
+            (path, Inner { start: frame.outer, end, next_header: 0 })
         };
+        self.work[index] = Work { path, outer: frame.outer, ttl: frame.ttl, inner: visible };
         let state = self.paths.get(path).ok_or(DropReason::LabelMismatch)?;
         let inner_bytes =
-            if self.intrusive { visible.1 - visible.0 } else { bytes.len() - frame.outer };
+            if self.intrusive { visible.end - visible.start } else { bytes.len() - frame.outer };
         state.traffic_in.count(inner_bytes);
         Ok(Entry {
             index: index as u8,
-            offset: visible.0 as u32,
-            visible_bytes: (visible.1 - visible.0) as u32,
+            offset: visible.start as u32,
+            visible_bytes: (visible.end - visible.start) as u32,
             path: state.config.id,
             action: Action::Pass,
         })
@@ -202,34 +201,26 @@ impl Hop {
     fn pass(&mut self, now: Instant, batch: &mut Batch, index: usize) -> Result<(), DropReason> {
         let work = self.work[index];
         let state = self.paths.get_mut(work.path).ok_or(DropReason::NoPath)?;
-        let leaving = state.config.leaving.as_ref().ok_or(DropReason::NoPath)?;
-        let bytes = batch.packet_mut(index);
         if self.intrusive {
-            let sa = state.outbound.as_mut().ok_or(DropReason::NoAssociation)?;
-            let tunnel = leaving.tunnel.ok_or(DropReason::NoPath)?;
-            let (start, end) = work.inner;
             if let Some(memory) = &mut self.memory {
-                memory.observe(now, &bytes[start..end], work.path);
+                memory.observe(
+                    now,
+                    &batch.packet(index)[work.inner.start..work.inner.end],
+                    work.path,
+                );
             }
-            let ecn = ecn::of(&bytes[start..end]);
-            let esp_start = start - esp::HEADER_BYTES;
-            let sealed =
-                esp::seal(sa, &mut bytes[esp_start..], end - start, work.next_header, now)?;
-            // Whoever sealed it before may have padded it by more than it needs.
-            let surplus = bytes.len() - esp_start - sealed;
-            let trimmed = batch.trim_back(index, surplus);
-            debug_assert!(trimmed);
-            let bytes = &mut batch.packet_mut(index)[4..];
-            outer::write(bytes, &leaving.labels, work.ttl - 1, tunnel, ecn);
-            self.counters.sealed.count(end - start);
-            state.traffic_out.count(end - start);
+            encap::reseal(batch, index, work.inner, state, work.ttl - 1, now)?;
+            self.counters.sealed.count(work.inner.end - work.inner.start);
         } else {
+            let leaving = state.config.leaving.as_ref().ok_or(DropReason::NoPath)?;
+            let next = leaving.next;
+            let bytes = batch.packet_mut(index);
             bytes[7] = work.ttl - 1;
             state.traffic_out.count(bytes.len() - work.outer);
+            let popped = batch.trim_front(index, ENTRY_BYTES);
+            debug_assert!(popped);
+            batch.set_verdict(index, Verdict::Send(next));
         }
-        batch.set_verdict(index, Verdict::Send(leaving.next));
-        let popped = batch.trim_front(index, 4);
-        debug_assert!(popped);
         self.counters.link_out.count(batch.packet(index).len());
         Ok(())
     }
@@ -238,7 +229,7 @@ impl Hop {
     /// leads to gets none; it then learns of it by its own timer.
     fn reset(&mut self, now: Instant, batch: &Batch, index: usize, made: &mut Batch) {
         let work = self.work[index];
-        let packet = &batch.packet(index)[work.inner.0..work.inner.1];
+        let packet = &batch.packet(index)[work.inner.start..work.inner.end];
         let remembered = self.memory.as_mut().and_then(|memory| memory.end(now, packet));
         let Some(state) = self.paths.get(work.path) else { return };
         let back = state.config.return_path.or_else(|| {

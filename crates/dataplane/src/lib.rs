@@ -22,6 +22,7 @@ pub mod replay;
 mod reset;
 pub mod sa;
 pub mod sap;
+mod transport;
 pub mod verdict;
 
 pub use batch::{BATCH_PACKETS, Batch};

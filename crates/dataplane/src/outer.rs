@@ -4,11 +4,13 @@
 //! | my label | labels of those behind me … S | IPv4, protocol 50, 20 bytes | ESP …
 //! ```
 //!
-//! Every segment sender writes an outer header of its own without options; anything else is refused.
+//! In tunnel mode every segment sender writes an outer header of its own without options. In transport mode the inner
+//! packet's header stands there, of either IP version. Anything else is refused.
 
+use ringmail_model::overhead::EspMode;
 use ringmail_model::{Label, SaSpi};
 use ringmail_packet::ip::{self, Ecn};
-use ringmail_packet::{ipv4, mpls};
+use ringmail_packet::{ipv4, ipv6, mpls};
 
 use crate::labels::{ENTRY_BYTES, LabelStack};
 use crate::limits::MAX_LABELS;
@@ -33,6 +35,8 @@ pub(crate) struct Frame {
     pub(crate) outer: usize,
     /// Where ESP begins.
     pub(crate) esp: usize,
+    /// Whether the outer header is one that a sender in tunnel mode writes.
+    plain: bool,
     /// The ECN field of the outer header.
     pub(crate) ecn: Ecn,
     /// The SPI that ESP begins with.
@@ -55,25 +59,46 @@ pub(crate) fn parse(frame: &[u8], mine: Label) -> Result<Frame, DropReason> {
         1 + entries.position(|entry| entry.bottom).ok_or(DropReason::Malformed)?
     };
     let outer = (1 + below) * ENTRY_BYTES;
-    let header = frame.get(outer..outer + OUTER_BYTES).ok_or(DropReason::Malformed)?;
-    if header[0] != VERSION_AND_LENGTH {
-        return Err(DropReason::Malformed);
-    }
-    let packet = ipv4::Packet::new_unchecked(header);
-    if packet.protocol() != ip::protocol::ESP {
+    let packet = frame.get(outer..).unwrap_or_default();
+    let (header_len, protocol, ecn) = match packet.first().map(|byte| byte >> 4) {
+        Some(4) => {
+            let packet = ipv4::Packet::new_checked(packet).map_err(|_| DropReason::Malformed)?;
+            let whole = frame.len() - outer == usize::from(packet.total_len());
+            if !whole || !packet.verify_checksum() {
+                return Err(DropReason::Malformed);
+            }
+            (packet.header_len(), packet.protocol(), packet.ecn())
+        }
+        Some(6) => {
+            let packet = ipv6::Packet::new_checked(packet).map_err(|_| DropReason::Malformed)?;
+            if frame.len() - outer != ipv6::HEADER_LEN_BYTES + usize::from(packet.payload_len()) {
+                return Err(DropReason::Malformed);
+            }
+            (ipv6::HEADER_LEN_BYTES, packet.next_header(), packet.ecn())
+        }
+        _ => return Err(DropReason::Malformed),
+    };
+    if protocol != ip::protocol::ESP {
         return Err(DropReason::NotEsp);
     }
-    let whole = frame.len() - outer == usize::from(packet.total_len());
-    if !whole || !packet.verify_checksum() {
-        return Err(DropReason::Malformed);
-    }
-    let esp = outer + OUTER_BYTES;
+    let esp = outer + header_len;
     let spi = frame[esp..].first_chunk().ok_or(DropReason::Malformed)?;
     let spi = SaSpi(u32::from_be_bytes(*spi));
-    Ok(Frame { ttl: top.ttl, outer, esp, ecn: packet.ecn(), spi })
+    let plain = packet[0] == VERSION_AND_LENGTH;
+    Ok(Frame { ttl: top.ttl, outer, esp, plain, ecn, spi })
 }
 
-/// Writes labels and outer header to the front of `frame`, whose ESP part is in place behind them.
+impl Frame {
+    /// Whether the outer header is one that a path of this mode has.
+    pub(crate) fn check_mode(&self, mode: EspMode) -> Result<(), DropReason> {
+        match mode {
+            EspMode::Tunnel if !self.plain => Err(DropReason::Malformed),
+            EspMode::Tunnel | EspMode::Transport => Ok(()),
+        }
+    }
+}
+
+/// Writes labels and outer header of tunnel mode to the front of `frame`, whose ESP part is in place behind them.
 pub(crate) fn write(frame: &mut [u8], labels: &LabelStack, ttl: u8, tunnel: Tunnel, ecn: Ecn) {
     let outer = labels.len_bytes();
     labels.write(ttl, &mut frame[..outer]);

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ringmail_model::PathId;
+use ringmail_model::overhead::EspMode;
 
 use crate::counters::Traffic;
 use crate::labels::LabelStack;
@@ -22,6 +23,8 @@ pub struct PathConfig {
     pub leaving: Option<Leaving>,
     /// The path that answers travel, for replies and resets.
     pub return_path: Option<PathId>,
+    /// How ESP wraps the inner packet, on every segment of the path.
+    pub mode: EspMode,
     /// The largest inner packet, in bytes.
     pub inner_mtu_bytes: u16,
     /// At the end of a forward path: what the service may be reached at. Anything else is refused.
@@ -45,7 +48,8 @@ pub struct Leaving {
     pub next: Neighbour,
     /// The labels that they carry then.
     pub labels: LabelStack,
-    /// The outer addresses, where a segment begins here; a non-intrusive hop has none.
+    /// The ends of the segment that begins here, which are the outer addresses in tunnel mode; a non-intrusive hop has
+    /// none.
     pub tunnel: Option<Tunnel>,
 }
 

@@ -88,6 +88,8 @@ reasons! {
     TooBig = "too_big",
     /// The inner packet is no well-formed IP packet.
     MalformedInner = "malformed_inner",
+    /// Transport mode cannot carry the packet: it has IPv6 extension headers, or what it carries looks like a dummy.
+    NotForTransport = "not_for_transport",
     /// A fragment that cannot be classified.
     Fragment = "fragment",
     /// A service function said drop.

@@ -9,6 +9,7 @@ use ringmail_dataplane::batch::Batch;
 use ringmail_dataplane::esp::{self, HEADER_BYTES, ICV_BYTES, NEXT_IPV4, sealed_len_bytes};
 use ringmail_dataplane::hop::Hop;
 use ringmail_dataplane::labels::LabelStack;
+use ringmail_dataplane::limits::FLOWS;
 use ringmail_dataplane::paths::{Leaving, PathConfig, Tunnel};
 use ringmail_dataplane::sa::{
     InboundOptions, InboundSa, Lease, OutboundOptions, OutboundSa, SaKey, SaTable, SegmentIndex,
@@ -16,6 +17,7 @@ use ringmail_dataplane::sa::{
 };
 use ringmail_dataplane::{Neighbour, Verdict};
 use ringmail_functions::Forward;
+use ringmail_model::overhead::EspMode;
 use ringmail_model::{Label, PathId, SaSpi};
 use ringmail_packet::ipv4;
 
@@ -149,7 +151,11 @@ impl HopUnderTest {
         let (mine, egress) = (label(100), label(200));
         let mut inbound = SaTable::new();
         inbound.install(sas.inbound).expect("an empty table");
-        let mut hop = Hop::new(mine, true, Box::new(Forward::default()), inbound);
+        let mut hop = Hop::new(mine, true, Box::new(Forward::default()), inbound).with_flows(
+            FLOWS,
+            [1, 2, 3, 4],
+            sas.now,
+        );
         let tunnel = Tunnel {
             source: Ipv4Addr::new(192, 0, 2, 2),
             destination: Ipv4Addr::new(192, 0, 2, 3),
@@ -160,6 +166,7 @@ impl HopUnderTest {
             previous: Some(Neighbour(0)),
             leaving: Some(Leaving { next: Neighbour(1), labels, tunnel: Some(tunnel) }),
             return_path: None,
+            mode: EspMode::Tunnel,
             inner_mtu_bytes: 9000,
             destinations: vec![],
         };

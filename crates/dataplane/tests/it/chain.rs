@@ -222,7 +222,8 @@ fn fragments_are_refused_at_both_ends() {
 #[test]
 fn other_protocols_and_ipv6_cross_the_chain() {
     let mut chain = Chain::intrusive(2);
-    for packet in [packets::udp(b"query"), packets::icmp_echo()] {
+    let six = packets::tcp_between(packets::flow_v6(), Flags::ACK, 1, 1, b"hello");
+    for packet in [packets::udp(b"query"), packets::icmp_echo(), six] {
         chain.gateway.pin(FlowKey::of(&packet).expect("a flow"), FORWARD).expect("room");
         assert_eq!(chain.forward(&packet).as_ref(), Ok(&packet));
     }

@@ -9,5 +9,6 @@ mod replay;
 mod sa;
 mod sap;
 mod testbed;
+mod transport;
 mod tshark;
 mod vectors;

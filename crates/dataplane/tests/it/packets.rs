@@ -1,13 +1,13 @@
 //! Inner packets for tests, built with the project's own builders; real ones come from captures.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ringmail_packet::flow::FlowKey;
-use ringmail_packet::ip::{Ecn, protocol};
+use ringmail_packet::ip::{Addresses, Ecn, protocol};
 use ringmail_packet::tcp::{Flags, Options};
-use ringmail_packet::{ipv4, tcp, udp};
+use ringmail_packet::{ipv4, ipv6, tcp, udp};
 
-use crate::testbed::SERVICE;
+use crate::testbed::{SERVICE, SERVICE_V6};
 
 pub(crate) const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 1);
 
@@ -50,11 +50,11 @@ pub(crate) fn tcp_between(
         options: Options::new(&[]),
     };
     let mut packet = ip(flow, header.buffer_len() + payload.len());
-    let addresses = ipv4::Packet::new_unchecked(&packet[..]).addresses();
-    packet[20 + header.buffer_len()..].copy_from_slice(payload);
-    let mut segment = tcp::Packet::new_unchecked(&mut packet[20..]);
+    let at = packet.len() - header.buffer_len() - payload.len();
+    packet[at + header.buffer_len()..].copy_from_slice(payload);
+    let mut segment = tcp::Packet::new_unchecked(&mut packet[at..]);
     header.emit(&mut segment).expect("room");
-    segment.fill_checksum(addresses);
+    segment.fill_checksum(Addresses::new(flow.src, flow.dst).expect("of one version"));
     packet
 }
 
@@ -79,26 +79,48 @@ pub(crate) fn icmp_echo() -> Vec<u8> {
     packet
 }
 
+/// The flow of IPv6 that tests use where they need only one.
+pub(crate) fn flow_v6() -> FlowKey {
+    let src = Ipv6Addr::new(0xfd78, 0, 0, 0, 0, 0, 0, 1).into();
+    FlowKey { src, dst: SERVICE_V6, ..flow() }
+}
+
 fn ip(flow: FlowKey, payload_len: usize) -> Vec<u8> {
-    let (std::net::IpAddr::V4(src_addr), std::net::IpAddr::V4(dst_addr)) = (flow.src, flow.dst)
-    else {
-        unreachable!("tests here use IPv4")
-    };
-    let header = ipv4::Repr {
-        dscp: 0,
-        ecn: Ecn::NotEct,
-        identification: 1,
-        dont_fragment: true,
-        more_fragments: false,
-        fragment_offset_bytes: 0,
-        ttl: 64,
-        protocol: flow.protocol,
-        src_addr,
-        dst_addr,
-        options: &[],
-        payload_len,
-    };
-    let mut packet = vec![0; 20 + payload_len];
-    header.emit(&mut ipv4::Packet::new_unchecked(&mut packet[..])).expect("room");
+    let mut packet = vec![0; payload_len];
+    match (flow.src, flow.dst) {
+        (IpAddr::V4(src_addr), IpAddr::V4(dst_addr)) => {
+            let header = ipv4::Repr {
+                dscp: 0,
+                ecn: Ecn::NotEct,
+                identification: 1,
+                dont_fragment: true,
+                more_fragments: false,
+                fragment_offset_bytes: 0,
+                ttl: 64,
+                protocol: flow.protocol,
+                src_addr,
+                dst_addr,
+                options: &[],
+                payload_len,
+            };
+            packet.resize(20 + payload_len, 0);
+            header.emit(&mut ipv4::Packet::new_unchecked(&mut packet[..])).expect("room");
+        }
+        (IpAddr::V6(src_addr), IpAddr::V6(dst_addr)) => {
+            let header = ipv6::Repr {
+                dscp: 0,
+                ecn: Ecn::NotEct,
+                flow_label: 0x12345,
+                payload_len: payload_len as u16,
+                next_header: flow.protocol,
+                hop_limit: 64,
+                src_addr,
+                dst_addr,
+            };
+            packet.resize(40 + payload_len, 0);
+            header.emit(&mut ipv6::Packet::new_unchecked(&mut packet[..])).expect("room");
+        }
+        _ => unreachable!("a flow is of one IP version"),
+    }
     packet
 }

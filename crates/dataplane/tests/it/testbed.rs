@@ -6,7 +6,7 @@
 //!                ◄──────────────────────────────────── path 2, the same hops backwards
 //! ```
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +21,7 @@ use ringmail_dataplane::sa::{
 };
 use ringmail_dataplane::{Batch, Function, Neighbour, Verdict};
 use ringmail_functions::Forward;
+use ringmail_model::overhead::EspMode;
 use ringmail_model::{Label, PathId, SaSpi};
 
 pub(crate) const FORWARD: PathId = PathId(1);
@@ -29,6 +30,8 @@ pub(crate) const RETURN: PathId = PathId(2);
 pub(crate) const HOP_FLOWS: usize = 16;
 pub(crate) const INNER_MTU_BYTES: u16 = 1400;
 pub(crate) const SERVICE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 79, 0, 10));
+
+pub(crate) const SERVICE_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd79, 0, 0, 0, 0, 0, 0, 10));
 
 /// A function with whether it is intrusive.
 pub(crate) type Served = (bool, Box<dyn Function>);
@@ -39,6 +42,8 @@ pub(crate) struct Chain {
     pub(crate) egress: Edge,
     pub(crate) now: Instant,
     pub(crate) lease: Lease,
+    /// The mode of paths that are laid from now on.
+    pub(crate) mode: EspMode,
     /// Which elements hold plaintext, by position.
     intrusive: Vec<bool>,
 }
@@ -69,7 +74,13 @@ impl Chain {
 
     /// A chain of these functions, with a path over all of them and one back.
     pub(crate) fn new(functions: Vec<Served>) -> Chain {
+        Chain::in_mode(EspMode::Tunnel, functions)
+    }
+
+    /// As [`Chain::new`], with ESP in this mode.
+    pub(crate) fn in_mode(mode: EspMode, functions: Vec<Served>) -> Chain {
         let mut chain = Chain::without_paths(functions);
+        chain.mode = mode;
         let there: Vec<Position> = (0..chain.intrusive.len()).collect();
         let back: Vec<Position> = there.iter().rev().copied().collect();
         chain.lay(FORWARD, Some(RETURN), &there);
@@ -98,6 +109,7 @@ impl Chain {
             egress: edge(Role::Egress, end),
             now,
             lease: Lease::unlimited(now),
+            mode: EspMode::Tunnel,
             intrusive,
         }
     }
@@ -122,8 +134,11 @@ impl Chain {
                 previous: place.checked_sub(1).map(|p| Neighbour(route[p] as u16)),
                 leaving,
                 return_path,
+                mode: self.mode,
                 inner_mtu_bytes: INNER_MTU_BYTES,
-                destinations: vec![Destination { address: SERVICE, port: None }],
+                destinations: [SERVICE, SERVICE_V6]
+                    .map(|address| Destination { address, port: None })
+                    .to_vec(),
             };
             self.paths(*position).put(config).expect("room");
         }

@@ -45,6 +45,7 @@ fn config(set: &PathSet, domain: &Domain, path: &Path, position: usize) -> Resul
         previous: previous.map(neighbour),
         leaving: leaving(set, path, position)?,
         return_path: opposite(set, path),
+        mode: set.esp_mode,
         inner_mtu_bytes: path.inner_mtu,
         destinations: destinations(domain, path)?,
     })
