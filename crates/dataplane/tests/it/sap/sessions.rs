@@ -165,41 +165,44 @@ fn h6_a_newer_session_takes_the_place_of_the_older() {
 fn h6_simultaneous_opens_leave_one_session_at_both_ends() {
     for order in 0..256_u32 {
         let mut pair = fresh();
-        let links = [pair.connect(0), pair.connect(1)];
+        pair.connect_crosswise();
         for step in 0..8 {
             pair.deliver((order >> step & 1) as usize);
         }
         pair.settle();
-        assert_eq!(pair.ends[0].sap.epoch(), pair.ends[1].sap.epoch());
+        assert_eq!(pair.ends[0].sap.epoch(), Some(Epoch(2)), "order {order:#b}");
+        assert_eq!(pair.ends[1].sap.epoch(), Some(Epoch(2)), "order {order:#b}");
         for who in [0, 1] {
             assert_eq!(ended(&pair.seen(who)), 1, "order {order:#b}");
         }
         pair.pass(Duration::from_secs(35));
         assert_eq!(pair.ends[0].keys_out.len(), 1);
-        assert_eq!(pair.ends[0].keys_out, pair.ends[1].keys_in, "order {order:#b} of {links:?}");
+        assert_eq!(pair.ends[0].keys_out, pair.ends[1].keys_in, "order {order:#b}");
     }
 }
 
-/// Same epoch, both complete: that of the lower id stays.
 #[test]
 fn h6_of_equal_epochs_the_one_dialed_by_the_lower_id_stays() {
-    for first in [0, 1] {
+    for hello_first in [0, 1] {
         let mut pair = fresh();
-        let mut links = [0; 2];
-        // Both sessions have their HELLOs under way before either is heard; proposals are 1 and 2 at one end, 2 and 1 at
-        // the other, so that both sessions come to epoch 2.
-        links[0] = pair.connect(first);
-        links[1] = pair.connect(1 - first);
+        let [by_lower, by_higher] = pair.connect_crosswise();
         pair.lose();
-        for (link, epoch) in [(links[0], 2), (links[1], 2)] {
-            let hello = Message::Hello(pair.hello(2, 1, epoch));
-            pair.give(0, link, hello).unwrap();
+        for who in [0, 1] {
+            let mut links = [by_lower, by_higher];
+            links.rotate_left(hello_first);
+            for link in links {
+                // Proposals were 1 and 2 at one end, 2 and 1 at the other.
+                let epoch = if (link == by_lower) == (who == 1) { 1 } else { 2 };
+                let hello = Message::Hello(pair.hello(2 - who as u16, 1, epoch));
+                pair.give(who, link, hello).unwrap();
+            }
+            let lease = Message::Lease(pair.lease(9, 9, 60, 9));
+            pair.give(who, by_higher, lease).unwrap();
+            assert_eq!(pair.ends[who].sap.counters().leases_refused, 0, "not read any more");
+            pair.give(who, by_lower, lease).unwrap();
+            assert_eq!(pair.ends[who].sap.counters().leases_refused, 1, "it is in use");
+            assert_eq!(ended(&pair.seen(who)), 1);
         }
-        let by_lower = links[first];
-        let lease = Message::Lease(pair.lease(9, 9, 60, 9));
-        pair.give(0, by_lower, lease).unwrap();
-        assert_eq!(pair.ends[0].sap.counters().leases_refused, 1, "read: it is in use");
-        assert_eq!(ended(&pair.seen(0)), 1);
     }
 }
 

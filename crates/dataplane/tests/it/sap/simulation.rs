@@ -203,7 +203,12 @@ struct Connection {
     ends: [(u16, u8, SessionId); 2],
     secret: Secret,
     open: bool,
+    /// The end that was dialed knows of it.
+    accepted: bool,
 }
+
+/// A session that is not there yet.
+const UNKNOWN: SessionId = SessionId(u64::MAX);
 
 /// What happens later.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -211,6 +216,7 @@ enum Later {
     Deliver { connection: usize, to: usize, bytes: Vec<u8> },
     HangUp { connection: usize, at: usize },
     Dialed { from: u16, life: u8, to: u16 },
+    Accepted { connection: usize },
     PlaneInstalled { element: u16, life: u8, peer: u16, spi: SaSpi },
     PlaneStopped { element: u16, life: u8, peer: u16, spi: SaSpi },
     Lease { element: u16, life: u8, digest: PathDigest },
@@ -331,7 +337,14 @@ impl World {
         let now = self.now();
         match what {
             Later::Deliver { connection, to, bytes } => {
-                let Connection { ends, secret, .. } = &self.connections[connection];
+                let Connection { ends, secret, accepted, open } = &self.connections[connection];
+                if to == 1 && !accepted {
+                    if *open {
+                        let soon = Duration::from_millis(10);
+                        self.later(soon, Later::Deliver { connection, to, bytes });
+                    }
+                    return;
+                }
                 let (element, life, session) = ends[to];
                 let peer = ends[1 - to].0;
                 let secret = Secret(secret.0);
@@ -345,9 +358,21 @@ impl World {
             Later::HangUp { connection, at } => {
                 let ends = self.connections[connection].ends;
                 let (element, life, session) = ends[at];
-                if self.lives(element, life) {
+                if self.lives(element, life) && session != UNKNOWN {
                     let lost = |sap: &mut Sap| sap.session_lost(now.instant, session);
                     self.with(element, ends[1 - at].0, lost);
+                }
+            }
+            Later::Accepted { connection } => {
+                let [(from, ..), (element, life, _)] = self.connections[connection].ends;
+                if self.connections[connection].open && self.lives(element, life) {
+                    let mut session = UNKNOWN;
+                    let open =
+                        |sap: &mut Sap| session = sap.open_session(now.instant, Opener::Peer);
+                    self.without_events(element, from, open);
+                    self.connections[connection].ends[1].2 = session;
+                    self.connections[connection].accepted = true;
+                    self.with(element, from, |_| ());
                 }
             }
             Later::Dialed { from, life, to } => {
@@ -389,14 +414,20 @@ impl World {
         }
         let mut secret = [0; 32];
         secret[..8].copy_from_slice(&self.random.next().to_be_bytes());
-        let opener = [(from, to, Opener::Us), (to, from, Opener::Peer)];
-        let ends = opener.map(|(element, peer, opener)| {
-            let Element { life, saps, .. } = self.elements.get_mut(&element).unwrap();
-            (element, *life, saps.get_mut(&peer).unwrap().open_session(now, opener))
+        let mut session = UNKNOWN;
+        self.without_events(from, to, |sap| session = sap.open_session(now, Opener::Us));
+        let life = |element| self.elements[&element].life;
+        let ends = [(from, life(from), session), (to, life(to), UNKNOWN)];
+        let connection = self.connections.len();
+        self.connections.push(Connection {
+            ends,
+            secret: Secret(secret),
+            open: true,
+            accepted: false,
         });
-        self.connections.push(Connection { ends, secret: Secret(secret), open: true });
+        let wait = self.random.ms(0, if self.calm { 20 } else { 1000 });
+        self.later(wait, Later::Accepted { connection });
         self.with(from, to, |_| ());
-        self.with(to, from, |_| ());
     }
 
     /// The manager signs a lease, and every agreement of the element gets it.
@@ -508,6 +539,11 @@ impl World {
             self.with(element, peer, |sap| sap.set_segments(now, &segments));
         }
         self.elements.get_mut(&element).unwrap().segments = segments;
+    }
+
+    /// Calls an agreement whose wishes are asked for later.
+    fn without_events(&mut self, element: u16, peer: u16, call: impl FnOnce(&mut Sap)) {
+        call(self.elements.get_mut(&element).unwrap().saps.get_mut(&peer).unwrap());
     }
 
     /// Calls an agreement, then does what it says.

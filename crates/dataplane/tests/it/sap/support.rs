@@ -209,19 +209,36 @@ impl Pair {
 
     /// A connection that `who` opened.
     pub(super) fn connect(&mut self, who: usize) -> usize {
-        let now = self.now().instant;
         let link = self.links.len();
-        let mut opener = [Opener::Peer; 2];
-        opener[who] = Opener::Us;
-        let sessions = [0, 1].map(|end| self.ends[end].sap.open_session(now, opener[end]));
-        for end in [0, 1] {
-            self.ends[end].sessions.insert(sessions[end], link);
-        }
+        let sessions = [0, 1].map(|end| self.open(end, link, who));
+        self.link(sessions);
+        link
+    }
+
+    /// Both open a connection at the same moment, and each knows of its own first. Returns that of element 1 and that of
+    /// element 2.
+    pub(super) fn connect_crosswise(&mut self) -> [usize; 2] {
+        let [first, second] = [self.links.len(), self.links.len() + 1];
+        let at_0 = [self.open(0, first, 0), self.open(0, second, 1)];
+        let at_1 = [self.open(1, second, 1), self.open(1, first, 0)];
+        self.link([at_0[0], at_1[1]]);
+        self.link([at_0[1], at_1[0]]);
+        [first, second]
+    }
+
+    fn open(&mut self, end: usize, link: usize, opener: usize) -> SessionId {
+        let now = self.now().instant;
+        let opener = if end == opener { Opener::Us } else { Opener::Peer };
+        let session = self.ends[end].sap.open_session(now, opener);
+        self.ends[end].sessions.insert(session, link);
+        session
+    }
+
+    fn link(&mut self, sessions: [SessionId; 2]) {
         let mut secret = [0x5e; 32];
-        secret[0] = link as u8;
+        secret[0] = self.links.len() as u8;
         self.links.push(Link { sessions, secret: Secret(secret), gone: [false; 2] });
         self.collect();
-        link
     }
 
     /// Both ends learn that a connection is gone.
