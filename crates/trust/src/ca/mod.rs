@@ -16,33 +16,27 @@
 
 mod certificate;
 mod names;
+mod open;
 mod state;
 mod store;
+mod vouch;
 
 use std::fmt;
-use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rcgen::{CertificateSigningRequestParams, Issuer, PublicKeyData, SanType};
-use ringmail_dataplane::sap::{Lease, SignedLease};
+use rcgen::{Issuer, PublicKeyData, SanType};
 use ringmail_model::names::{Name, TrustDomain};
-use ringmail_model::pathset::{PathSet, SignedPathSet};
-use ringmail_model::{ElementId, PathDigest};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{
-    CertificateDer, CertificateRevocationListDer, CertificateSigningRequestDer,
-};
+use rustls_pki_types::CertificateDer;
 
 pub use self::names::SubjectName;
+use self::state::State;
 pub use self::state::{Kind, Record, Serial};
-use self::state::{STATE, State};
 use self::store::Store;
-use crate::authority::Authority;
 use crate::error::AuthorityError;
-use crate::identity::{Certificates, Identity, TrustBundle};
+use crate::identity::{Certificates, Identity};
 use crate::limits;
 use crate::secret::SigningKey;
 
@@ -97,96 +91,6 @@ pub struct Issued {
 }
 
 impl EmbeddedCa {
-    /// Makes a new authority in `dir`, which is not there yet or is empty.
-    ///
-    /// # Errors
-    /// [`AuthorityError`]; nothing is left behind.
-    pub fn init(dir: &Path, trust_domain: &TrustDomain) -> Result<EmbeddedCa, AuthorityError> {
-        EmbeddedCa::init_at(dir, trust_domain, Arc::new(SystemTime::now))
-    }
-
-    /// As [`EmbeddedCa::init`], with another clock.
-    ///
-    /// # Errors
-    /// As [`EmbeddedCa::init`].
-    pub fn init_at(
-        dir: &Path,
-        trust_domain: &TrustDomain,
-        clock: Clock,
-    ) -> Result<EmbeddedCa, AuthorityError> {
-        let exists = || AuthorityError::AuthorityExists { dir: dir.to_owned() };
-        if dir.join(STATE).exists() || dir.join(ROOT_KEY).exists() {
-            return Err(exists());
-        }
-        // Made beside and renamed: there is a whole authority or none.
-        let serial = Serial::random()?;
-        let mut beside = dir.as_os_str().to_owned();
-        beside.push(format!(".unfinished-{serial}"));
-        let beside = PathBuf::from(beside);
-        let made = build(&beside, trust_domain, serial, unix_s(&clock));
-        let renamed = made.and_then(|()| {
-            fs::rename(&beside, dir).map_err(|source| match source.kind() {
-                std::io::ErrorKind::DirectoryNotEmpty => exists(),
-                _ => AuthorityError::File { doing: "make", path: dir.to_owned(), source },
-            })
-        });
-        if let Err(error) = renamed {
-            // What cannot be removed is a directory of keys that nobody uses.
-            drop(fs::remove_dir_all(&beside));
-            return Err(error);
-        }
-        EmbeddedCa::open_at(dir, clock)
-    }
-
-    /// The authority in `dir`.
-    ///
-    /// # Errors
-    /// [`AuthorityError`].
-    pub fn open(dir: &Path) -> Result<EmbeddedCa, AuthorityError> {
-        EmbeddedCa::open_at(dir, Arc::new(SystemTime::now))
-    }
-
-    /// As [`EmbeddedCa::open`], with another clock.
-    ///
-    /// # Errors
-    /// As [`EmbeddedCa::open`].
-    pub fn open_at(dir: &Path, clock: Clock) -> Result<EmbeddedCa, AuthorityError> {
-        let store = Store::open(dir);
-        if !store.has(STATE) {
-            return Err(AuthorityError::NotFound { dir: dir.to_owned() });
-        }
-        store.check_private("")?;
-        for secret in [ROOT_KEY, PATH_KEY, STATE] {
-            store.check_private(secret)?;
-        }
-        let damaged =
-            |name: &str, reason: String| AuthorityError::Damaged { path: store.path(name), reason };
-        let root_pem = store.read(ROOT)?.to_string();
-        let root = CertificateDer::from_pem_slice(root_pem.as_bytes())
-            .map_err(|error| damaged(ROOT, error.to_string()))?;
-        let key = |name: &str| {
-            SigningKey::from_pem(&store.read(name)?)
-                .map_err(|_| damaged(name, "it holds no private key".to_owned()))
-        };
-        let (root_key, path_key) = (key(ROOT_KEY)?, key(PATH_KEY)?);
-        if !is_ed25519(&path_key) {
-            return Err(damaged(PATH_KEY, "it is no Ed25519 key".to_owned()));
-        }
-        let locked = store.lock()?;
-        let state = State::load(&store)?;
-        drop(locked);
-        Ok(EmbeddedCa {
-            trust_domain: state.trust_domain,
-            store,
-            root,
-            root_pem,
-            root_key,
-            path_key,
-            lease_serials: Mutex::new(0..0),
-            clock,
-        })
-    }
-
     /// Issues a certificate with a new key, and files both.
     ///
     /// # Errors
@@ -369,95 +273,6 @@ impl EmbeddedCa {
     fn now_unix_s(&self) -> u64 {
         unix_s(&self.clock)
     }
-
-    /// The next serial number of a lease: greater than any before, over restarts too.
-    fn next_lease_serial(&self) -> Result<u64, AuthorityError> {
-        let mut serials = self.lease_serials.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(serial) = serials.next() {
-            return Ok(serial);
-        }
-        let _locked = self.store.lock()?;
-        let mut state = State::load(&self.store)?;
-        let first = state.lease_serials;
-        state.lease_serials = first.saturating_add(limits::LEASE_SERIALS_AT_ONCE);
-        state.save(&self.store)?;
-        *serials = first..state.lease_serials;
-        serials.next().ok_or(AuthorityError::Signature)
-    }
-
-    fn sign_path(&self, message: &[u8]) -> Result<[u8; 64], AuthorityError> {
-        let signature = rcgen::SigningKey::sign(self.path_key.pair(), message)?;
-        signature.try_into().map_err(|_| AuthorityError::Signature)
-    }
-}
-
-impl Authority for EmbeddedCa {
-    fn trust_domain(&self) -> &TrustDomain {
-        &self.trust_domain
-    }
-
-    fn trust_bundle(&self) -> Result<TrustBundle, AuthorityError> {
-        let (crl_pem, _) = self.crl_pem(false)?;
-        let crl =
-            CertificateRevocationListDer::from_pem_slice(crl_pem.as_bytes()).map_err(|error| {
-                AuthorityError::Damaged { path: self.store.path(STATE), reason: error.to_string() }
-            })?;
-        let path_key = self.path_key.pair().public_key_raw();
-        Ok(TrustBundle {
-            trust_domain: self.trust_domain.clone(),
-            roots: vec![self.root.clone()],
-            crls: vec![crl],
-            path_key: path_key.try_into().map_err(|_| AuthorityError::Signature)?,
-        })
-    }
-
-    fn sign_element(
-        &self,
-        element: &Name,
-        request: &CertificateSigningRequestDer<'_>,
-    ) -> Result<Certificates, AuthorityError> {
-        let refused = |reason: String| AuthorityError::BadSigningRequest {
-            element: element.to_string(),
-            reason,
-        };
-        if request.len() > limits::REQUEST_BYTES {
-            return Err(refused(format!("it is larger than {} bytes", limits::REQUEST_BYTES)));
-        }
-        let parsed = CertificateSigningRequestParams::from_der(request)
-            .map_err(|error| refused(error.to_string()))?;
-        let algorithm = PublicKeyData::algorithm(&parsed.public_key);
-        if *algorithm != rcgen::PKCS_ECDSA_P256_SHA256 {
-            return Err(refused("its key is not ECDSA P-256".to_owned()));
-        }
-        let names = [spiffe(&self.trust_domain.element_id(element))?];
-        let _locked = self.store.lock()?;
-        let lasts = limits::ELEMENT_LASTS;
-        let (_, record, certificate) =
-            self.certify(Kind::Element, element, &names, lasts, &parsed.public_key)?;
-        Ok(Certificates {
-            chain: vec![certificate.der().clone()],
-            not_after_unix_s: record.not_after_unix_s,
-        })
-    }
-
-    fn sign_path_set(&self, set: &PathSet) -> Result<SignedPathSet, AuthorityError> {
-        SignedPathSet::sign(set, |message| self.sign_path(message).map(|bytes| bytes.to_vec()))
-    }
-
-    fn sign_lease(
-        &self,
-        element: ElementId,
-        path: PathDigest,
-        lasts: Duration,
-    ) -> Result<SignedLease, AuthorityError> {
-        let lease = Lease {
-            element,
-            digest: path,
-            not_after_unix_s: self.now_unix_s().saturating_add(lasts.as_secs()),
-            serial: self.next_lease_serial()?,
-        };
-        Ok(lease.signed(self.sign_path(&lease.signed_bytes())?))
-    }
 }
 
 impl fmt::Debug for EmbeddedCa {
@@ -467,29 +282,6 @@ impl fmt::Debug for EmbeddedCa {
             .field("trust_domain", &self.trust_domain)
             .finish_non_exhaustive()
     }
-}
-
-/// Fills a directory with a new authority.
-fn build(
-    dir: &Path,
-    trust_domain: &TrustDomain,
-    serial: Serial,
-    now_unix_s: u64,
-) -> Result<(), AuthorityError> {
-    let store = Store::create(dir)?;
-    let root_key = SigningKey::generate()?;
-    let path_key = SigningKey::generate_ed25519()?;
-    let params = certificate::root(trust_domain, serial, now_unix_s)?;
-    let root = params.self_signed(root_key.pair())?;
-    let issuer = Issuer::from_params(&params, root_key.pair());
-    let mut state = State::new(trust_domain.clone());
-    state.renew_crl(&issuer, now_unix_s)?;
-    store.write(ROOT, &root.pem())?;
-    store.write(ROOT_KEY, &root_key.pem())?;
-    store.write(PATH_PUBLIC, &path_key.pair().public_key_pem())?;
-    store.write(PATH_KEY, &path_key.pem())?;
-    store.write(CRL, &state.crl_pem)?;
-    state.save(&store)
 }
 
 /// Those meant by `which`.
@@ -521,10 +313,6 @@ fn spiffe(id: &str) -> Result<(String, SanType), AuthorityError> {
 
 fn bad(reason: String) -> AuthorityError {
     AuthorityError::BadRequest(reason)
-}
-
-fn is_ed25519(key: &SigningKey) -> bool {
-    *PublicKeyData::algorithm(key.pair()) == rcgen::PKCS_ED25519
 }
 
 /// A clock before 1970 reads as 1970: certificates made then hold for nobody.

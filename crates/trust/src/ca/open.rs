@@ -1,0 +1,137 @@
+//! How an authority comes to be, and how it is found again: whole, private and of a format that is known.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use rcgen::{Issuer, PublicKeyData};
+use ringmail_model::names::TrustDomain;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+
+use super::state::{STATE, Serial, State};
+use super::store::Store;
+use super::{CRL, Clock, EmbeddedCa, PATH_KEY, PATH_PUBLIC, ROOT, ROOT_KEY, certificate, unix_s};
+use crate::error::AuthorityError;
+use crate::secret::SigningKey;
+
+impl EmbeddedCa {
+    /// Makes a new authority in `dir`, which is not there yet or is empty.
+    ///
+    /// # Errors
+    /// [`AuthorityError`]; nothing is left behind.
+    pub fn init(dir: &Path, trust_domain: &TrustDomain) -> Result<EmbeddedCa, AuthorityError> {
+        EmbeddedCa::init_at(dir, trust_domain, Arc::new(SystemTime::now))
+    }
+
+    /// As [`EmbeddedCa::init`], with another clock.
+    ///
+    /// # Errors
+    /// As [`EmbeddedCa::init`].
+    pub fn init_at(
+        dir: &Path,
+        trust_domain: &TrustDomain,
+        clock: Clock,
+    ) -> Result<EmbeddedCa, AuthorityError> {
+        let exists = || AuthorityError::AuthorityExists { dir: dir.to_owned() };
+        if dir.join(STATE).exists() || dir.join(ROOT_KEY).exists() {
+            return Err(exists());
+        }
+        // Made beside and renamed: there is a whole authority or none.
+        let serial = Serial::random()?;
+        let mut beside = dir.as_os_str().to_owned();
+        beside.push(format!(".unfinished-{serial}"));
+        let beside = PathBuf::from(beside);
+        let made = build(&beside, trust_domain, serial, unix_s(&clock));
+        let renamed = made.and_then(|()| {
+            fs::rename(&beside, dir).map_err(|source| match source.kind() {
+                io::ErrorKind::DirectoryNotEmpty => exists(),
+                _ => AuthorityError::File { doing: "make", path: dir.to_owned(), source },
+            })
+        });
+        if let Err(error) = renamed {
+            // What cannot be removed is a directory of keys that nobody uses.
+            drop(fs::remove_dir_all(&beside));
+            return Err(error);
+        }
+        EmbeddedCa::open_at(dir, clock)
+    }
+
+    /// The authority in `dir`.
+    ///
+    /// # Errors
+    /// [`AuthorityError`].
+    pub fn open(dir: &Path) -> Result<EmbeddedCa, AuthorityError> {
+        EmbeddedCa::open_at(dir, Arc::new(SystemTime::now))
+    }
+
+    /// As [`EmbeddedCa::open`], with another clock.
+    ///
+    /// # Errors
+    /// As [`EmbeddedCa::open`].
+    pub fn open_at(dir: &Path, clock: Clock) -> Result<EmbeddedCa, AuthorityError> {
+        let store = Store::open(dir);
+        if !store.has(STATE) {
+            return Err(AuthorityError::NotFound { dir: dir.to_owned() });
+        }
+        store.check_private("")?;
+        for secret in [ROOT_KEY, PATH_KEY, STATE] {
+            store.check_private(secret)?;
+        }
+        let damaged =
+            |name: &str, reason: String| AuthorityError::Damaged { path: store.path(name), reason };
+        let root_pem = store.read(ROOT)?.to_string();
+        let root = CertificateDer::from_pem_slice(root_pem.as_bytes())
+            .map_err(|error| damaged(ROOT, error.to_string()))?;
+        let key = |name: &str| {
+            SigningKey::from_pem(&store.read(name)?)
+                .map_err(|_| damaged(name, "it holds no private key".to_owned()))
+        };
+        let (root_key, path_key) = (key(ROOT_KEY)?, key(PATH_KEY)?);
+        if !is_ed25519(&path_key) {
+            return Err(damaged(PATH_KEY, "it is no Ed25519 key".to_owned()));
+        }
+        let locked = store.lock()?;
+        let state = State::load(&store)?;
+        drop(locked);
+        Ok(EmbeddedCa {
+            trust_domain: state.trust_domain,
+            store,
+            root,
+            root_pem,
+            root_key,
+            path_key,
+            lease_serials: Mutex::new(0..0),
+            clock,
+        })
+    }
+}
+
+/// Fills a directory with a new authority.
+fn build(
+    dir: &Path,
+    trust_domain: &TrustDomain,
+    serial: Serial,
+    now_unix_s: u64,
+) -> Result<(), AuthorityError> {
+    let store = Store::create(dir)?;
+    let root_key = SigningKey::generate()?;
+    let path_key = SigningKey::generate_ed25519()?;
+    let params = certificate::root(trust_domain, serial, now_unix_s)?;
+    let root = params.self_signed(root_key.pair())?;
+    let issuer = Issuer::from_params(&params, root_key.pair());
+    let mut state = State::new(trust_domain.clone());
+    state.renew_crl(&issuer, now_unix_s)?;
+    store.write(ROOT, &root.pem())?;
+    store.write(ROOT_KEY, &root_key.pem())?;
+    store.write(PATH_PUBLIC, &path_key.pair().public_key_pem())?;
+    store.write(PATH_KEY, &path_key.pem())?;
+    store.write(CRL, &state.crl_pem)?;
+    state.save(&store)
+}
+
+fn is_ed25519(key: &SigningKey) -> bool {
+    *PublicKeyData::algorithm(key.pair()) == rcgen::PKCS_ED25519
+}
