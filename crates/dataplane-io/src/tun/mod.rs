@@ -4,6 +4,7 @@
 //! encapsulation needs; what is delivered is coalesced again. [`split`] and [`coalesce`] do that without I/O.
 
 pub mod coalesce;
+mod queue;
 pub mod split;
 mod sys;
 pub mod virtio;
@@ -88,7 +89,7 @@ impl TunLink {
         }
         let name = &links[0].name;
         sys::set_mtu(name, config.mtu_bytes)?;
-        sys::set_queue_packets(name, limits::TUN_QUEUE_PACKETS)?;
+        queue::set_packets(name, limits::TUN_QUEUE_PACKETS)?;
         sys::set_up(name)?;
         Ok(links)
     }

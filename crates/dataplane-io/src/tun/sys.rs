@@ -42,13 +42,6 @@ pub(super) fn set_mtu(name: &str, mtu_bytes: u32) -> io::Result<()> {
     ioctl_interface(libc::SIOCSIFMTU, &mut request)
 }
 
-/// Sets how many packets the interface queues for its reader.
-pub(super) fn set_queue_packets(name: &str, packets: u32) -> io::Result<()> {
-    let mut request = request(name)?;
-    request.ifr_ifru.ifru_metric = i32::try_from(packets).map_err(|_| invalid())?;
-    ioctl_interface(libc::SIOCSIFTXQLEN, &mut request)
-}
-
 /// Takes an interface of the current network namespace up.
 pub(super) fn set_up(name: &str) -> io::Result<()> {
     let mut request = request(name)?;

@@ -237,3 +237,24 @@ fn udp_super_packets(target: &'static str, source: &'static str) {
     assert_eq!(a.counters().get(C::ReceivedInSupers), DATAGRAMS as u64, "{:?}", a.counters());
     assert_eq!(b.counters().get(C::SentInSupers), DATAGRAMS as u64, "{:?}", b.counters());
 }
+
+/// Whoever is root of the machine may do more than a user namespace allows, and would not notice.
+#[test]
+fn root_of_a_user_namespace_makes_a_tun_with_its_queue() {
+    const INSIDE: &str = "RINGMAIL_TEST_INSIDE";
+    if std::env::var_os(INSIDE).is_some() {
+        let config = TunConfig::new("inner", MTU_BYTES, HEADROOM_BYTES, TAILROOM_BYTES);
+        let _links = TunLink::create(&config).unwrap();
+        let shown = netns::ip("link show inner");
+        assert!(shown.contains("qlen 1000"), "{shown}");
+        return;
+    }
+    let status = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "tun::root_of_a_user_namespace_makes_a_tun_with_its_queue"])
+        .env(INSIDE, "1")
+        .status()
+        .expect("unshare(1) is there");
+    assert!(status.success(), "inside a user namespace: {status}");
+}
