@@ -10,7 +10,14 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+mod chain;
 mod esp;
+#[allow(dead_code, reason = "shared with the tests of behaviour, which use all of it")]
+#[path = "../it/packets.rs"]
+mod packets;
+#[allow(dead_code, reason = "shared with the tests of behaviour, which use all of it")]
+#[path = "../it/testbed.rs"]
+mod testbed;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
