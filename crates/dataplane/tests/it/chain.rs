@@ -81,6 +81,21 @@ fn the_largest_inner_packet_fits_and_one_byte_more_does_not() {
     assert_eq!(chain.forward(&packets::tcp(&payload)), Err(Verdict::Drop(DropReason::TooBig)));
 }
 
+/// The length field of an IP header has 16 bits, whatever MTU somebody configured.
+#[test]
+fn a_frame_longer_than_ip_can_say_is_not_made() {
+    let mut chain = pinned(1);
+    let mut config = chain.paths(0).get(FORWARD).expect("the path").config.clone();
+    config.inner_mtu_bytes = u16::MAX;
+    chain.paths(0).put(config).expect("room");
+    let headers = packets::tcp(b"").len();
+    // 65535 - 20 outer header - 16 header - 16 ICV, aligned, less the trailer.
+    let most = 65_478 - headers;
+    assert!(chain.forward(&packets::tcp(&vec![7; most])).is_ok());
+    let refused = chain.forward(&packets::tcp(&vec![7; most + 1]));
+    assert_eq!(refused, Err(Verdict::Drop(DropReason::TooBig)));
+}
+
 #[test]
 fn a_packet_of_no_known_flow_goes_nowhere() {
     let mut chain = Chain::intrusive(1);
@@ -151,6 +166,14 @@ fn every_flipped_bit_is_dropped_and_counted_but_for_those_that_nobody_trusts() {
         assert_eq!(chain.hops[0].counters().dropped_total(), before + 1, "bit {bit}");
     }
     assert!(chain.run(frame).is_ok(), "the untouched frame still passes");
+}
+
+#[test]
+fn bytes_behind_a_frame_are_refused_by_a_hop_that_opens_nothing_too() {
+    let mut chain = pin(Chain::new(vec![(false, Box::<Forward>::default())]));
+    let mut frame = first_frame(&mut chain);
+    frame.bytes.push(0);
+    assert_eq!(verdict_on(&mut chain, &frame), dropped(DropReason::Malformed));
 }
 
 #[test]

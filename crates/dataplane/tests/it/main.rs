@@ -1,6 +1,9 @@
 //! The behaviour of the data plane, one module a subject.
 
+mod batches;
+mod capture;
 mod chain;
+mod dependencies;
 mod esp;
 mod forged;
 mod memory;

@@ -19,11 +19,11 @@ use ringmail_packet::{ipv4, tcp};
 use crate::packets;
 use crate::testbed::{Chain, FORWARD, HOP_FLOWS, Outcome, RETURN};
 
-const LONGER: PathId = PathId(3);
+pub(crate) const LONGER: PathId = PathId(3);
 
 /// Resets whatever ends with the word "stop".
 #[derive(Debug)]
-struct Stop;
+pub(crate) struct Stop;
 
 impl Function for Stop {
     fn handle_batch(&mut self, _now: Instant, packets: &mut FunctionBatch<'_>) {

@@ -240,6 +240,12 @@ fn a_path_takes_no_frame_of_the_other_mode() {
         let frame = transport.enter(&packet).expect("a frame");
         assert_eq!(stepped(&mut tunnel, &frame), expected);
     }
+    // A hop that opens nothing sees as much as the header.
+    let mut closed = pinned(Chain::in_mode(EspMode::Tunnel, vec![forward(false)]));
+    for packet in [with_options(&packets::tcp(b"hello")), tcp_v6(b"hello")] {
+        let frame = transport.enter(&packet).expect("a frame");
+        assert_eq!(stepped(&mut closed, &frame), malformed);
+    }
     // A tunnelled packet reads as IP in IP between two elements, which no service is.
     let frame = tunnel.enter(&packets::tcp(b"hello")).expect("a frame");
     let (outer, _) = places(&frame.bytes);
