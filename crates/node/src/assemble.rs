@@ -89,7 +89,7 @@ pub fn plan(
 }
 
 /// The built-in site in a service's namespace.
-fn origin(service: &Service, layout: Layout, program: &Path) -> Result<PlannedElement> {
+pub(crate) fn origin(service: &Service, layout: Layout, program: &Path) -> Result<PlannedElement> {
     let address = service.addresses.first().context("a service has no address")?.to_string();
     let body = match layout {
         Layout::Processes => process(program, &["site", &address]),
@@ -101,7 +101,7 @@ fn origin(service: &Service, layout: Layout, program: &Path) -> Result<PlannedEl
     Ok(PlannedElement { name, namespace: service.name.to_string(), body })
 }
 
-fn process(program: &Path, args: &[&str]) -> Body {
+pub(crate) fn process(program: &Path, args: &[&str]) -> Body {
     Body::Process(Program {
         path: program.to_owned(),
         args: args.iter().map(OsString::from).collect(),
@@ -117,7 +117,7 @@ fn one_worker_each(domain: &mut Domain) {
 }
 
 /// The version of a path set is the time of its signing, so that it grows over restarts.
-fn issue() -> Result<Issue> {
+pub(crate) fn issue() -> Result<Issue> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
     let millis = u64::try_from(now.as_millis()).context("the clock is too far ahead")?;
     Ok(Issue {

@@ -16,7 +16,7 @@ use crate::layout::Layout;
 use crate::runtime::Place;
 use crate::supervise::{Handle, LineSink};
 use crate::topology::{Netns, Privilege};
-use crate::up::Up;
+use crate::up::{Plan, Up};
 
 /// How long certificates of trial clients hold.
 const CLIENT_LASTS: Duration = Duration::from_secs(86_400);
@@ -54,11 +54,21 @@ impl Testbed {
     /// # Errors
     /// Whatever keeps it from coming up; nothing is left behind.
     pub async fn start(settings: Settings) -> Result<Testbed> {
-        let Settings { file, layout, program, place, privilege, sink } = settings;
+        let (layout, program) = (settings.layout, settings.program.clone());
+        let plan = |file: &DomainFile, ca| assemble::plan(file, ca, layout, &program);
+        Testbed::start_as(settings, plan).await
+    }
+
+    /// Brings up what `plan` makes of the domain and a new authority.
+    pub(crate) async fn start_as(
+        settings: Settings,
+        plan: impl FnOnce(&DomainFile, Arc<EmbeddedCa>) -> Result<Plan>,
+    ) -> Result<Testbed> {
+        let Settings { file, place, privilege, sink, .. } = settings;
         let folder = Folder::new()?;
         let authority = EmbeddedCa::init(&folder.0.join("ca"), &file.domain.domain)?;
         let authority = Arc::new(authority);
-        let plan = assemble::plan(&file, Arc::clone(&authority), layout, &program)?;
+        let plan = plan(&file, Arc::clone(&authority))?;
         let up = Up::start(plan, &place, privilege, sink).await?;
         Ok(Testbed { domain: file.domain, authority, up, _folder: folder })
     }

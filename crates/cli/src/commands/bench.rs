@@ -64,6 +64,10 @@ struct ChainArgs {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
 
+    /// Measure the same client and server without a chain, too
+    #[arg(long)]
+    baseline: bool,
+
     /// Write Figure 4 as SVG
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
@@ -158,6 +162,7 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure>
         functions: args.functions.collect(),
         kinds: kinds.collect(),
         layouts: args.layout.iter().map(|layout| (*layout).into()).collect(),
+        baseline: args.baseline,
         runs: usize::try_from(args.runs)?,
         mtu: args.mtu,
         download: Duration::from_secs(args.seconds),

@@ -12,6 +12,9 @@ use crate::error::{Failure, Outcome};
 #[derive(Debug, clap::Args)]
 #[command(hide = true)]
 pub(crate) struct Args {
+    /// Only the gateway's proxy, without a chain
+    #[arg(long)]
+    direct: bool,
     /// The element's name in the path set
     name: String,
     /// The descriptor of the control channel
@@ -23,7 +26,10 @@ pub(crate) fn run(args: Args, _context: &mut Context) -> Result<Outcome, Failure
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let control = ControlChannel::inherited(args.control)?;
-        element::run(&args.name, control, Workshop::Threads).await
+        match args.direct {
+            true => element::run_direct(&args.name, control).await,
+            false => element::run(&args.name, control, Workshop::Threads).await,
+        }
     })?;
     Ok(Outcome::Done)
 }

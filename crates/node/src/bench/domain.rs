@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use ringmail_model::PathVersion;
 use ringmail_model::pathset::{Issue, PathSet};
 
-use super::chain::Kind;
+use super::plan::Kind;
 use crate::assemble::DomainFile;
 use crate::site::FORBIDDEN;
 
@@ -32,7 +32,7 @@ pub(super) fn of(kind: Kind, functions: usize, mtu: u16) -> Result<DomainFile> {
     text.push_str("functions:\n");
     for index in 1..=functions {
         match kind {
-            Kind::Forward => {
+            Kind::Baseline | Kind::Forward => {
                 writeln!(text, "  - {{name: sf{index}, kind: forward, intrusive: false}}")?;
             }
             Kind::Intrusive => writeln!(
@@ -67,7 +67,11 @@ mod tests {
             for functions in 1..=6 {
                 for mtu in [1000, 1500, 9000] {
                     let domain = of(kind, functions, mtu);
-                    assert!(domain.is_ok(), "{kind:?} {functions} {mtu}: {:#}", domain.unwrap_err());
+                    assert!(
+                        domain.is_ok(),
+                        "{kind:?} {functions} {mtu}: {:#}",
+                        domain.unwrap_err()
+                    );
                 }
             }
         }

@@ -18,7 +18,8 @@ pub fn plot(rows: &[Row]) -> String {
     let fastest = rows.iter().map(|row| row.throughput_mbps.max).fold(0.0, f64::max);
     let step = step(fastest);
     let top = (fastest / step).ceil().max(1.0) * step;
-    let x = |functions: f64| LEFT + (functions - 1.0) / (most_functions - 1.0) * (WIDTH - LEFT - RIGHT);
+    let x =
+        |functions: f64| LEFT + (functions - 1.0) / (most_functions - 1.0) * (WIDTH - LEFT - RIGHT);
     let y = |mbps: f64| HEIGHT - BOTTOM - mbps / top * (HEIGHT - TOP - BOTTOM);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
@@ -37,7 +38,10 @@ pub fn plot(rows: &[Row]) -> String {
     }
     for functions in 1..=most_functions as usize {
         let (x, y) = (x(functions as f64), HEIGHT - BOTTOM + 18.0);
-        let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">{functions}</text>");
+        let _ = writeln!(
+            svg,
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">{functions}</text>"
+        );
     }
     let middle = HEIGHT / 2.0;
     let _ = writeln!(
@@ -51,9 +55,15 @@ pub fn plot(rows: &[Row]) -> String {
         let colour = COLOURS[index % COLOURS.len()];
         let line: Vec<String> = points
             .iter()
-            .map(|row| format!("{:.1},{:.1}", x(row.functions as f64), y(row.throughput_mbps.median)))
+            .map(|row| {
+                format!("{:.1},{:.1}", x(row.functions as f64), y(row.throughput_mbps.median))
+            })
             .collect();
-        let _ = writeln!(svg, "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>", line.join(" "));
+        let _ = writeln!(
+            svg,
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
+            line.join(" ")
+        );
         for row in &points {
             let (x, figure) = (x(row.functions as f64), &row.throughput_mbps);
             let _ = writeln!(
@@ -65,14 +75,19 @@ pub fn plot(rows: &[Row]) -> String {
             );
         }
         let (x, y) = (WIDTH - RIGHT + 16.0, TOP + 10.0 + 20.0 * index as f64);
-        let _ = writeln!(svg, "<circle cx=\"{x}\" cy=\"{}\" r=\"4\" fill=\"{colour}\"/><text x=\"{}\" y=\"{y}\">{name}</text>", y - 4.0, x + 10.0);
+        let _ = writeln!(
+            svg,
+            "<circle cx=\"{x}\" cy=\"{}\" r=\"4\" fill=\"{colour}\"/><text x=\"{}\" y=\"{y}\">{name}</text>",
+            y - 4.0,
+            x + 10.0
+        );
     }
     svg + "</svg>\n"
 }
 
 fn series(rows: &[Row]) -> Vec<(String, Vec<&Row>)> {
     let mut series: Vec<(String, Vec<&Row>)> = Vec::new();
-    for row in rows {
+    for row in rows.iter().filter(|row| row.functions > 0) {
         let name = format!("{}, {}", row.kind.name(), row.layout.name());
         match series.iter_mut().find(|(known, _)| *known == name) {
             Some((_, points)) => points.push(row),

@@ -1,6 +1,6 @@
 //! The messages of the control channel.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +65,13 @@ pub enum ToElement {
         /// Comes back in the answer.
         request: u64,
     },
+    /// For the gateway: packets of this flow take this path from now on. Answered with [`FromElement::Pinned`].
+    Pin {
+        /// Comes back in the answer.
+        request: u64,
+        /// Which flow, and its path.
+        flow: PinnedFlow,
+    },
     /// Finish what is under way, and end.
     Shutdown {
         /// After this time the parent sends SIGTERM.
@@ -102,6 +109,11 @@ pub enum FromElement {
         /// Of every security association by which this element receives.
         keys: Vec<KeyExport>,
     },
+    /// The answer to [`ToElement::Pin`].
+    Pinned {
+        /// That of the question.
+        request: u64,
+    },
     /// A question cannot be answered.
     Refused {
         /// That of the question.
@@ -128,6 +140,20 @@ pub struct ServerCertificate {
     pub key: Secret,
 }
 
+/// A flow and the path that it takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinnedFlow {
+    /// The forward path's name.
+    pub path: String,
+    /// Where the flow comes from, on the gateway's inner side.
+    pub source: SocketAddr,
+    /// An address and port of the path's service.
+    pub destination: SocketAddr,
+    /// The IP protocol's number.
+    pub protocol: u8,
+}
+
 /// The key of one security association, for a program that decrypts captures.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -152,6 +178,7 @@ impl FromElement {
         match self {
             FromElement::Status { request, .. }
             | FromElement::Keys { request, .. }
+            | FromElement::Pinned { request }
             | FromElement::Refused { request, .. } => Some(*request),
             _ => None,
         }

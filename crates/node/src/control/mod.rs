@@ -23,5 +23,5 @@ mod status;
 
 pub use blob::{Blob, Secret};
 pub use channel::{Channel, ChannelError, ControlChannel, ParentChannel, Receiver, Sender};
-pub use messages::{FromElement, KeyExport, ServerCertificate, ToElement};
+pub use messages::{FromElement, KeyExport, PinnedFlow, ServerCertificate, ToElement};
 pub use status::{Counter, Drops, ElementStatus, PathStatus};

@@ -10,8 +10,10 @@ mod agreement;
 mod build;
 mod chain;
 mod command;
-mod inner;
+mod direct;
+pub(crate) mod inner;
 mod keys;
+mod pin;
 mod plan;
 mod ports;
 mod proxy;
@@ -22,5 +24,6 @@ mod status;
 mod worker;
 mod workshop;
 
+pub use direct::run_direct;
 pub use run::run;
 pub use workshop::{Mill, Workshop};

@@ -92,3 +92,55 @@ fn destinations(domain: &Domain, path: &Path) -> Result<Vec<Destination>> {
 fn element(set: &PathSet, id: ElementId) -> Result<&Element> {
     set.element(id).with_context(|| format!("element {id} is not in the path set"))
 }
+
+#[cfg(test)]
+mod tests {
+    use ringmail_model::PathVersion;
+    use ringmail_model::pathset::Issue;
+
+    use super::*;
+
+    fn campus() -> (Domain, PathSet) {
+        let file = crate::demo::campus().expect("the built-in file");
+        let issue =
+            Issue { version: PathVersion(1), not_before_unix_s: 0, not_after_unix_s: u64::MAX };
+        let set = PathSet::compile(&file.domain, issue).expect("a path set");
+        (file.domain, set)
+    }
+
+    fn config(name: &str, path: &str) -> PathConfig {
+        let (domain, set) = campus();
+        let element = set.element_named(name).expect("an element").id;
+        let id = set.path_named(path).expect("a path").id;
+        let all = paths(&set, &domain, element).expect("paths");
+        all.into_iter().find(|config| config.id == id).expect("the element is on the path")
+    }
+
+    fn id(name: &str) -> Neighbour {
+        neighbour(campus().1.element_named(name).expect("an element").id)
+    }
+
+    #[test]
+    fn a_path_begins_at_the_gateway_and_ends_at_the_egress() {
+        let (first, last) = (config("gateway", "inspected"), config("egress", "inspected"));
+        assert_eq!(first.previous, None);
+        assert_eq!(first.leaving.map(|leaving| leaving.next), Some(id("sf1")));
+        assert!(first.destinations.iter().all(|to| to.port == Some(80)));
+        assert_eq!(last.previous, Some(id("sf2")));
+        assert!(last.leaving.is_none());
+        assert_eq!(last.return_path, Some(config("sf2", "inspected.return").id));
+    }
+
+    #[test]
+    fn the_next_hop_is_the_next_label_and_a_segment_spans_hops_that_do_not_open() {
+        let (_, set) = campus();
+        let address = |name: &str| *set.element_named(name).expect("an element").link.ip();
+        let at_gateway = config("gateway", "inspected").leaving.expect("it goes on");
+        let at_sf1 = config("sf1", "inspected").leaving.expect("it goes on");
+        assert_eq!((at_gateway.next, at_sf1.next), (id("sf1"), id("sf2")));
+        assert_eq!((at_gateway.labels.len_bytes(), at_sf1.labels.len_bytes()), (12, 8));
+        let tunnel = Tunnel { source: address("gateway"), destination: address("sf2") };
+        assert!(format!("{at_gateway:?}").contains(&format!("{tunnel:?}")));
+        assert!(!format!("{at_sf1:?}").contains("Tunnel {"));
+    }
+}

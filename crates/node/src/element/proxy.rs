@@ -6,14 +6,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use ringmail_gateway::tls::{self, ClientTrust, Site};
-use ringmail_gateway::{Counters, Gateway, Limits, Policy};
+use ringmail_gateway::{Chain, Counters, Gateway, Limits, Policy};
 use ringmail_model::PathId;
 use ringmail_model::domain::{Domain, GatewayLimits};
 use ringmail_model::pathset::PathSet;
 use ringmail_model::rules::RuleSet;
 use tokio::sync::watch;
-
-use super::chain::Chains;
 
 /// What one listener shows, and whom it believes.
 pub struct ListenerTls {
@@ -40,7 +38,7 @@ impl Proxy {
     pub(crate) fn start(
         domain: &Domain,
         set: &PathSet,
-        chains: &Chains,
+        chains: &(impl Chain + Clone),
         listeners: Vec<ListenerTls>,
     ) -> Result<Proxy> {
         let rules = RuleSet::compile(domain, set)?;

@@ -20,20 +20,20 @@ use super::command::Command;
 use super::keys::Keys;
 use super::proxy::{self, ListenerTls, Proxy};
 use super::worker::{Core, Handle};
-use super::{Workshop, build, inner, psk, status};
+use super::{Workshop, build, inner, pin, psk, status};
 use crate::control::{
     Blob, ControlChannel, FromElement, Receiver, Secret, Sender, ServerCertificate, ToElement,
 };
 use crate::sap::Notice;
 
 /// What an element was told before it begins.
-struct Told {
-    domain: Domain,
-    set: PathSet,
+pub(super) struct Told {
+    pub(super) domain: Domain,
+    pub(super) set: PathSet,
     element: Element,
     identity: Identity,
     bundle: TrustBundle,
-    listeners: Vec<ListenerTls>,
+    pub(super) listeners: Vec<ListenerTls>,
     psk: Option<Secret>,
 }
 
@@ -107,6 +107,13 @@ async fn serve(
                     };
                     sender.send(&answer).await?;
                 }
+                Some(ToElement::Pin { request, flow }) => {
+                    let answer = match pin::pin(&told.set, &workers, &flow).await {
+                        Ok(()) => FromElement::Pinned { request },
+                        Err(error) => FromElement::Refused { request, reason: format!("{error:#}") },
+                    };
+                    sender.send(&answer).await?;
+                }
                 Some(ToElement::Lease { signed }) => {
                     if let Some(agreement) = &agreement {
                         agreement.lease(&signed.0).await;
@@ -149,7 +156,7 @@ fn stopped(end: io::Result<()>) -> Result<()> {
 }
 
 /// Says hello and listens until everything is there; `None` if the parent has no use for the element any more.
-async fn learn(
+pub(super) async fn learn(
     name: &str,
     receiver: &mut Receiver<ToElement>,
     sender: &mut Sender<FromElement>,

@@ -30,7 +30,11 @@ pub async fn run(address: &str, control: ControlChannel) -> Result<()> {
         loop {
             match receiver.recv().await {
                 Ok(Some(ToElement::Shutdown { .. }) | None) | Err(_) => return,
-                Ok(Some(ToElement::Status { request } | ToElement::ExportKeys { request })) => {
+                Ok(Some(
+                    ToElement::Status { request }
+                    | ToElement::ExportKeys { request }
+                    | ToElement::Pin { request, .. },
+                )) => {
                     let reason = "a service has neither paths nor keys".to_owned();
                     // A parent that is gone is noticed by the next receive.
                     drop(sender.send(&FromElement::Refused { request, reason }).await);

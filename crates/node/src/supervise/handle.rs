@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::RequestError;
 use super::exit::Exit;
-use crate::control::{ElementStatus, FromElement, KeyExport, ToElement};
+use crate::control::{ElementStatus, FromElement, KeyExport, PinnedFlow, ToElement};
 use crate::limits::{ANSWER_WITHIN, PENDING_REQUESTS};
 
 /// A way to the running elements.
@@ -74,6 +74,17 @@ impl Handle {
     pub async fn export_keys(&self, element: &str) -> Result<Vec<KeyExport>, RequestError> {
         match self.ask(element, ANSWER_WITHIN, |request| ToElement::ExportKeys { request }).await? {
             FromElement::Keys { keys, .. } => Ok(keys),
+            _ => Err(RequestError::Mismatch),
+        }
+    }
+
+    /// Has the gateway send a flow along a path.
+    ///
+    /// # Errors
+    /// As [`Handle::status`].
+    pub async fn pin(&self, gateway: &str, flow: PinnedFlow) -> Result<(), RequestError> {
+        match self.ask(gateway, ANSWER_WITHIN, |request| ToElement::Pin { request, flow }).await? {
+            FromElement::Pinned { .. } => Ok(()),
             _ => Err(RequestError::Mismatch),
         }
     }

@@ -1,0 +1,59 @@
+//! What is to be measured of chains.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::layout::Layout;
+use crate::runtime::Place;
+use crate::topology::Privilege;
+
+/// The kind of the functions of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// No chain: the gateway's proxy connects to the service over a cable.
+    Baseline,
+    /// Forwarding functions that are not intrusive.
+    Forward,
+    /// Inspections: every hop opens, searches and seals every packet.
+    Intrusive,
+}
+
+impl Kind {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Baseline => "baseline",
+            Kind::Forward => "forward",
+            Kind::Intrusive => "intrusive",
+        }
+    }
+}
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Numbers of functions.
+    pub functions: Vec<usize>,
+    /// Kinds of functions.
+    pub kinds: Vec<Kind>,
+    /// Layouts.
+    pub layouts: Vec<Layout>,
+    /// Whether the same client and server are measured without a chain, too.
+    pub baseline: bool,
+    /// Runs of every figure.
+    pub runs: usize,
+    /// Bytes of the link MTU.
+    pub mtu: u16,
+    /// How long one download should take.
+    pub download: Duration,
+    /// The executable of ringmail.
+    pub program: PathBuf,
+    /// Where runtime directories lie.
+    pub place: Place,
+    /// With which right.
+    pub privilege: Privilege,
+}
