@@ -10,7 +10,7 @@ use memchr::memmem;
 use super::hits::Hits;
 
 /// Up to this many patterns one search each beats one for all. Measured by `benches/dpi.rs`.
-const MEMMEM_PATTERNS: usize = 3;
+const MEMMEM_PATTERNS: usize = 2;
 
 /// Up to this many patterns the vectorised searcher (Teddy) beats the automaton; beyond, its buckets fill with false
 /// candidates. Measured by `benches/dpi.rs`.

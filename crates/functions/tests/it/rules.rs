@@ -61,7 +61,7 @@ fn datagrams_are_searched_one_by_one() {
 /// One, some and many patterns use different searchers; all must find the same.
 #[test]
 fn every_searcher_finds_every_pattern_at_every_place() {
-    for count in [1usize, 3, 40, 200] {
+    for count in [1usize, 2, 40, 200] {
         let patterns: Vec<Vec<u8>> =
             (0..count).map(|n| format!("<{:03}{}>", n, "x".repeat(n % 37)).into_bytes()).collect();
         let rules: Vec<_> =
