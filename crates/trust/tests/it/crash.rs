@@ -96,3 +96,19 @@ fn openssl_agrees_that_key_and_certificate_match(dir: &std::path::Path) {
     let of_certificate = public(&["x509", "-pubkey", "-noout", "-in"], "cert.pem");
     assert_eq!(of_key, of_certificate);
 }
+
+/// A file is never written over: whoever has the old one keeps all of it, so a reader never sees a half of the new.
+#[test]
+fn files_are_replaced_and_not_written_over() {
+    let place = Place::new();
+    let ca = authority(&place);
+    ca.issue(&client("alice", &[])).unwrap();
+    for name in ["state.json", "crl.pem"] {
+        let kept = place.path().join(name);
+        fs::hard_link(place.ca().join(name), &kept).unwrap();
+        let before = fs::read(&kept).unwrap();
+        ca.crl_pem(true).unwrap();
+        assert_eq!(fs::read(&kept).unwrap(), before, "{name} was written over");
+        assert_ne!(fs::read(place.ca().join(name)).unwrap(), before);
+    }
+}
