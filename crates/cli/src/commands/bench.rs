@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use ringmail_node::bench::chain::{self, Kind, Plan};
-use ringmail_node::bench::{self, Figure};
+use ringmail_node::bench::chain::{self, Kind, Plan, Row, Traffic};
+use ringmail_node::bench::{self, Figure, hop};
 use ringmail_node::layout::Layout;
 use ringmail_node::runtime::Place;
 use ringmail_node::topology::Privilege;
@@ -32,6 +32,21 @@ enum Verb {
     /// The paper's Figure 4. Fails if a frame on a link lacks ESP or is longer than the MTU, or if an element's counters
     /// disagree with its link.
     Chain(ChainArgs),
+    /// What one intrusive hop costs a packet, beside the bare cipher
+    ///
+    /// Nanoseconds a packet on one core, in memory: no link, no kernel. Needs no rights.
+    Hop(HopArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct HopArgs {
+    /// Runs of every figure; from 10 on with the 95 % interval
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    runs: u64,
+
+    /// Milliseconds that each run of a figure should take
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    milliseconds: u64,
 }
 
 #[derive(Debug, clap::Args)]
@@ -64,6 +79,14 @@ struct ChainArgs {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
 
+    /// What is sent
+    #[arg(long, default_value = "http")]
+    traffic: TrafficArg,
+
+    /// Show where a packet's time goes: processor time of every process during downloads
+    #[arg(long)]
+    profile_parts: bool,
+
     /// Measure the same client and server without a chain, too
     #[arg(long)]
     baseline: bool,
@@ -79,6 +102,16 @@ enum KindArg {
     Forward,
     /// Inspections that open and seal every packet
     Intrusive,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum TrafficArg {
+    /// Page loads and downloads over HTTPS
+    Http,
+    /// Datagrams at the highest rate that at most 0.1 % are lost at
+    Udp,
+    /// Downloads over HTTPS beside 100 Mb/s of datagrams
+    Mixed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -110,42 +143,141 @@ impl Report for chain::Report {
         )?;
         writeln!(
             out,
-            "functions  kind       layout     inner MTU   throughput Mb/s        page load ms          lost"
+            "functions  kind       layout     traffic  inner MTU   throughput Mb/s        page load ms          lost"
         )?;
         for row in &self.rows {
+            let page_load = row.page_load_ms.as_ref().map(|load| figure(load, 1));
             writeln!(
                 out,
-                "{:>9}  {:<9}  {:<9}  {:>9}   {:<20}   {:<20}  {:>4}",
+                "{:>9}  {:<9}  {:<9}  {:<7}  {:>9}   {:<20}   {:<20}  {:>4}",
                 row.functions,
                 row.kind.name(),
                 row.layout.name(),
+                row.traffic.name(),
                 row.inner_mtu,
                 figure(&row.throughput_mbps, 0),
-                figure(&row.page_load_ms, 1),
+                page_load.as_deref().unwrap_or("-"),
                 row.packets_lost_inside
             )?;
         }
-        for ratio in &self.ratios {
+        for row in &self.rows {
+            details(row, out)?;
+        }
+        if let Some(parts) = &self.hop_parts {
             writeln!(
                 out,
-                "intrusive / forward, {} functions, {}: throughput {:.2}, page load {:.2}",
+                "inside an intrusive hop, {} bytes, ns a packet: open {}, seal {}, function {:.0}, rest {:.0}",
+                parts.inner_bytes,
+                figure(&parts.open_ns, 0),
+                figure(&parts.seal_ns, 0),
+                parts.function_ns,
+                parts.rest_ns
+            )?;
+        }
+        for ratio in &self.ratios {
+            write!(
+                out,
+                "intrusive / forward, {} functions, {}: throughput {:.2}",
                 ratio.functions,
                 ratio.layout.name(),
-                ratio.throughput,
-                ratio.page_load
+                ratio.throughput
             )?;
+            match ratio.page_load {
+                Some(page_load) => writeln!(out, ", page load {page_load:.2}")?,
+                None => writeln!(out)?,
+            }
         }
         Ok(())
     }
+}
+
+/// What does not fit into a row's line.
+fn details(row: &Row, out: &mut dyn Write) -> io::Result<()> {
+    let name = format!("{} {}, {}", row.functions, row.kind.name(), row.layout.name());
+    if let Some(datagrams) = &row.datagrams {
+        writeln!(
+            out,
+            "{name}: {} Mb/s of datagrams offered, {} delivered, {} of {} lost",
+            figure(&datagrams.offered_mbps, 0),
+            figure(&datagrams.delivered_mbps, 0),
+            datagrams.lost,
+            datagrams.sent
+        )?;
+    }
+    for (reason, packets) in &row.lost_by_reason {
+        writeln!(out, "{name}: {packets} packets lost: {reason}")?;
+    }
+    let Some(parts) = &row.parts else { return Ok(()) };
+    writeln!(
+        out,
+        "{name}: processor time an inner packet\n  {:<12} {:<16} {:>8} {:>9}",
+        "process", "thread", "user ns", "system ns"
+    )?;
+    for part in parts {
+        writeln!(
+            out,
+            "  {:<12} {:<16} {:>8.0} {:>9.0}",
+            part.process, part.thread, part.user_ns, part.system_ns
+        )?;
+    }
+    Ok(())
 }
 
 fn figure(figure: &Figure, digits: usize) -> String {
     format!("{:.digits$} ({:.digits$}-{:.digits$})", figure.median, figure.min, figure.max)
 }
 
+impl Report for hop::Report {
+    const NAME: &'static str = "bench-hop";
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let machine = &self.machine;
+        writeln!(
+            out,
+            "{}, kernel {}, one core; nanoseconds a packet",
+            machine.cpu, machine.kernel
+        )?;
+        writeln!(
+            out,
+            "inner bytes  flows  batch  {:<20} {:<20} {:<20} {:<20} own work / cipher",
+            "cipher", "esp", "hop, forward", "hop, dpi"
+        )?;
+        for row in &self.rows {
+            writeln!(
+                out,
+                "{:>11}  {:>5}  {:>5}  {:<20} {:<20} {:<20} {:<20} {:.2}",
+                row.inner_bytes,
+                row.flows,
+                row.batch,
+                figure(&row.cipher_ns, 0),
+                figure(&row.esp_ns, 0),
+                figure(&row.forward_ns, 0),
+                figure(&row.dpi_ns, 0),
+                row.forward_ns.median / row.cipher_ns.median - 1.0
+            )?;
+        }
+        Ok(())
+    }
+}
+
 /// Runs the bench.
 pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure> {
-    let Verb::Chain(args) = args.verb;
+    match args.verb {
+        Verb::Chain(args) => chain(&args, context),
+        Verb::Hop(args) => hop(&args, context),
+    }
+}
+
+fn hop(args: &HopArgs, context: &mut Context) -> Result<Outcome, Failure> {
+    let (runs, each) = (usize::try_from(args.runs)?, Duration::from_millis(args.milliseconds));
+    let progress = context.progress();
+    let report = hop::run(runs, each, &|what| progress.stage(what))?;
+    drop(progress);
+    context.emit(&report)?;
+    Ok(Outcome::Done)
+}
+
+fn chain(args: &ChainArgs, context: &mut Context) -> Result<Outcome, Failure> {
     if args.mtu > 1500 && !args.jumbo {
         return Err(Failure::usage(format!("an MTU of {} needs --jumbo", args.mtu)));
     }
@@ -159,9 +291,15 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure>
         KindArg::Intrusive => Kind::Intrusive,
     });
     let plan = Plan {
-        functions: args.functions.collect(),
+        functions: args.functions.clone().collect(),
         kinds: kinds.collect(),
         layouts: args.layout.iter().map(|layout| (*layout).into()).collect(),
+        traffic: match args.traffic {
+            TrafficArg::Http => Traffic::Http,
+            TrafficArg::Udp => Traffic::Udp,
+            TrafficArg::Mixed => Traffic::Mixed,
+        },
+        profile_parts: args.profile_parts,
         baseline: args.baseline,
         runs: usize::try_from(args.runs)?,
         mtu: args.mtu,

@@ -11,6 +11,7 @@ use anyhow::Result;
 use ringmail_model::pathset::PathSet;
 use ringmail_trust::EmbeddedCa;
 
+use super::domain::GATEWAY;
 use crate::assemble::{self, DomainFile};
 use crate::conductor::DomainConductor;
 use crate::layout::{self, Layout};
@@ -20,7 +21,6 @@ use crate::up::{Plan, PlannedElement};
 /// Bytes of the largest packet on the cable to the service.
 pub(super) const MTU_BYTES: u16 = 1500;
 
-const GATEWAY: &str = "gateway";
 const EGRESS: &str = "egress";
 
 /// The gateway and the built-in sites of `file` as processes, with a cable instead of the chain.

@@ -2,21 +2,20 @@
 //! and HTTP.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::counts::Counts;
-pub use super::plan::{Kind, Plan};
-use super::watch::Watch;
-use super::{Figure, Machine, baseline, domain, http};
+use super::measure::{Measured, Measuring};
+pub use super::parts::Part;
+pub use super::plan::{Kind, Plan, Traffic};
+use super::{Figure, Machine, baseline, domain, hop};
 use crate::assemble::DomainFile;
 use crate::layout::Layout;
 use crate::supervise::LineSink;
 use crate::testbed::{Settings, Testbed};
-use crate::topology::Netns;
 
 /// What a bench of chains gave.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -25,6 +24,9 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// Intrusive to forward, by number of functions and layout, where both were measured.
     pub ratios: Vec<Ratio>,
+    /// Where the time goes inside an intrusive hop, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hop_parts: Option<hop::Parts>,
     /// Bytes of the link MTU.
     pub mtu: u16,
     /// What it ran on.
@@ -40,16 +42,38 @@ pub struct Row {
     pub kind: Kind,
     /// How the elements share processes.
     pub layout: Layout,
+    /// What was sent.
+    pub traffic: Traffic,
     /// Bytes of the largest inner packet.
     pub inner_mtu: u16,
-    /// Megabits a second of a download over HTTPS.
+    /// Megabits a second of a download over HTTPS; of datagrams delivered, where nothing else was sent.
     pub throughput_mbps: Figure,
     /// Milliseconds until the page of 9 files and 1.2 MB was there.
-    pub page_load_ms: Figure,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page_load_ms: Option<Figure>,
+    /// What became of the datagrams, where any were sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub datagrams: Option<Datagrams>,
     /// Frames that were sent and not received, and packets that elements dropped.
     pub packets_lost_inside: u64,
     /// The same by reason; `on_links` are the frames that were sent and not received.
     pub lost_by_reason: BTreeMap<String, u64>,
+    /// Where the time of an inner packet goes, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Vec<Part>>,
+}
+
+/// A stream of datagrams. Of the highest rate, if nothing else was sent; otherwise of a fixed one.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Datagrams {
+    /// Megabits of payload that the gateway's inner side sent a second.
+    pub offered_mbps: Figure,
+    /// Megabits of payload that the service got a second.
+    pub delivered_mbps: Figure,
+    /// Datagrams that were sent, in all runs.
+    pub sent: u64,
+    /// Datagrams among them that the service did not get, wherever they were lost.
+    pub lost: u64,
 }
 
 /// The price of opening every packet at every hop.
@@ -62,8 +86,12 @@ pub struct Ratio {
     /// Throughput, intrusive / forward: medians.
     pub throughput: f64,
     /// Page load, intrusive / forward: medians.
-    pub page_load: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page_load: Option<f64>,
 }
+
+/// How long each part of a hop is measured in one run.
+const HOP_PART: Duration = Duration::from_millis(200);
 
 /// Measures all chains of the plan, one after the other; kinds alternate within a number of functions, so that what is
 /// compared is measured side by side. `stage` hears what is being done.
@@ -86,58 +114,66 @@ pub async fn run(plan: &Plan, stage: &dyn Fn(String)) -> Result<Report> {
         }
     }
     let ratios = ratios(&rows);
-    Ok(Report { rows, ratios, mtu: plan.mtu, machine: Machine::this() })
+    let hop_parts = match plan.profile_parts {
+        true => Some(hop_parts(plan, stage)?),
+        false => None,
+    };
+    Ok(Report { rows, ratios, hop_parts, mtu: plan.mtu, machine: Machine::this() })
+}
+
+/// In packets as large as a chain of one such function has them.
+fn hop_parts(plan: &Plan, stage: &dyn Fn(String)) -> Result<hop::Parts> {
+    stage("inside a hop".to_owned());
+    let inner_bytes = domain::inner_mtu(Kind::Intrusive, 1, plan.mtu)?.into();
+    hop::parts(inner_bytes, plan.runs, HOP_PART)
 }
 
 async fn row(plan: &Plan, functions: usize, kind: Kind, layout: Layout) -> Result<Row> {
-    let testbed =
-        Testbed::start(settings(plan, domain::of(kind, functions, plan.mtu)?, layout)).await?;
-    let measured = measure(plan, &testbed, layout).await;
+    let file = domain::of(kind, functions, plan.mtu)?;
+    let testbed = Testbed::start(settings(plan, file, layout)).await?;
+    let packet_bytes = domain::inner_mtu(kind, functions, plan.mtu)?;
+    let measuring = Measuring { plan, testbed: &testbed, layout, chain: true, packet_bytes };
+    let measured = measuring.run().await;
     testbed.stop().await?;
-    let Measured { throughput_mbps, page_load_ms, lost_by_reason } = measured?;
-    let packets_lost_inside = lost_by_reason.values().sum();
-    let inner_mtu = domain::inner_mtu(kind, functions, plan.mtu)?;
-    Ok(Row {
-        functions,
-        kind,
-        layout,
-        inner_mtu,
-        throughput_mbps,
-        page_load_ms,
-        packets_lost_inside,
-        lost_by_reason,
-    })
+    Row::of(plan, functions, kind, layout, packet_bytes, measured?)
 }
 
 /// The same client and server; the proxy of the same gateway connects over a cable.
 async fn baseline(plan: &Plan) -> Result<Row> {
     let settings = settings(plan, domain::of(Kind::Forward, 1, plan.mtu)?, Layout::Processes);
     let program = settings.program.clone();
-    let testbed =
-        Testbed::start_as(settings, |file, authority| baseline::plan(file, authority, &program))
-            .await?;
-    let work = async {
-        let client = testbed.client(domain::CLIENT)?;
-        let netns = testbed.namespace(domain::CLIENT)?;
-        let pages = http::pages(client.clone(), Arc::clone(&netns), plan.runs).await?;
-        Ok::<_, anyhow::Error>((
-            pages,
-            http::downloads(client, netns, plan.runs, plan.download).await?,
-        ))
-    };
-    let measured = work.await;
+    let made = |file: &DomainFile, authority| baseline::plan(file, authority, &program);
+    let testbed = Testbed::start_as(settings, made).await?;
+    let (layout, packet_bytes) = (Layout::Processes, baseline::MTU_BYTES);
+    let measuring = Measuring { plan, testbed: &testbed, layout, chain: false, packet_bytes };
+    let measured = measuring.run().await;
     testbed.stop().await?;
-    let (pages, rates) = measured?;
-    Ok(Row {
-        functions: 0,
-        kind: Kind::Baseline,
-        layout: Layout::Processes,
-        inner_mtu: baseline::MTU_BYTES,
-        throughput_mbps: Figure::of(rates).context("no run")?,
-        page_load_ms: Figure::of(pages).context("no run")?,
-        packets_lost_inside: 0,
-        lost_by_reason: BTreeMap::new(),
-    })
+    Row::of(plan, 0, Kind::Baseline, layout, packet_bytes, measured?)
+}
+
+impl Row {
+    fn of(
+        plan: &Plan,
+        functions: usize,
+        kind: Kind,
+        layout: Layout,
+        inner_mtu: u16,
+        measured: Measured,
+    ) -> Result<Row> {
+        Ok(Row {
+            functions,
+            kind,
+            layout,
+            traffic: plan.traffic,
+            inner_mtu,
+            throughput_mbps: measured.throughput_mbps.context("no run")?,
+            page_load_ms: measured.page_load_ms,
+            datagrams: measured.datagrams,
+            packets_lost_inside: measured.lost_by_reason.values().sum(),
+            lost_by_reason: measured.lost_by_reason,
+            parts: measured.parts,
+        })
+    }
 }
 
 fn settings(plan: &Plan, file: DomainFile, layout: Layout) -> Settings {
@@ -149,45 +185,6 @@ fn settings(plan: &Plan, file: DomainFile, layout: Layout) -> Settings {
         privilege: plan.privilege,
         sink: LineSink::default(),
     }
-}
-
-/// What is measured of one chain.
-struct Measured {
-    throughput_mbps: Figure,
-    page_load_ms: Figure,
-    lost_by_reason: BTreeMap<String, u64>,
-}
-
-async fn measure(plan: &Plan, testbed: &Testbed, layout: Layout) -> Result<Measured> {
-    let client = testbed.client(domain::CLIENT)?;
-    let netns = testbed.namespace(domain::CLIENT)?;
-    let mtu = usize::from(plan.mtu);
-
-    let before = Counts::at_rest(testbed).await?;
-    let watch = Watch::start(testbed.domain(), links(testbed)?, true)?;
-    let pages = http::pages(client.clone(), Arc::clone(&netns), plan.runs).await;
-    let after = Counts::at_rest(testbed).await?;
-    let seen = watch.end()?;
-    seen.check(mtu)?;
-    if layout == Layout::Processes {
-        after.since(&before).agree(&seen)?;
-    }
-
-    let watch = Watch::start(testbed.domain(), links(testbed)?, false)?;
-    let rates = http::downloads(client, netns, plan.runs, plan.download).await;
-    watch.end()?.check(mtu)?;
-    let lost_by_reason = Counts::at_rest(testbed).await?.since(&before).lost();
-    Ok(Measured {
-        throughput_mbps: Figure::of(rates?).context("no run")?,
-        page_load_ms: Figure::of(pages?).context("no run")?,
-        lost_by_reason,
-    })
-}
-
-/// Every element's link, by its namespace.
-fn links(testbed: &Testbed) -> Result<Vec<(String, Arc<Netns>)>> {
-    let elements = testbed.elements().into_iter();
-    elements.map(|name| Ok((name.clone(), testbed.namespace(&name)?))).collect()
 }
 
 fn ratios(rows: &[Row]) -> Vec<Ratio> {
@@ -203,8 +200,12 @@ fn ratios(rows: &[Row]) -> Vec<Ratio> {
                 functions: base.functions,
                 layout: base.layout,
                 throughput: intrusive.throughput_mbps.median / base.throughput_mbps.median,
-                page_load: intrusive.page_load_ms.median / base.page_load_ms.median,
+                page_load: page_load(intrusive, base),
             })
         })
         .collect()
+}
+
+fn page_load(intrusive: &Row, forward: &Row) -> Option<f64> {
+    Some(intrusive.page_load_ms.as_ref()?.median / forward.page_load_ms.as_ref()?.median)
 }

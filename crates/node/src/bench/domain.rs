@@ -13,6 +13,12 @@ use crate::site::FORBIDDEN;
 /// The client's name.
 pub(super) const CLIENT: &str = "client";
 
+/// The gateway's name.
+pub(super) const GATEWAY: &str = "gateway";
+
+/// The only path's name.
+pub(super) const PATH: &str = "all";
+
 /// A domain of `functions` functions of this kind on links of this MTU.
 ///
 /// # Errors
@@ -43,8 +49,8 @@ pub(super) fn of(kind: Kind, functions: usize, mtu: u16) -> Result<DomainFile> {
         }
     }
     let hops: Vec<String> = (1..=functions).map(|index| format!("sf{index}")).collect();
-    writeln!(text, "paths: [{{name: all, hops: [{}], service: www}}]", hops.join(", "))?;
-    writeln!(text, "rules: [{{name: everyone, when: {{clients: [{CLIENT}]}}, path: all}}]")?;
+    writeln!(text, "paths: [{{name: {PATH}, hops: [{}], service: www}}]", hops.join(", "))?;
+    writeln!(text, "rules: [{{name: everyone, when: {{clients: [{CLIENT}]}}, path: {PATH}}}]")?;
     let loaded = ringmail_model::check::load(&text, "bench domain")?;
     Ok(DomainFile { domain: loaded.domain, text, folder: ".".into() })
 }

@@ -5,10 +5,15 @@ pub mod chain;
 mod counts;
 mod domain;
 mod figure;
+pub mod hop;
 mod http;
 mod machine;
+mod measure;
+mod parts;
 mod plan;
 mod plot;
+mod stream;
+mod udp;
 mod watch;
 
 pub use figure::Figure;

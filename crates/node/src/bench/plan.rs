@@ -33,6 +33,32 @@ impl Kind {
     }
 }
 
+/// What is sent through a chain.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Traffic {
+    /// Page loads and downloads over HTTPS.
+    #[default]
+    Http,
+    /// Datagrams from the gateway's inner side, as many as hardly any is lost of.
+    Udp,
+    /// Downloads over HTTPS beside a stream of datagrams at a fixed rate.
+    Mixed,
+}
+
+impl Traffic {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Traffic::Http => "http",
+            Traffic::Udp => "udp",
+            Traffic::Mixed => "mixed",
+        }
+    }
+}
+
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -42,8 +68,12 @@ pub struct Plan {
     pub kinds: Vec<Kind>,
     /// Layouts.
     pub layouts: Vec<Layout>,
+    /// What is sent.
+    pub traffic: Traffic,
     /// Whether the same client and server are measured without a chain, too.
     pub baseline: bool,
+    /// Whether the processor time of every process is taken, too.
+    pub profile_parts: bool,
     /// Runs of every figure.
     pub runs: usize,
     /// Bytes of the link MTU.
