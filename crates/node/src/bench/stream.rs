@@ -21,7 +21,7 @@ const PEER: Neighbour = Neighbour(0);
 /// Bytes of the batches of both ends: more than one datagram of 64 KiB.
 const BATCH_BYTES: usize = 4 * 65_536;
 
-/// Datagrams that are sent by one system call.
+/// Datagrams that are sent by one system call, at most: long ones fill less than half of a batch.
 const BURST: usize = 32;
 
 /// How long the sender rests when it is ahead of its rate.
@@ -153,10 +153,11 @@ fn send(
     config.source_port = stream.source.port();
     let mut link = UdpLink::open(&config)?;
     let mut batch = Batch::with_capacity_bytes(BATCH_BYTES);
+    let burst = BURST.min(BATCH_BYTES / 2 / payload_bytes) as u64;
     let (started, mut sent, mut tried) = (Instant::now(), 0, 0_u64);
     while !stop.load(Ordering::Relaxed) {
         let due = (started.elapsed().as_secs_f64() * a_second) as u64;
-        let now = due.saturating_sub(tried).min(BURST as u64);
+        let now = due.saturating_sub(tried).min(burst);
         if now == 0 {
             thread::sleep(PAUSE);
             continue;

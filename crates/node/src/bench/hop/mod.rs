@@ -143,7 +143,7 @@ mod tests {
             assert!(figure(&mut Primitive::new(size).expect("a key"), 1, each).is_ok());
             for (flows, batch) in [(1, 1), (10_000, 8), (1, PACKETS)] {
                 for dpi in [false, true] {
-                    let hop = HopUnderTest::new(size, flows, batch, dpi).expect("a hop");
+                    let mut hop = HopUnderTest::new(size, flows, batch, dpi).expect("a hop");
                     assert!(hop.round().and_then(|_| hop.round()).is_ok(), "{size} {flows} {batch}");
                 }
             }
