@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
+use ringmail_gateway::Limits;
 use ringmail_gateway::limits::{
     COPY_BUFFER_BYTES, H2_SEND_BUFFER_BYTES, H2_STREAM_WINDOW_BYTES, TLS_RECEIVE_BYTES,
     TLS_SEND_BYTES,
@@ -77,7 +78,7 @@ async fn talker() -> (Backend, Arc<AtomicUsize>) {
 
 #[tokio::test]
 async fn a_service_that_does_not_read_stops_an_http_1_client() {
-    let world = World::narrow(&deaf().await);
+    let world = World::narrow(&deaf().await, Limits::default());
     let Raw(mut tls) = world.raw().await;
     narrow(tls.get_ref().0);
     let head =
@@ -92,13 +93,29 @@ async fn a_service_that_does_not_read_stops_an_http_1_client() {
         }
     });
     let sent = settled(&sent).await;
-    sending.abort();
     assert!(sent < KERNEL + HTTP1, "{sent} bytes went nowhere");
+    sending.abort();
+}
+
+/// What waits for a service that does not read goes with the request, or it would wait for ever.
+#[tokio::test]
+async fn giving_up_a_service_that_does_not_read_closes_its_connection() {
+    let limits = Limits { response_head_ms: 200, linger_ms: 100, ..Limits::default() };
+    let world = World::narrow(&deaf().await, limits);
+    let Raw(mut tls) = world.raw().await;
+    let head =
+        format!("POST /open/ HTTP/1.1\r\nHost: {WWW}\r\nContent-Length: 10000000000\r\n\r\n");
+    tls.write_all(head.as_bytes()).await.unwrap();
+    let sending =
+        tokio::spawn(async move { while tls.write_all(&[0; 16 * 1024]).await.is_ok() {} });
+    world.until("it is given up", |w| w.counters.backend_timeout.get() == 1).await;
+    world.until("it is closed", |w| w.chain.held() == 0).await;
+    sending.abort();
 }
 
 #[tokio::test]
 async fn a_service_that_does_not_read_stops_an_http_2_stream_and_no_other() {
-    let world = World::narrow(&deaf().await);
+    let world = World::narrow(&deaf().await, Limits::default());
     let tls = world.tls(Some(&pki().alice), WWW, &["h2"]).await.unwrap();
     let (mut client, connection) = h2::client::handshake(tls).await.unwrap();
     tokio::spawn(connection);
@@ -130,7 +147,7 @@ async fn a_service_that_does_not_read_stops_an_http_2_stream_and_no_other() {
 #[tokio::test]
 async fn a_client_that_does_not_read_stops_the_service() {
     let (backend, sent) = talker().await;
-    let world = World::narrow(&backend);
+    let world = World::narrow(&backend, Limits::default());
     let mut raw = world.raw().await;
     narrow(raw.0.get_ref().0);
     raw.say(&get("/open/")).await;
@@ -143,7 +160,7 @@ async fn a_client_that_does_not_read_stops_the_service() {
 #[tokio::test]
 async fn a_client_that_does_not_read_its_http_2_connection_stops_the_service() {
     let (backend, sent) = talker().await;
-    let world = World::narrow(&backend);
+    let world = World::narrow(&backend, Limits::default());
     let tls = world.tls(Some(&pki().alice), WWW, &["h2"]).await.unwrap();
     narrow(tls.get_ref().0);
     let window = 1 << 30;

@@ -158,12 +158,12 @@ impl World {
     }
 
     /// With small socket buffers on both sides of the gateway.
-    pub(crate) fn narrow(backend: &Backend) -> World {
+    pub(crate) fn narrow(backend: &Backend, limits: Limits) -> World {
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let socket = socket2::SockRef::from(&listener);
         socket.set_recv_buffer_size(64 * 1024).unwrap();
         socket.set_send_buffer_size(64 * 1024).unwrap();
-        World::on(listener, backend, Limits::default(), pki().trust(2040), true)
+        World::on(listener, backend, limits, pki().trust(2040), true)
     }
 
     fn on(
