@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::domain;
 use super::stream::{Outcome, Stream};
+use super::{baseline, domain};
 use crate::control::PinnedFlow;
 use crate::element::inner;
 use crate::testbed::Testbed;
@@ -63,7 +63,8 @@ fn stream(testbed: &Testbed, source: SocketAddr, packet_bytes: u16) -> Result<St
         service: testbed.namespace(service.name.as_str())?,
         source,
         destination: *service.addresses.first().context("a service has no address")?,
-        packet_bytes: packet_bytes.into(),
+        // Behind the egress no packet is longer, whatever the links inside carry.
+        packet_bytes: packet_bytes.min(baseline::MTU_BYTES).into(),
     })
 }
 
