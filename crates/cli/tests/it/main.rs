@@ -3,4 +3,6 @@
 mod ca;
 mod command_line;
 mod domain;
+mod live;
 mod run;
+mod running;

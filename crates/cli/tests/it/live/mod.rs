@@ -1,0 +1,21 @@
+//! Whole chains against programs that nobody here wrote: nginx behind them, curl and aria2 before them, tcpdump and
+//! tshark on the links between.
+//!
+//! ```text
+//!   curl ─┐                            tcpdump on br0                      ┌─ nginx
+//!   aria2 ┴─ outside (bridge) ─ gateway ═╪═ sf1 ═╪═ sf2 ═╪═ egress ────────┘
+//! ```
+//!
+//! Every test brings up a domain of its own, so that they may run at once. They need root; otherwise each starts
+//! itself again inside a user namespace.
+
+mod capture;
+mod crash;
+mod lease;
+mod nginx;
+mod programs;
+mod refusals;
+mod returns;
+mod variants;
+mod wire;
+mod world;

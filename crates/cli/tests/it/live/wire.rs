@@ -1,0 +1,154 @@
+//! What the links between elements carry, as tcpdump and tshark see it.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use crate::live::capture::{Capture, Captured, decryption};
+use crate::live::programs::{Curl, Nginx};
+use crate::live::world::{Setting, World, live};
+
+const WWW: &str = "10.79.0.10:80";
+
+/// In a request's path, header and body, and in an answer.
+const SECRET: &str = "f64b1c2e-the-secret-of-this-test";
+
+/// Frames of key agreement; all others are to be MPLS over UDP.
+const AGREEMENT: &str = "tcp.port==6637";
+
+/// Requests that hold the secret, through both chains.
+fn talk(world: &World, nginx: &Nginx) {
+    let page = format!("/{SECRET}.html");
+    let content: String = (0..3000).map(|line| format!("{line} {SECRET}\n")).collect();
+    nginx.put(&page, content.as_bytes());
+    for client in ["client1", "client2"] {
+        let curl = Curl::new(world, client);
+        let secret = format!("x-secret: {SECRET}");
+        let got = curl.get(&page, &["--header", &secret]);
+        assert_eq!(got.verdict, "2 200", "{}", got.said);
+        assert!(got.body == content.as_bytes());
+        let from = nginx.file(&page);
+        let put = curl.get(
+            &format!("/up/{client}"),
+            &["--http1.1", "--upload-file", &from.to_string_lossy()],
+        );
+        assert_eq!(put.verdict, "1.1 201", "{}", put.said);
+    }
+}
+
+/// Names and counts of what tshark thinks the frames are.
+fn protocols(captured: &Captured, filter: &str) -> BTreeSet<String> {
+    let stacks = captured.tshark(&["-Y", filter, "-T", "fields", "-e", "frame.protocols"]);
+    stacks.into_iter().collect()
+}
+
+#[test]
+fn every_frame_is_mpls_ip_esp_and_none_is_malformed_or_too_long() {
+    live(|privilege| {
+        let world = World::new(privilege, "campus.yaml");
+        let nginx = Nginx::start(&world, "www", WWW);
+        let capture = Capture::fabric(&world);
+        talk(&world, &nginx);
+        let captured = capture.stop();
+        assert!(captured.frames > 500, "only {} frames", captured.frames);
+        let expected = BTreeSet::from(["eth:ethertype:ip:udp:mpls:ip:esp".to_owned()]);
+        let not_agreement = format!("!({AGREEMENT}) && !arp && !icmpv6");
+        assert_eq!(protocols(&captured, &not_agreement), expected);
+        let bad =
+            captured.tshark(&["-Y", "_ws.malformed || _ws.short || _ws.expert.severity==error"]);
+        assert_eq!(bad, Vec::<String>::new());
+        let long =
+            captured.tshark(&["-Y", "ip.len > 1500 || ip.flags.mf == 1 || ip.frag_offset > 0"]);
+        assert_eq!(long, Vec::<String>::new());
+        // The links are used to the full all the same.
+        let full = captured.tshark(&["-Y", "ip.len == 1500"]);
+        assert!(full.len() > 100, "{} full frames", full.len());
+        // A label a hop still to visit, the last one at the bottom.
+        let stacks = captured.tshark(&["-Y", "mpls", "-T", "fields", "-e", "mpls.bottom"]);
+        let stacks: BTreeSet<_> = stacks.into_iter().collect();
+        assert_eq!(stacks, ["1", "0,1", "0,0,1"].map(str::to_owned).into());
+    });
+}
+
+#[test]
+fn no_link_between_elements_carries_plaintext() {
+    live(|privilege| {
+        let world = World::new(privilege, "campus.yaml");
+        let nginx = Nginx::start(&world, "www", WWW);
+        let inside = Capture::start(&world, "www", "eth0");
+        let outside = Capture::start(&world, "outside", "br0");
+        let fabric = Capture::fabric(&world);
+        talk(&world, &nginx);
+        let times = |captured: Captured| {
+            let (bytes, secret) = (captured.bytes(), SECRET.as_bytes());
+            bytes.windows(secret.len()).filter(|part| *part == secret).count()
+        };
+        assert_eq!(times(fabric.stop()), 0, "on the links between elements");
+        assert_eq!(times(outside.stop()), 0, "between clients and gateway");
+        // The search finds what is there: plain HTTP at the service.
+        assert!(times(inside.stop()) > 6000, "at the service");
+    });
+}
+
+/// tshark reads the requests from the links, given the keys; without them it does not.
+fn decrypts(world: &World) {
+    let nginx = Nginx::start(world, "www", WWW);
+    let capture = Capture::fabric(world);
+    talk(world, &nginx);
+    let captured = capture.stop();
+    let keys = world.keys();
+    // Two paths there and two back: one segment on the plain ones, two on the inspected ones.
+    assert_eq!(keys.len(), 6, "{keys:?}");
+    let ask = |options: &[String], filter: &str| {
+        let mut args: Vec<&str> = options.iter().map(String::as_str).collect();
+        args.extend(["-Y", filter, "-T", "fields", "-e", "esp.spi"]);
+        captured.tshark(&args)
+    };
+    let get = format!("http.request.uri == \"/{SECRET}.html\" && http contains \"x-secret\"");
+    assert_eq!(ask(&[], &get), Vec::<String>::new());
+    let options = decryption(&keys);
+    // The same packet on the next link is no retransmission.
+    let no_analysis = ["-o", "tcp.analyze_sequence_numbers:FALSE"].map(str::to_owned);
+    let each_link = [options.as_slice(), &no_analysis].concat();
+    let seen: BTreeSet<_> = ask(&each_link, &get).into_iter().collect();
+    let of_requests = |path: &str| keys.iter().filter(|key| key.path == path).count();
+    let expected = of_requests("plain") + of_requests("inspected");
+    assert_eq!(seen.len(), expected, "GETs under {seen:?}");
+    let inner = "tcp.port == 80 && ip.addr == 10.79.0.10";
+    let all = ask(&[], "esp").len();
+    assert_eq!(ask(&options, inner).len(), all, "not every packet was decrypted");
+    let a_packet_each = ["-o", "tcp.desegment_tcp_streams:FALSE"].map(str::to_owned);
+    let a_packet_each = [options.as_slice(), &a_packet_each].concat();
+    assert_eq!(ask(&a_packet_each, "_ws.malformed || _ws.short").len(), 0);
+}
+
+#[test]
+fn tshark_decrypts_aes_128_gcm_with_exported_keys() {
+    live(|privilege| decrypts(&World::new(privilege, "campus.yaml")));
+}
+
+#[test]
+fn tshark_decrypts_aes_256_gcm_with_exported_keys() {
+    live(|privilege| {
+        let setting = Setting::new(privilege, "campus.yaml");
+        decrypts(&setting.with("suite: aes-128-gcm", "suite: aes-256-gcm").up());
+    });
+}
+
+#[test]
+fn a_smaller_link_mtu_bounds_every_frame() {
+    live(|privilege| {
+        let setting = Setting::new(privilege, "campus.yaml");
+        let world = setting.with("mtu: 1500", "mtu: 1000").up();
+        let nginx = Nginx::start(&world, "www", WWW);
+        let capture = Capture::fabric(&world);
+        talk(&world, &nginx);
+        // What a client and a service send in full packets of their own is cut to fit.
+        let mut show = Command::new("ip");
+        let shown = world.run("gateway", show.args(["-o", "link", "show", "link0"]));
+        assert!(String::from_utf8_lossy(&shown.stdout).contains("mtu 1000"));
+        let captured = capture.stop();
+        let long = captured.tshark(&["-Y", "ip.len > 1000"]);
+        assert_eq!(long, Vec::<String>::new());
+        assert!(captured.tshark(&["-Y", "ip.len > 990"]).len() > 100);
+    });
+}
