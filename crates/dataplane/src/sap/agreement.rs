@@ -6,71 +6,18 @@ use std::time::{Duration, Instant};
 
 use ringmail_model::{ElementId, Epoch, SaSpi};
 
+use super::config::{Config, Counters};
 use super::context::{ExportFailed, Exporter};
 use super::dialer::Dialer;
 use super::event::{EndReason, Event, Outbox, Violation};
 use super::inbound::{AllocateSpi, Inbounds, Judge, OfferOutcome};
 use super::lease::{LeaseError, Now, SignedLease, VerifyLease};
 use super::leases::Leases;
-use super::limits::{DIAL_FORGIVEN_AFTER, EPOCH_LIFETIME, EPOCH_YIELD, SESSIONS, TRANSMITS};
+use super::limits::{DIAL_FORGIVEN_AFTER, EPOCH_YIELD, SESSIONS, TRANSMITS};
 use super::message::{BootId, Hello, Message};
 use super::outbound::Outbounds;
 use super::segment::{SegmentKey, SegmentView};
 use super::session::{Current, HelloOutcome, Opener, Session, SessionId};
-
-/// What one agreement needs to know.
-pub struct Config {
-    /// This element.
-    pub element: ElementId,
-    /// The neighbour that sessions are authenticated as.
-    pub peer: ElementId,
-    /// This life of this element: random, drawn at its start, the same towards all neighbours.
-    pub boot: BootId,
-    /// The segments between the two, either direction; others are left out.
-    pub segments: Vec<SegmentView>,
-    /// The age of a session at which a new epoch begins.
-    pub epoch_lifetime: Duration,
-    /// Checks leases.
-    pub verifier: Box<dyn VerifyLease + Send>,
-    /// Gives out this element's SPIs.
-    pub spis: Box<dyn AllocateSpi + Send>,
-    /// Spreads dials; random.
-    pub jitter_seed: u64,
-}
-
-impl Config {
-    /// A configuration with [`EPOCH_LIFETIME`].
-    pub fn new(
-        element: ElementId,
-        peer: ElementId,
-        boot: BootId,
-        verifier: Box<dyn VerifyLease + Send>,
-        spis: Box<dyn AllocateSpi + Send>,
-    ) -> Config {
-        let jitter_seed = u64::from_be_bytes(*boot.0.first_chunk().unwrap_or(&[0; 8]));
-        Config {
-            element,
-            peer,
-            boot,
-            segments: Vec::new(),
-            epoch_lifetime: EPOCH_LIFETIME,
-            verifier,
-            spis,
-            jitter_seed,
-        }
-    }
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("element", &self.element)
-            .field("peer", &self.peer)
-            .field("segments", &self.segments)
-            .field("epoch_lifetime", &self.epoch_lifetime)
-            .finish_non_exhaustive()
-    }
-}
 
 /// A message for the driver to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,25 +26,6 @@ pub struct Transmit {
     pub session: SessionId,
     /// The encoding, length field included.
     pub bytes: Vec<u8>,
-}
-
-/// What has happened so far, each a count since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Sessions in which both ends said HELLO.
-    pub sessions_established: u64,
-    /// Sessions that ended, for whatever reason.
-    pub sessions_ended: u64,
-    /// Sessions that ended because the neighbour broke the protocol.
-    pub violations: u64,
-    /// Messages that were left unread because they came before HELLO, or did not count any more.
-    pub messages_ignored: u64,
-    /// OFFERs of the neighbour that were refused here.
-    pub offers_refused: u64,
-    /// OFFERs of this element that the neighbour refused.
-    pub offers_rejected: u64,
-    /// Leases that the neighbour passed on and that do not count.
-    pub leases_refused: u64,
 }
 
 /// The agreement with one neighbour, without I/O.

@@ -17,6 +17,7 @@
 //! ```
 
 mod agreement;
+mod config;
 mod context;
 mod dialer;
 mod event;
@@ -31,7 +32,8 @@ mod segment;
 mod session;
 mod wire;
 
-pub use agreement::{Config, Counters, Sap, Transmit};
+pub use agreement::{Sap, Transmit};
+pub use config::{Config, Counters};
 pub use context::{ESP_LABEL, ExportFailed, Exporter, KeyContext};
 pub use event::{Cause, EndReason, Event, Place, Violation};
 pub use inbound::AllocateSpi;

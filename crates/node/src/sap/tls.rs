@@ -90,8 +90,10 @@ impl Tls {
         let handshake = TlsConnector::from(config).connect(nameless, io);
         let stream = timeout(DIAL_WITHIN, handshake).await.map_err(|_| ConnectError::TimedOut)?;
         let stream = TlsStream::Client(stream.map_err(ConnectError::Handshake)?);
-        check(&stream)?;
-        Ok(stream)
+        match check(&stream)? {
+            id if id == neighbour => Ok(stream),
+            _ => Err(ConnectError::NotSap("is another than was dialed")),
+        }
     }
 
     /// Handshakes as the one that was dialed, and says by whom.

@@ -51,7 +51,7 @@ fn whatever_fails_keys_agree_in_the_end_and_none_is_used_twice() {
         world.run();
         total.add(&world.tally);
     }
-    println!("{total:?}");
+    eprintln!("{total:?}");
     assert!(runs().len() < 20 || total.is_plentiful(), "the world is too kind: {total:?}");
 }
 
@@ -61,7 +61,7 @@ struct TellSeed(u64);
 impl Drop for TellSeed {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            println!("RINGMAIL_SIM_SEED={}", self.0);
+            eprintln!("RINGMAIL_SIM_SEED={}", self.0);
         }
     }
 }
