@@ -3,14 +3,19 @@
 mod batches;
 mod capture;
 mod chain;
+mod corpus;
 mod dependencies;
 mod esp;
 mod forged;
+#[allow(unreachable_pub, reason = "the fuzz workspace's, where they are public")]
+#[path = "../../../../fuzz/src/dataplane.rs"]
+mod fuzz_bodies;
 mod memory;
 mod packets;
 mod replay;
 mod sa;
 mod sap;
+mod sealing;
 mod testbed;
 mod transport;
 mod tshark;

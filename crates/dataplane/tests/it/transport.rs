@@ -10,8 +10,8 @@ use ringmail_packet::ip::protocol;
 use ringmail_packet::tcp::Flags;
 use ringmail_packet::{ipv4, ipv6, tcp};
 
-use crate::forged::{padded, places, reseal, text_of};
 use crate::packets;
+use crate::sealing::{padded, places, reseal, text_of};
 use crate::testbed::{Chain, FORWARD, Frame, INNER_MTU_BYTES, material};
 
 fn forward(intrusive: bool) -> (bool, Box<dyn Function>) {
