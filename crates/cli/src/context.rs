@@ -10,11 +10,17 @@ use crate::progress::Progress;
 pub(crate) struct Context {
     output: Output,
     quiet: bool,
+    log_filter: String,
 }
 
 impl Context {
-    pub(crate) fn new(globals: &Globals) -> Context {
-        Context { output: Output::new(globals.output), quiet: globals.quiet }
+    pub(crate) fn new(globals: &Globals, log_filter: String) -> Context {
+        Context { output: Output::new(globals.output), quiet: globals.quiet, log_filter }
+    }
+
+    /// What is logged, for the programs that a verb starts.
+    pub(crate) fn log_filter(&self) -> &str {
+        &self.log_filter
     }
 
     /// Writes a report to standard output, in the format that the user asked for.

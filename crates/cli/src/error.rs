@@ -62,6 +62,14 @@ impl Failure {
         self
     }
 
+    /// The same, where there is something.
+    pub(crate) fn hint_if<H: fmt::Display>(self, hint: Option<H>) -> Failure {
+        match hint {
+            Some(hint) => self.hint(hint),
+            None => self,
+        }
+    }
+
     /// What is as it was before, e.g. `the domain keeps running`.
     pub(crate) fn unchanged(mut self, what: impl fmt::Display) -> Failure {
         self.unchanged = Some(what.to_string());

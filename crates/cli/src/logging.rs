@@ -7,10 +7,10 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::Globals;
 
 /// The variable that takes a filter such as `ringmail_node=debug,warn`; it wins over `-q` and `-v`.
-const FILTER_VARIABLE: &str = "RINGMAIL_LOG";
+pub(crate) const FILTER_VARIABLE: &str = "RINGMAIL_LOG";
 
-/// Starts the log. Called once, before anything that logs.
-pub(crate) fn start(globals: &Globals) {
+/// Starts the log. Called once, before anything that logs. Returns the filter that holds, for programs started by this.
+pub(crate) fn start(globals: &Globals) -> String {
     let level = match (globals.quiet, globals.verbose) {
         (true, _) => "error",
         (false, 0) => "warn",
@@ -19,10 +19,12 @@ pub(crate) fn start(globals: &Globals) {
         (false, _) => "trace",
     };
     let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new(level));
+    let text = filter.to_string();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(globals.verbose > 1)
         .init();
+    text
 }

@@ -8,7 +8,10 @@ mod context;
 mod error;
 mod logging;
 mod output;
+mod privilege;
 mod progress;
+mod running;
+mod signals;
 
 use std::process::ExitCode;
 
@@ -19,8 +22,8 @@ use crate::context::Context;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    logging::start(&cli.globals);
-    let mut context = Context::new(&cli.globals);
+    let log_filter = logging::start(&cli.globals);
+    let mut context = Context::new(&cli.globals, log_filter);
     match cli.command.run(&mut context) {
         Ok(outcome) => outcome.into(),
         Err(failure) => failure.report(),

@@ -144,7 +144,7 @@ fn show_file(file: &Path, context: &mut Context) -> Result<Outcome, Failure> {
 }
 
 /// The domain of a text if it can be used; what is wrong goes to standard error.
-fn load(text: &str, file: &Path) -> Result<Loaded, Failure> {
+pub(super) fn load(text: &str, file: &Path) -> Result<Loaded, Failure> {
     let name = file.display().to_string();
     check::load(text, &name).map_err(|diagnostics| {
         warn(&diagnostics);
@@ -165,7 +165,7 @@ fn unusable(name: &str, errors: usize) -> Failure {
 }
 
 /// The text of a file, or of standard input for `-`; no more than a domain file may have.
-fn read(file: &Path) -> Result<String, Failure> {
+pub(super) fn read(file: &Path) -> Result<String, Failure> {
     let most = limits::DOMAIN_FILE_BYTES as u64 + 1;
     let mut text = String::new();
     let read = if file == Path::new("-") {

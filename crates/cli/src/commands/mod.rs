@@ -3,13 +3,24 @@
 //! A file holds `Args` (its doc comment is the help) and `run(args, &mut Context) -> Result<Outcome, Failure>`. A verb
 //! that reports something also adds its report to [`schemas`].
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "every verb is handed its arguments, whether it takes them apart or not"
+)]
+
+mod bench;
 mod ca;
 mod completions;
 mod demo;
 mod domain;
+mod down;
 mod element;
+mod exec;
+mod keys;
 mod man;
 mod site;
+mod status;
+mod up;
 
 use crate::context::Context;
 use crate::error::{Failure, Outcome};
@@ -33,24 +44,36 @@ macro_rules! verbs {
 }
 
 verbs! {
+    bench => Bench,
     ca => Ca,
     completions => Completions,
     demo => Demo,
     domain => Domain,
+    down => Down,
     element => Element,
+    exec => Exec,
+    keys => Keys,
     man => Man,
     site => Site,
+    status => Status,
+    up => Up,
 }
 
 /// The schema of every report that a verb writes; docs/schema holds them.
 pub(crate) fn schemas() -> Vec<ReportSchema> {
     vec![
+        ReportSchema::of::<ringmail_node::bench::chain::Report>(),
+        ReportSchema::of::<ringmail_node::bench::hop::Report>(),
         ReportSchema::of::<ca::Ca>(),
         ReportSchema::of::<completions::Completions>(),
         ReportSchema::of::<ringmail_node::demo::Report>(),
         ReportSchema::of::<domain::Checked>(),
         ReportSchema::of::<domain::DomainSchema>(),
         ReportSchema::of::<domain::DomainShown>(),
+        ReportSchema::of::<down::WentDown>(),
+        ReportSchema::of::<keys::Keys>(),
+        ReportSchema::of::<status::Status>(),
+        ReportSchema::of::<up::CameUp>(),
         ReportSchema::of::<man::ManPages>(),
     ]
 }

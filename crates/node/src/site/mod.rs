@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
 
-use crate::control::{ControlChannel, FromElement, ToElement};
+use crate::control::{ControlChannel, ElementStatus, FromElement, ToElement};
 
 pub use content::{FORBIDDEN, PAGE, PAGE_BYTES, page};
 pub use server::{DOWNLOAD_PREFIX, UPLOAD_PATH, serve};
@@ -30,13 +30,17 @@ pub async fn run(address: &str, control: ControlChannel) -> Result<()> {
         loop {
             match receiver.recv().await {
                 Ok(Some(ToElement::Shutdown { .. }) | None) | Err(_) => return,
-                Ok(Some(
-                    ToElement::Status { request }
-                    | ToElement::ExportKeys { request }
-                    | ToElement::Pin { request, .. },
-                )) => {
-                    let reason = "a service has neither paths nor keys".to_owned();
-                    // A parent that is gone is noticed by the next receive.
+                // A parent that is gone is noticed by the next receive.
+                Ok(Some(ToElement::Status { request })) => {
+                    let status =
+                        ElementStatus { role: "service".to_owned(), ..ElementStatus::default() };
+                    drop(sender.send(&FromElement::Status { request, status }).await);
+                }
+                Ok(Some(ToElement::ExportKeys { request })) => {
+                    drop(sender.send(&FromElement::Keys { request, keys: Vec::new() }).await);
+                }
+                Ok(Some(ToElement::Pin { request, .. })) => {
+                    let reason = "a service has no paths".to_owned();
                     drop(sender.send(&FromElement::Refused { request, reason }).await);
                 }
                 Ok(Some(_)) => {}

@@ -35,11 +35,26 @@ pub enum PrivilegeError {
         /// The kernel's word.
         source: io::Error,
     },
+    /// The inner side of a chain needs it.
+    #[error("{TUN} cannot be opened")]
+    Tun(#[source] io::Error),
 }
+
+/// The device behind every TUN.
+const TUN: &str = "/dev/net/tun";
 
 impl PrivilegeError {
     /// What the user can do about it.
     pub fn hint(&self) -> &'static str {
+        match self {
+            PrivilegeError::Tun(source) if source.kind() == io::ErrorKind::PermissionDenied => {
+                return "as root: chmod 666 /dev/net/tun, which is its usual mode";
+            }
+            PrivilegeError::Tun(_) => {
+                return "the kernel needs the module tun; a container needs the device passed in";
+            }
+            PrivilegeError::UserNamespace(_) | PrivilegeError::Mapping { .. } => {}
+        }
         "run as root, or allow user namespaces: sysctl user.max_user_namespaces, and on Ubuntu \
          kernel.apparmor_restrict_unprivileged_userns=0"
     }
@@ -53,6 +68,15 @@ impl Privilege {
         geteuid().is_root()
             && has
             && fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| is_first(&map))
+    }
+
+    /// Whether this user may make a TUN, which chains need and networks alone do not.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_tun() -> Result<(), PrivilegeError> {
+        let opened = fs::OpenOptions::new().read(true).write(true).open(TUN);
+        opened.map(drop).map_err(PrivilegeError::Tun)
     }
 
     /// Takes what there is: root, or a new user, mount and network namespace in which this user is root.

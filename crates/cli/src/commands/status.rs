@@ -1,0 +1,96 @@
+//! `ringmail status`: a running domain's elements, paths, counters and drops.
+
+use std::io::{self, Write};
+
+use ringmail_node::admin::{DomainStatus, ElementReport};
+use ringmail_node::control::{Counter, Drops, ElementStatus, PathStatus};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::{Failure, Outcome};
+use crate::output::Report;
+use crate::running::Which;
+
+/// Show how a running domain is: elements, paths, counters, drops by reason
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    which: Which,
+
+    /// Show counters that are 0, and what each of them counts
+    #[arg(long)]
+    all: bool,
+}
+
+/// A running domain as of now.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Status {
+    #[serde(flatten)]
+    domain: DomainStatus,
+    #[serde(skip)]
+    all: bool,
+}
+
+impl Report for Status {
+    const NAME: &'static str = "status";
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let DomainStatus { domain, layout, pid, rootless, up_s, elements, .. } = &self.domain;
+        let right = if *rootless { ", in a user namespace" } else { "" };
+        writeln!(out, "{domain}: up for {up_s} s, layout {layout}, process {pid}{right}")?;
+        for element in elements {
+            self.element(element, out)?;
+        }
+        Ok(())
+    }
+}
+
+impl Status {
+    fn element(&self, element: &ElementReport, out: &mut dyn Write) -> io::Result<()> {
+        let ElementReport { name, pid, state, reason, status } = element;
+        write!(out, "\n{name}")?;
+        if let Some(status) = status {
+            write!(out, "  {}", status.role)?;
+        }
+        write!(out, "  {state}")?;
+        if let Some(pid) = pid {
+            write!(out, "  process {pid}")?;
+        }
+        writeln!(out)?;
+        if let Some(reason) = reason {
+            writeln!(out, "  {reason}")?;
+        }
+        status.as_ref().map_or(Ok(()), |status| self.details(status, out))
+    }
+
+    fn details(&self, status: &ElementStatus, out: &mut dyn Write) -> io::Result<()> {
+        for path in &status.paths {
+            let PathStatus { name, direction, state, packets, bytes } = path;
+            writeln!(
+                out,
+                "  path {name} ({direction})  {state}  {packets} packets, {bytes} bytes"
+            )?;
+        }
+        for counter in &status.counters {
+            let Counter { name, unit, description, value } = counter;
+            if self.all {
+                writeln!(out, "  {name:<28} {value:>12} {unit}  {description}")?;
+            } else if *value > 0 {
+                writeln!(out, "  {name:<28} {value:>12} {unit}")?;
+            }
+        }
+        for drops in &status.drops {
+            let Drops { reason, description, packets } = drops;
+            writeln!(out, "  dropped: {reason:<19} {packets:>12} packets  {description}")?;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure> {
+    let running = args.which.find()?;
+    let domain = running.ask(async |client| client.status().await)?;
+    context.emit(&Status { domain, all: args.all })?;
+    Ok(Outcome::Done)
+}
