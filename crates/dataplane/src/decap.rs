@@ -25,6 +25,7 @@ pub(crate) struct Inner {
 }
 
 /// Opens the frame `bytes` of a path of this mode.
+#[inline]
 pub(crate) fn decapsulate(
     bytes: &mut [u8],
     frame: &Frame,

@@ -68,6 +68,7 @@ pub(crate) fn encapsulate(
 }
 
 /// Seals frame `index`, opened before, for the next segment of `path`, without the label that it came by.
+#[inline]
 pub(crate) fn reseal(
     batch: &mut Batch,
     index: usize,
@@ -96,6 +97,7 @@ pub(crate) fn reseal(
     Ok(())
 }
 
+#[inline]
 fn seal(
     batch: &mut Batch,
     index: usize,

@@ -59,24 +59,18 @@ pub(crate) fn parse(frame: &[u8], mine: Label) -> Result<Frame, DropReason> {
         1 + entries.position(|entry| entry.bottom).ok_or(DropReason::Malformed)?
     };
     let outer = (1 + below) * ENTRY_BYTES;
-    let packet = frame.get(outer..).unwrap_or_default();
-    let (header_len, protocol, ecn) = match packet.first().map(|byte| byte >> 4) {
-        Some(4) => {
-            let packet = ipv4::Packet::new_checked(packet).map_err(|_| DropReason::Malformed)?;
-            let whole = frame.len() - outer == usize::from(packet.total_len());
-            if !whole || !packet.verify_checksum() {
+    let packet = &frame[outer..];
+    let plain = packet.first() == Some(&VERSION_AND_LENGTH);
+    let (header_len, protocol, ecn) = match packet.first_chunk::<OUTER_BYTES>() {
+        // The header that nearly every frame has; its length is known here and the checksum quickly done.
+        Some(header) if plain => {
+            let header = ipv4::Packet::new_unchecked(&header[..]);
+            if packet.len() != usize::from(header.total_len()) || !header.verify_checksum() {
                 return Err(DropReason::Malformed);
             }
-            (packet.header_len(), packet.protocol(), packet.ecn())
+            (OUTER_BYTES, header.protocol(), header.ecn())
         }
-        Some(6) => {
-            let packet = ipv6::Packet::new_checked(packet).map_err(|_| DropReason::Malformed)?;
-            if frame.len() - outer != ipv6::HEADER_LEN_BYTES + usize::from(packet.payload_len()) {
-                return Err(DropReason::Malformed);
-            }
-            (ipv6::HEADER_LEN_BYTES, packet.next_header(), packet.ecn())
-        }
-        _ => return Err(DropReason::Malformed),
+        _ => kept_header(packet)?,
     };
     if protocol != ip::protocol::ESP {
         return Err(DropReason::NotEsp);
@@ -84,8 +78,27 @@ pub(crate) fn parse(frame: &[u8], mine: Label) -> Result<Frame, DropReason> {
     let esp = outer + header_len;
     let spi = frame[esp..].first_chunk().ok_or(DropReason::Malformed)?;
     let spi = SaSpi(u32::from_be_bytes(*spi));
-    let plain = packet[0] == VERSION_AND_LENGTH;
     Ok(Frame { ttl: top.ttl, outer, esp, plain, ecn, spi })
+}
+
+/// Length, protocol and ECN of a header that only transport mode has.
+#[cold]
+fn kept_header(packet: &[u8]) -> Result<(usize, u8, Ecn), DropReason> {
+    let malformed = |_| DropReason::Malformed;
+    let (header, whole) = match packet.first().map(|byte| byte >> 4) {
+        Some(4) => {
+            let view = ipv4::Packet::new_checked(packet).map_err(malformed)?;
+            let whole = packet.len() == usize::from(view.total_len()) && view.verify_checksum();
+            ((view.header_len(), view.protocol(), view.ecn()), whole)
+        }
+        _ => {
+            let view = ipv6::Packet::new_checked(packet).map_err(malformed)?;
+            let len = ipv6::HEADER_LEN_BYTES;
+            let whole = packet.len() == len + usize::from(view.payload_len());
+            ((len, view.next_header(), view.ecn()), whole)
+        }
+    };
+    if whole { Ok(header) } else { Err(DropReason::Malformed) }
 }
 
 impl Frame {
