@@ -291,6 +291,16 @@ fn every_truncation_is_dropped() {
     }
 }
 
+#[test]
+fn bytes_behind_a_frame_are_refused_by_a_hop_that_opens_nothing_too() {
+    let mut chain = pinned(Chain::in_mode(EspMode::Transport, vec![forward(false)]));
+    for packet in [with_options(&packets::tcp(b"hello")), tcp_v6(b"hello")] {
+        let mut frame = chain.enter(&packet).expect("a frame");
+        frame.bytes.push(0);
+        assert_eq!(stepped(&mut chain, &frame), Verdict::Drop(DropReason::Malformed));
+    }
+}
+
 /// What the inner MTU is computed from is what is sent.
 #[test]
 fn a_frame_is_as_long_as_the_model_says() {
