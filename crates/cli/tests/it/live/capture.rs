@@ -4,7 +4,6 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use ringmail_node::control::KeyExport;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::live::world::World;
@@ -71,6 +70,13 @@ impl Capture {
 }
 
 impl Captured {
+    /// Gives tshark this file of keys (esp_sa) from now on.
+    pub(crate) fn give_keys(&self, keys: &[u8]) {
+        let settings = self.file.with_extension("settings");
+        std::fs::create_dir_all(&settings).expect("a folder");
+        std::fs::write(settings.join("esp_sa"), keys).expect("a file");
+    }
+
     /// The file as it is.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         std::fs::read(&self.file).expect("the capture is there")
@@ -79,27 +85,11 @@ impl Captured {
     /// What tshark says with these arguments, a line each.
     pub(crate) fn tshark(&self, args: &[&str]) -> Vec<String> {
         let mut tshark = Command::new("tshark");
-        // Of tshark's own settings only those given count.
-        tshark.env("HOME", "/nonexistent").args(["-n", "-r"]).arg(&self.file).args(args);
+        tshark.env("WIRESHARK_CONFIG_DIR", self.file.with_extension("settings"));
+        tshark.args(["-n", "-r"]).arg(&self.file).args(args);
         let output = tshark.output().expect("tshark is installed");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{args:?}: {said}");
         String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
     }
-}
-
-/// tshark's options that decrypt what these keys sealed.
-pub(crate) fn decryption(keys: &[KeyExport]) -> Vec<String> {
-    let mut options = vec!["-o".to_owned(), "esp.enable_encryption_decode:TRUE".to_owned()];
-    for key in keys {
-        let hex: String =
-            key.key_and_salt.danger_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        options.push("-o".to_owned());
-        options.push(format!(
-            "uat:esp_sa:\"IPv4\",\"{}\",\"{}\",\"0x{:08x}\",\"AES-GCM with 16 octet ICV [RFC4106]\",\
-             \"0x{hex}\",\"NULL\",\"\",\"64-bit\",\"0\"",
-            key.source, key.destination, key.sa_spi
-        ));
-    }
-    options
 }

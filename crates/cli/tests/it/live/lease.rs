@@ -13,7 +13,7 @@ fn dropped(world: &World, element: &str) -> u64 {
 }
 
 #[test]
-fn traffic_goes_on_across_renewals_and_stops_with_the_last_lease() {
+fn traffic_goes_on_across_renewals_stops_with_the_last_lease_and_comes_back_with_the_next() {
     live(|privilege| {
         let limits = format!("limits: {{lease_s: {}}}\n\nlinks:\n", LEASE.as_secs());
         let setting = Setting::new(privilege, "campus.yaml").with("links:\n", &limits);
@@ -29,7 +29,7 @@ fn traffic_goes_on_across_renewals_and_stops_with_the_last_lease() {
         for element in world.elements() {
             assert_eq!(dropped(&world, &element), 0, "{element}");
         }
-        world.abandon();
+        world.answer_elements(false);
         let abandoned = Instant::now();
         eventually("the lease runs out", || {
             (curl.get("/page", &["--max-time", "1"]).verdict != "2 200").then_some(())
@@ -43,5 +43,10 @@ fn traffic_goes_on_across_renewals_and_stops_with_the_last_lease() {
         assert!(dropped(&world, "gateway") > before);
         let paths = world.status("gateway").paths;
         assert!(paths.iter().any(|path| path.state == "no keys"), "{paths:?}");
+        // Whoever answers again brings the chain back.
+        world.answer_elements(true);
+        eventually("the chain comes back", || {
+            (curl.get("/page", &["--max-time", "1"]).verdict == "2 200").then_some(())
+        });
     });
 }

@@ -10,7 +10,7 @@
 //! itself again inside a user namespace.
 
 mod capture;
-mod crash;
+mod counters;
 mod lease;
 mod nginx;
 mod programs;

@@ -104,7 +104,10 @@ fn warns(world: &World) {
 fn all_elements_in_one_process() {
     live(|privilege| {
         let world = campus(privilege).layout(Layout::Single).up();
+        let capture = Capture::fabric(&world);
         serves(&world, WWW, &["client1", "client2"]);
+        // Frames stay in the process; only key agreement uses the links.
+        assert_eq!(capture.stop().tshark(&["-Y", "udp || mpls"]), Vec::<String>::new());
     });
 }
 
@@ -113,6 +116,8 @@ fn two_workers_an_element() {
     live(|privilege| {
         let world = campus(privilege).with("suite: aes-128-gcm", "workers: 2").up();
         serves(&world, WWW, &["client1", "client2"]);
+        // Six segments, in each an association a worker of the sender.
+        assert_eq!(world.keys().len(), 2 * 6);
     });
 }
 

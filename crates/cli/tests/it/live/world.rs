@@ -9,15 +9,15 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use ringmail_node::assemble::{self, DomainFile};
-use ringmail_node::control::ElementStatus;
+use ringmail_node::control::{ElementStatus, KeyExport};
 use ringmail_node::layout::Layout;
 use ringmail_node::runtime::Place;
 use ringmail_node::supervise::{Handle, LineSink};
 use ringmail_node::topology::{Netns, Privilege};
-use ringmail_node::up::{Up, UpError};
+use ringmail_node::up::Up;
 use ringmail_trust::{EmbeddedCa, Kind, Request};
 use tokio::runtime::Runtime;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// How long anything may take that a test waits for.
@@ -113,17 +113,17 @@ impl Setting {
         let namespaces = namespaces.map(|n| (n.name().to_owned(), Arc::clone(n))).collect();
         let handle = up.handle();
         let (stop, mut stopped) = oneshot::channel();
-        let abandon = Arc::new(Notify::new());
-        let abandoned = Arc::clone(&abandon);
-        let (ended, end) = std::sync::mpsc::channel();
+        let (answer, mut answering) = watch::channel(true);
         let running = runtime.spawn(async move {
-            tokio::select! {
-                error = up.run() => drop(ended.send(error)),
-                () = abandoned.notified() => {}
-                _ = &mut stopped => return up,
+            loop {
+                let answers = *answering.borrow();
+                tokio::select! {
+                    // Its elements end with it, which no test is to miss.
+                    end = up.run(), if answers => panic!("the domain ended by itself: {end:?}"),
+                    Ok(()) = answering.changed() => {}
+                    _ = &mut stopped => return up,
+                }
             }
-            let _asked_or_dropped = stopped.await;
-            up
         });
         let listener = domain.gateway.listeners.first().expect("a listener");
         let name = listener.certificates[0].server_names[0].to_string();
@@ -135,8 +135,7 @@ impl Setting {
             namespaces,
             handle,
             log,
-            end,
-            abandon,
+            answer,
             running: Some((stop, running)),
             runtime,
             authority,
@@ -156,12 +155,11 @@ pub(crate) struct World {
     namespaces: BTreeMap<String, Arc<Netns>>,
     handle: Handle,
     log: Arc<Log>,
-    end: std::sync::mpsc::Receiver<Result<(), UpError>>,
-    abandon: Arc<Notify>,
+    answer: watch::Sender<bool>,
     running: Option<(oneshot::Sender<()>, JoinHandle<Up>)>,
     runtime: Runtime,
     authority: Arc<EmbeddedCa>,
-    pub(crate) place: Place,
+    place: Place,
     folder: Folder,
 }
 
@@ -211,12 +209,6 @@ impl World {
         self.handle.elements().into_iter().map(|(name, ..)| name).collect()
     }
 
-    pub(crate) fn pid(&self, element: &str) -> u32 {
-        let elements = self.handle.elements();
-        let found = elements.iter().find(|(name, ..)| name == element).expect("an element");
-        found.1.expect("a process")
-    }
-
     pub(crate) fn status(&self, element: &str) -> ElementStatus {
         let status = self.runtime.block_on(self.handle.status(element));
         status.unwrap_or_else(|error| panic!("{element}: {error}"))
@@ -236,20 +228,23 @@ impl World {
     }
 
     /// The keys of all associations.
-    pub(crate) fn keys(&self) -> Vec<ringmail_node::control::KeyExport> {
+    pub(crate) fn keys(&self) -> Vec<KeyExport> {
         let export = |name: String| self.runtime.block_on(self.handle.export_keys(&name));
         let keys = self.elements().into_iter().map(export);
         keys.flat_map(|keys| keys.expect("keys are exported")).collect()
     }
 
-    /// Ends what answers elements: no certificates, no leases any more.
-    pub(crate) fn abandon(&self) {
-        self.abandon.notify_one();
+    /// Whether elements are answered: no certificates and no leases otherwise.
+    pub(crate) fn answer_elements(&self, answer: bool) {
+        self.answer.send(answer).expect("it runs");
     }
 
-    /// How the domain ended by itself.
-    pub(crate) fn await_end(&self) -> Result<(), UpError> {
-        self.end.recv_timeout(PATIENCE).expect("the domain ends by itself")
+    /// Runs this program on the domain, to its end.
+    pub(crate) fn ringmail(&self, args: &[&str]) -> std::process::Output {
+        let mut ringmail = Command::new(env!("CARGO_BIN_EXE_ringmail"));
+        ringmail.args(args).args(["--domain", &self.domain]).env_remove("RINGMAIL_LOG");
+        ringmail.env("RINGMAIL_RUNTIME_DIR", self.place.base());
+        ringmail.output().expect("the program starts")
     }
 }
 
