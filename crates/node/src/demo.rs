@@ -27,6 +27,12 @@ const DOWNLOAD_TIME: Duration = Duration::from_secs(2);
 /// The first download, by which the length of the others is chosen.
 const PROBE_BYTES: u64 = 16 << 20;
 
+/// How often it is looked whether packets that seem lost are only under way.
+const SETTLE_LOOKS: usize = 20;
+
+/// The time between two such looks.
+const SETTLE_PAUSE: Duration = Duration::from_millis(10);
+
 /// What the demo found.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Report {
@@ -119,7 +125,8 @@ impl Guest {
         let client = self.client.clone();
         testbed::within(Arc::clone(&self.netns), || async move {
             let probe = client.download(PROBE_BYTES).await?;
-            let wanted = probe.bytes as f64 * DOWNLOAD_TIME.as_secs_f64() / probe.elapsed.as_secs_f64();
+            let wanted =
+                probe.bytes as f64 * DOWNLOAD_TIME.as_secs_f64() / probe.elapsed.as_secs_f64();
             Ok(client.download(wanted as u64).await?.mbps())
         })
         .await
@@ -130,7 +137,8 @@ impl Guest {
     async fn is_blocked(&self) -> Result<bool> {
         let client = self.client.clone();
         testbed::within(Arc::clone(&self.netns), || async move {
-            let allowed = client.status("POST", UPLOAD_PATH, Bytes::from("a harmless body")).await?;
+            let allowed =
+                client.status("POST", UPLOAD_PATH, Bytes::from("a harmless body")).await?;
             ensure!(allowed == StatusCode::OK, "a harmless request got {allowed}");
             let body = Bytes::from(format!("a body with {FORBIDDEN} in it"));
             let started = Instant::now();
@@ -156,6 +164,19 @@ impl Guest {
 /// # Errors
 /// When an element does not answer.
 pub async fn lost_inside(testbed: &Testbed) -> Result<u64> {
+    let mut lost = lost_so_far(testbed).await?;
+    for _ in 0..SETTLE_LOOKS {
+        // The last acknowledgements may be under way.
+        if lost == 0 {
+            break;
+        }
+        tokio::time::sleep(SETTLE_PAUSE).await;
+        lost = lost_so_far(testbed).await?;
+    }
+    Ok(lost)
+}
+
+async fn lost_so_far(testbed: &Testbed) -> Result<u64> {
     let elements = testbed.elements();
     let handle = testbed.handle();
     let (mut sent, mut received, mut dropped) = (0, 0, 0);

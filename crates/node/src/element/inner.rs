@@ -1,5 +1,7 @@
 //! The inner side of a gateway or an egress: a TUN, its addresses, and what is routed into it.
 
+use std::fs;
+use std::io;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result};
@@ -18,12 +20,29 @@ pub(crate) const DEVICE: &str = "rm-inner";
 ///
 /// # Errors
 /// When the system refuses the device.
-pub(crate) fn create(set: &PathSet, element: &Element) -> Result<Vec<Box<dyn Link>>> {
+pub(crate) fn create(
+    domain: &Domain,
+    set: &PathSet,
+    element: &Element,
+) -> Result<Vec<Box<dyn Link>>> {
+    if gateway_addresses(domain).iter().all(IpAddr::is_ipv4) {
+        no_ipv6().context("IPv6 cannot be kept off the TUN")?;
+    }
     let mtu = set.inner_mtu().context("the path set has no path")?;
     let mut config = TunConfig::new(DEVICE, u32::from(mtu), HEADROOM_BYTES, TAILROOM_BYTES);
     config.queues = usize::from(element.workers.max(1));
     let queues = TunLink::create(&config).context("the TUN could not be made")?;
     Ok(queues.into_iter().map(|queue| Box::new(queue) as Box<dyn Link>).collect())
+}
+
+/// Keeps IPv6 off interfaces that are still to come, which is the TUN alone. Where nobody uses it, a router would report
+/// its multicast groups there (RFC 3810), and each report would count as a packet without a path. A kernel without IPv6
+/// has nothing to keep off.
+fn no_ipv6() -> io::Result<()> {
+    match fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
 }
 
 /// The gateway's own addresses on the inner side: the first of each network that the domain gives it.

@@ -219,7 +219,7 @@ fn cores(told: &Told) -> Result<Vec<Core>> {
     let sides = match element.role {
         Role::Hop => (0..element.workers.max(1)).map(|_| None).collect(),
         Role::Gateway | Role::Egress => {
-            inner::create(set, element)?.into_iter().map(Some).collect::<Vec<_>>()
+            inner::create(domain, set, element)?.into_iter().map(Some).collect::<Vec<_>>()
         }
     };
     sides.into_iter().map(|inner| build::core(domain, set, element, inner)).collect()
