@@ -59,7 +59,11 @@ pub(crate) fn ensure(may_install: bool) -> Result<()> {
     install.extend(&missing);
     apt(&install)?;
     let still = self::missing();
-    if still.is_empty() { Ok(()) } else { bail!("still missing after the install: {}", still.join(" ")) }
+    if still.is_empty() {
+        Ok(())
+    } else {
+        bail!("still missing after the install: {}", still.join(" "))
+    }
 }
 
 fn is_root() -> Result<bool> {
@@ -75,5 +79,9 @@ fn apt(args: &[&str]) -> Result<()> {
         .stdout(Stdio::null())
         .status()
         .context("`apt-get` could not be started; the packages' names are Debian's")?;
-    if status.success() { Ok(()) } else { bail!("`apt-get {}` ended with {status}", args.join(" ")) }
+    if status.success() {
+        Ok(())
+    } else {
+        bail!("`apt-get {}` ended with {status}", args.join(" "))
+    }
 }

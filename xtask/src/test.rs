@@ -31,11 +31,29 @@ fn all(stages: &mut Stages, may_install: bool) -> Result<()> {
     })?;
     stages.run("doc tests", || cargo(&["test", "--workspace", "--locked", "--doc", "--quiet"]))?;
     stages.run("lints", || {
-        cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"])
+        cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ])
     })?;
     if has_cargo("deny") {
         stages.run("licences and sources", || {
-            cargo(&["deny", "--offline", "--log-level", "error", "check", "licenses", "bans", "sources"])
+            cargo(&[
+                "deny",
+                "--offline",
+                "--log-level",
+                "error",
+                "check",
+                "licenses",
+                "bans",
+                "sources",
+            ])
         })?;
     } else {
         eprintln!("xtask: cargo-deny is not installed; licences and sources were NOT checked here");

@@ -197,7 +197,10 @@ fn issued(
     let request = Request {
         kind: Kind::Server,
         name: format!("{}-{index}", listener.name).parse()?,
-        names: names.iter().map(|n| n.parse().map_err(anyhow::Error::msg)).collect::<Result<_>>()?,
+        names: names
+            .iter()
+            .map(|n| n.parse().map_err(anyhow::Error::msg))
+            .collect::<Result<_>>()?,
         lasts: SERVER_LASTS,
         replace: true,
     };

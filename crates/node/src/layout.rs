@@ -20,7 +20,9 @@ use serde::Serialize;
 use crate::topology::{Bridge, Cable, Cidr, End, Namespace, Route, Sysctl, Topology};
 
 /// How the elements of a domain share processes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Layout {
     /// One process, namespace and trust boundary an element.
@@ -66,7 +68,8 @@ pub fn network(domain: &Domain, set: &PathSet) -> Result<Topology> {
     for element in &set.elements {
         plan.namespaces.push(namespace(&element.name, element.role));
         let address = within(domain.links.network, (*element.link.ip()).into())?;
-        let ends = [port(FABRIC, &format!("e{}", element.id)), end(&element.name, LINK, vec![address])];
+        let ends =
+            [port(FABRIC, &format!("e{}", element.id)), end(&element.name, LINK, vec![address])];
         plan.cables.push(Cable { mtu, ends });
     }
     inside(domain, set, &mut plan)?;

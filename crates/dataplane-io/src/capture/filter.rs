@@ -98,8 +98,12 @@ mod tests {
                     Some(half) => accumulator = u32::from(u16::from_be_bytes([half[0], half[1]])),
                     None => return false,
                 },
-                JUMP_IF_EQUAL => at += usize::from(if accumulator == operand { if_true } else { if_false }),
-                JUMP_IF_SET => at += usize::from(if accumulator & operand != 0 { if_true } else { if_false }),
+                JUMP_IF_EQUAL => {
+                    at += usize::from(if accumulator == operand { if_true } else { if_false });
+                }
+                JUMP_IF_SET => {
+                    at += usize::from(if accumulator & operand != 0 { if_true } else { if_false });
+                }
                 RETURN => return operand != 0,
                 _ => unreachable!("no such instruction"),
             }

@@ -70,7 +70,7 @@ impl Capture {
     ///
     /// # Errors
     /// What the system said.
-    pub fn next(&mut self) -> io::Result<Option<Captured<'_>>> {
+    pub fn take(&mut self) -> io::Result<Option<Captured<'_>>> {
         let Some(received) = self.socket.recv(&mut self.buffer)? else { return Ok(None) };
         Ok(Some(Captured {
             bytes: &self.buffer[received.start..received.end],

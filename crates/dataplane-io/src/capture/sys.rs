@@ -28,7 +28,10 @@ pub(super) struct Received {
 }
 
 impl PacketSocket {
-    pub(super) fn open(interface: &str, filter: Option<&[Instruction]>) -> io::Result<PacketSocket> {
+    pub(super) fn open(
+        interface: &str,
+        filter: Option<&[Instruction]>,
+    ) -> io::Result<PacketSocket> {
         let name = CString::new(interface)?;
         // SAFETY: a terminated string, which lives until the call returns.
         let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
@@ -50,9 +53,15 @@ impl PacketSocket {
         if let Some(program) = filter {
             let mut program: Vec<libc::sock_filter> = program
                 .iter()
-                .map(|i| libc::sock_filter { code: i.code, jt: i.if_true, jf: i.if_false, k: i.operand })
+                .map(|i| libc::sock_filter {
+                    code: i.code,
+                    jt: i.if_true,
+                    jf: i.if_false,
+                    k: i.operand,
+                })
                 .collect();
-            let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+            let program =
+                libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
             socket.set(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)?;
         }
         // SAFETY: all-zero bytes are a valid address of this kind.

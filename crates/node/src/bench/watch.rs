@@ -108,7 +108,7 @@ fn look(
         // Read before the captures are: what came until then is counted.
         let last = stop.load(Ordering::Relaxed);
         for (name, capture) in &mut captures {
-            while let Some(captured) = capture.next()? {
+            while let Some(captured) = capture.take()? {
                 let both = match seen.protected.get_mut(name.as_str()) {
                     Some(both) => both,
                     None => seen.protected.entry(name.clone()).or_default(),

@@ -40,7 +40,8 @@ impl Agreement {
         keys: Keys,
     ) -> Result<Agreement> {
         let listener = TcpListener::bind(element.control).await;
-        let listener = listener.with_context(|| format!("no key agreement at {}", element.control))?;
+        let listener =
+            listener.with_context(|| format!("no key agreement at {}", element.control))?;
         let settings = Settings {
             element: element.id,
             neighbours: neighbours(set, element.id)?,
@@ -77,10 +78,10 @@ impl Agreement {
                 tracing::debug!(%neighbour, reason = &reason as &dyn std::error::Error, "key agreement session ended");
             }
             Event::RemoveInbound { spi, .. } => {
-                self.keys.carry_out(event).await;
+                self.keys.carry_out(neighbour, event).await;
                 agreements.removed(spi);
             }
-            event => match self.keys.carry_out(event).await {
+            event => match self.keys.carry_out(neighbour, event).await {
                 Answer::Nothing => {}
                 Answer::Installed(spi) => agreements.installed(neighbour, spi).await,
                 Answer::InstallFailed(spi) => agreements.install_failed(neighbour, spi).await,

@@ -35,9 +35,9 @@ pub(crate) fn core(
         Ok(Edge::new(role, element.label, flows, random::seeds()?, SaTable::new(), Instant::now()))
     };
     let mut core = match (element.role, inner) {
-        (Role::Gateway, Some(inner)) => Core::Edge(edge(EdgeRole::Gateway)?, inner),
-        (Role::Egress, Some(inner)) => Core::Edge(edge(EdgeRole::Egress)?, inner),
-        (Role::Hop, None) => Core::Hop(hop(domain, element)?),
+        (Role::Gateway, Some(inner)) => Core::Edge(Box::new(edge(EdgeRole::Gateway)?), inner),
+        (Role::Egress, Some(inner)) => Core::Edge(Box::new(edge(EdgeRole::Egress)?), inner),
+        (Role::Hop, None) => Core::Hop(Box::new(hop(domain, element)?)),
         (role, _) => anyhow::bail!("{role:?} `{}` has the wrong kind of sides", element.name),
     };
     for config in plan::paths(set, domain, element.id)? {

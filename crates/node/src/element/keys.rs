@@ -11,7 +11,7 @@ use ringmail_dataplane::sa::{
 };
 use ringmail_dataplane::sap::{Event, Place};
 use ringmail_model::pathset::{PathSet, Segment};
-use ringmail_model::{PathId, SaSpi};
+use ringmail_model::{ElementId, PathId, SaSpi};
 use tokio::sync::oneshot;
 
 use super::command::Command;
@@ -23,7 +23,8 @@ pub(crate) struct Keys {
     workers: Vec<Handle>,
     window: WindowPackets,
     inbound: HashMap<SaSpi, Inbound>,
-    outbound: HashMap<SaSpi, Outbound>,
+    /// By neighbour, too: each receiver chooses SPIs for itself.
+    outbound: HashMap<(ElementId, SaSpi), Outbound>,
 }
 
 struct Inbound {
@@ -58,7 +59,7 @@ impl Keys {
     }
 
     /// Does what an event says about associations. Events about sessions and leases are not for here.
-    pub(crate) async fn carry_out(&mut self, event: Event) -> Answer {
+    pub(crate) async fn carry_out(&mut self, neighbour: ElementId, event: Event) -> Answer {
         match event {
             Event::InstallInbound { place, spi, key, expires } => {
                 match self.install_inbound(place, spi, key, expires).await {
@@ -82,20 +83,22 @@ impl Keys {
                 Answer::Nothing
             }
             Event::InstallOutbound { place, spi, key, expires } => {
-                if let Err(error) = self.install_outbound(place, spi, &key, expires).await {
+                if let Err(error) =
+                    self.install_outbound(neighbour, place, spi, &key, expires).await
+                {
                     tracing::error!(%spi, %error, "an association was not installed");
                 }
                 Answer::Nothing
             }
             Event::RenewOutbound { spi, expires, .. } => {
-                if let Some(held) = self.outbound.get(&spi) {
+                if let Some(held) = self.outbound.get(&(neighbour, spi)) {
                     held.lease.renew(expires);
                 }
                 Answer::Nothing
             }
             Event::StopSending { place, spi, cause } => {
                 tracing::debug!(%spi, %cause, path = %place.path, "outbound association ends");
-                Answer::Stopped(spi, self.stop_sending(place, spi).await)
+                Answer::Stopped(spi, self.stop_sending(neighbour, place, spi).await)
             }
             _ => Answer::Nothing,
         }
@@ -124,6 +127,7 @@ impl Keys {
 
     async fn install_outbound(
         &mut self,
+        neighbour: ElementId,
         place: Place,
         spi: SaSpi,
         key: &SaKey,
@@ -135,17 +139,17 @@ impl Keys {
             let (answer, replaced) = oneshot::channel();
             worker.give(Command::InstallOutbound(place.path, Box::new(sa), answer));
             if let Ok(Some((old, last))) = replaced.await
-                && let Some(held) = self.outbound.get_mut(&old)
+                && let Some(held) = self.outbound.get_mut(&(neighbour, old))
             {
                 held.replaced_at = Some(last);
             }
         }
-        self.outbound.insert(spi, Outbound { place, lease, replaced_at: None });
+        self.outbound.insert((neighbour, spi), Outbound { place, lease, replaced_at: None });
         Ok(())
     }
 
-    async fn stop_sending(&mut self, place: Place, spi: SaSpi) -> u64 {
-        match self.outbound.remove(&spi) {
+    async fn stop_sending(&mut self, neighbour: ElementId, place: Place, spi: SaSpi) -> u64 {
+        match self.outbound.remove(&(neighbour, spi)) {
             Some(Outbound { replaced_at: Some(last), .. }) => last,
             _ => {
                 let Some(worker) = self.workers.get(usize::from(place.worker.0)) else { return 0 };

@@ -14,13 +14,13 @@ use ringmail_model::rules::RuleSet;
 use tokio::sync::watch;
 
 /// What one listener shows, and whom it believes.
-pub struct ListenerTls {
+pub(crate) struct ListenerTls {
     /// The listener's name in the domain file.
-    pub name: String,
+    pub(crate) name: String,
     /// Server certificates with their keys.
-    pub sites: Vec<Site>,
+    pub(crate) sites: Vec<Site>,
     /// Trust anchors and revocation lists for clients.
-    pub clients: ClientTrust,
+    pub(crate) clients: ClientTrust,
 }
 
 /// A running proxy.

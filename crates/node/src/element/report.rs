@@ -9,71 +9,71 @@ use super::worker::{Core, Links};
 
 /// One worker's report. Packets and bytes since it started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// Traffic of the element: name, packets, bytes.
-    pub traffic: Vec<Flow>,
+    pub(crate) traffic: Vec<Flow>,
     /// Traffic of each path, as far as it passes here.
-    pub paths: Vec<PathReport>,
+    pub(crate) paths: Vec<PathReport>,
     /// Dropped packets by reason, those with none left out.
-    pub drops: Vec<Drop>,
+    pub(crate) drops: Vec<Drop>,
     /// Flows that are remembered; `None` at a hop.
-    pub flows: Option<u64>,
+    pub(crate) flows: Option<u64>,
     /// The link to other elements.
-    pub link: Vec<Count>,
+    pub(crate) link: Vec<Count>,
     /// The inner side; empty at a hop.
-    pub inner: Vec<Count>,
+    pub(crate) inner: Vec<Count>,
     /// What the function itself counts.
-    pub function: Vec<Count>,
+    pub(crate) function: Vec<Count>,
 }
 
 /// Packets and bytes of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Flow {
+pub(crate) struct Flow {
     /// `link_in`, `link_out`, `inner_in`, `inner_out`, `opened`, `sealed` or `originated`.
-    pub name: String,
+    pub(crate) name: String,
     /// Packets.
-    pub packets: u64,
+    pub(crate) packets: u64,
     /// Bytes.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// A path at one element.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PathReport {
+pub(crate) struct PathReport {
     /// The path's number.
-    pub path: u32,
+    pub(crate) path: u32,
     /// Whether packets can be sealed here for its next segment; `None` where no segment begins.
-    pub keyed: Option<bool>,
+    pub(crate) keyed: Option<bool>,
     /// Packets that came in.
-    pub packets_in: u64,
+    pub(crate) packets_in: u64,
     /// Bytes of inner packets that came in.
-    pub bytes_in: u64,
+    pub(crate) bytes_in: u64,
     /// Packets that went on.
-    pub packets_out: u64,
+    pub(crate) packets_out: u64,
     /// Bytes of inner packets that went on.
-    pub bytes_out: u64,
+    pub(crate) bytes_out: u64,
 }
 
 /// Packets dropped for one reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Drop {
+pub(crate) struct Drop {
     /// The reason's name.
-    pub reason: String,
+    pub(crate) reason: String,
     /// One sentence for people.
-    pub description: String,
+    pub(crate) description: String,
     /// Packets.
-    pub packets: u64,
+    pub(crate) packets: u64,
 }
 
 /// One counter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Count {
+pub(crate) struct Count {
     /// What is counted.
-    pub name: String,
+    pub(crate) name: String,
     /// The unit.
-    pub unit: String,
+    pub(crate) unit: String,
     /// The count.
-    pub value: u64,
+    pub(crate) value: u64,
 }
 
 impl Report {
@@ -145,17 +145,6 @@ impl Report {
                 .collect(),
             ..Report::default()
         }
-    }
-
-    /// Packets of one kind of traffic.
-    pub fn packets(&self, name: &str) -> u64 {
-        self.traffic.iter().find(|flow| flow.name == name).map_or(0, |flow| flow.packets)
-    }
-
-    /// The value of one of the link's counters.
-    pub fn link_count(&self, counter: LinkCounter) -> u64 {
-        let found = self.link.iter().find(|count| count.name == counter.name());
-        found.map_or(0, |count| count.value)
     }
 }
 

@@ -183,7 +183,8 @@ pub(super) async fn learn(
             Some(ToElement::Psk { secret }) => psk = Some(secret),
             Some(ToElement::Identity { certificate_chain, trust_anchors, crls }) => {
                 let domain: Domain = domain.context("no domain was told before the identity")?;
-                let (signed, signing_key) = paths.context("no paths were told before the identity")?;
+                let (signed, signing_key) =
+                    paths.context("no paths were told before the identity")?;
                 let path_key = <[u8; 32]>::try_from(signing_key.0.as_slice())?;
                 let expected = Expected {
                     domain: &domain.domain,
@@ -196,10 +197,8 @@ pub(super) async fn learn(
                 if (domain.keying == Keying::Psk) != psk.is_some() {
                     bail!("the keying of the domain and the keys that were told do not agree");
                 }
-                let svid = Certificates {
-                    chain: certificates(certificate_chain),
-                    not_after_unix_s: 0,
-                };
+                let svid =
+                    Certificates { chain: certificates(certificate_chain), not_after_unix_s: 0 };
                 let bundle = TrustBundle {
                     trust_domain: domain.domain.clone(),
                     roots: certificates(trust_anchors),

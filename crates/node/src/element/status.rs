@@ -87,7 +87,13 @@ fn counters(reports: &[Report]) -> Vec<Counter> {
             }
         }
         for count in &report.function {
-            add(&mut counters, &format!("function_{}", count.name), &count.unit, "Counted by the function.", count.value);
+            add(
+                &mut counters,
+                &format!("function_{}", count.name),
+                &count.unit,
+                "Counted by the function.",
+                count.value,
+            );
         }
     }
     counters
@@ -108,7 +114,10 @@ fn describe(traffic: &str) -> &'static str {
 fn drops(reports: &[Report]) -> Vec<Drops> {
     let mut drops = Vec::new();
     for reason in DropReason::ALL {
-        let of_reason = reports.iter().flat_map(|report| &report.drops).filter(|drop| drop.reason == reason.name());
+        let of_reason = reports
+            .iter()
+            .flat_map(|report| &report.drops)
+            .filter(|drop| drop.reason == reason.name());
         let packets: u64 = of_reason.map(|drop| drop.packets).sum();
         if packets > 0 {
             drops.push(Drops {

@@ -30,9 +30,9 @@ const BATCHES_A_TURN: usize = 8;
 /// What an element does with packets.
 pub(crate) enum Core {
     /// A gateway or an egress, with its inner side.
-    Edge(Edge, Box<dyn Link>),
+    Edge(Box<Edge>, Box<dyn Link>),
     /// A hop.
-    Hop(Hop),
+    Hop(Box<Hop>),
 }
 
 /// The counters of an element's links.
@@ -95,8 +95,8 @@ impl Station {
     fn turn(&mut self) -> io::Result<bool> {
         let mut worked = false;
         for _ in 0..BATCHES_A_TURN {
-            let from_link = self.from_link()?;
-            let from_inner = self.from_inner()?;
+            let from_link = self.take_from_link()?;
+            let from_inner = self.take_from_inner()?;
             if !from_link && !from_inner {
                 break;
             }
@@ -105,7 +105,7 @@ impl Station {
         Ok(worked)
     }
 
-    fn from_link(&mut self) -> io::Result<bool> {
+    fn take_from_link(&mut self) -> io::Result<bool> {
         if self.link.recv(&mut self.batch)? == 0 {
             return Ok(false);
         }
@@ -126,7 +126,7 @@ impl Station {
         Ok(true)
     }
 
-    fn from_inner(&mut self) -> io::Result<bool> {
+    fn take_from_inner(&mut self) -> io::Result<bool> {
         let Core::Edge(edge, inner) = &mut self.core else { return Ok(false) };
         if inner.recv(&mut self.batch)? == 0 {
             return Ok(false);

@@ -1,6 +1,7 @@
 //! Where an element's stations are driven: on threads of their own over UDP, or on one thread for all, in memory.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -17,7 +18,7 @@ use super::worker::{self, BATCH_BYTES, Core, Handle, Station};
 use super::{build, plan};
 
 /// Where stations are driven.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum Workshop {
     /// One thread a worker of the element, frames over UDP: layout `processes`.
     Threads,
@@ -62,6 +63,12 @@ impl Workshop {
 pub struct Mill {
     waker: Waker,
     state: Mutex<State>,
+}
+
+impl fmt::Debug for Mill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mill").finish_non_exhaustive()
+    }
 }
 
 struct State {

@@ -21,7 +21,8 @@ pub use server::{DOWNLOAD_PREFIX, UPLOAD_PATH, serve};
 /// # Errors
 /// When the address cannot be bound.
 pub async fn run(address: &str, control: ControlChannel) -> Result<()> {
-    let address: SocketAddr = address.parse().with_context(|| format!("{address} is no address"))?;
+    let address: SocketAddr =
+        address.parse().with_context(|| format!("{address} is no address"))?;
     let listener = TcpListener::bind(address).await;
     let listener = listener.with_context(|| format!("the site cannot listen at {address}"))?;
     let (mut receiver, mut sender) = control.split();

@@ -4,8 +4,8 @@
 mod admin;
 mod claim;
 mod network;
-mod sap;
 mod role;
+mod sap;
 mod supervise;
 mod up;
 mod world;

@@ -98,8 +98,7 @@ pub fn run(runs: usize, each: Duration, stage: &dyn Fn(String)) -> Result<Report
 pub fn parts(inner_bytes: usize, runs: usize, each: Duration) -> Result<Parts> {
     let esp = |work| figure(&mut EspPair::new(inner_bytes, work)?, runs, each);
     let (open_ns, seal_ns, both) = (esp(Work::Open)?, esp(Work::Seal)?, esp(Work::Both)?);
-    let hop =
-        |dpi| figure(&mut HopUnderTest::new(inner_bytes, 1, PACKETS, dpi)?, runs, each);
+    let hop = |dpi| figure(&mut HopUnderTest::new(inner_bytes, 1, PACKETS, dpi)?, runs, each);
     let (forward, dpi) = (hop(false)?, hop(true)?);
     Ok(Parts {
         inner_bytes,
@@ -144,7 +143,10 @@ mod tests {
             for (flows, batch) in [(1, 1), (10_000, 8), (1, PACKETS)] {
                 for dpi in [false, true] {
                     let mut hop = HopUnderTest::new(size, flows, batch, dpi).expect("a hop");
-                    assert!(hop.round().and_then(|_| hop.round()).is_ok(), "{size} {flows} {batch}");
+                    assert!(
+                        hop.round().and_then(|_| hop.round()).is_ok(),
+                        "{size} {flows} {batch}"
+                    );
                 }
             }
         }
