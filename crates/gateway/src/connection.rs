@@ -230,7 +230,8 @@ impl Watched<'_> {
                 end = step => return self.ended(end),
                 () = &mut watchdog => match self.activity.watch(self.limits) {
                     Watch::Until(due) => watchdog.as_mut().reset(due),
-                    Watch::Idle if winding_up => return self.counters.idle_closed.one(),
+                    // Counted when it was told to wind up; it did not in time.
+                    Watch::Idle if winding_up => return,
                     Watch::Idle => {
                         self.counters.idle_closed.one();
                         winding_up = true;

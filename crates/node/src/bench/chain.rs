@@ -93,8 +93,7 @@ pub struct Ratio {
 /// How long each part of a hop is measured in one run.
 const HOP_PART: Duration = Duration::from_millis(200);
 
-/// Measures all chains of the plan, one after the other; kinds alternate within a number of functions, so that what is
-/// compared is measured side by side. `stage` hears what is being done.
+/// Measures all chains of the plan. `stage` hears what is being done.
 ///
 /// # Errors
 /// When a chain does not work, a link carries what it must not, or counters disagree.
@@ -106,11 +105,7 @@ pub async fn run(plan: &Plan, stage: &dyn Fn(String)) -> Result<Report> {
     }
     for layout in &plan.layouts {
         for functions in &plan.functions {
-            for kind in &plan.kinds {
-                let what = format!("{functions} {} in layout {}", kind.name(), layout.name());
-                stage(what.clone());
-                rows.push(row(plan, *functions, *kind, *layout).await.context(what)?);
-            }
+            rows.extend(side_by_side(plan, *functions, *layout, stage).await?);
         }
     }
     let ratios = ratios(&rows);
@@ -128,14 +123,53 @@ fn hop_parts(plan: &Plan, stage: &dyn Fn(String)) -> Result<hop::Parts> {
     hop::parts(inner_bytes, plan.runs, HOP_PART)
 }
 
-async fn row(plan: &Plan, functions: usize, kind: Kind, layout: Layout) -> Result<Row> {
-    let file = domain::of(kind, functions, plan.mtu)?;
-    let testbed = Testbed::start(settings(plan, file, layout)).await?;
-    let packet_bytes = domain::inner_mtu(kind, functions, plan.mtu)?;
-    let measuring = Measuring { plan, testbed: &testbed, layout, chain: true, packet_bytes };
-    let measured = measuring.run().await;
-    testbed.stop().await?;
-    Row::of(plan, functions, kind, layout, packet_bytes, measured?)
+/// All kinds of chains of one length: up at the same time and measured in turn, run by run, so that what is compared
+/// meets the same machine.
+async fn side_by_side(
+    plan: &Plan,
+    functions: usize,
+    layout: Layout,
+    stage: &dyn Fn(String),
+) -> Result<Vec<Row>> {
+    let mut chains = Vec::new();
+    for kind in &plan.kinds {
+        let file = domain::of(*kind, functions, plan.mtu)?;
+        let testbed = Testbed::start(settings(plan, file, layout)).await?;
+        chains.push((*kind, testbed, Measured::default()));
+    }
+    let measured = in_turn(plan, functions, layout, &mut chains, stage).await;
+    let mut rows = Vec::new();
+    for (kind, testbed, figures) in chains {
+        testbed.stop().await?;
+        let packet_bytes = domain::inner_mtu(kind, functions, plan.mtu)?;
+        if measured.is_ok() {
+            rows.push(Row::of(plan, functions, kind, layout, packet_bytes, figures)?);
+        }
+    }
+    measured.map(|()| rows)
+}
+
+async fn in_turn(
+    plan: &Plan,
+    functions: usize,
+    layout: Layout,
+    chains: &mut [(Kind, Testbed, Measured)],
+    stage: &dyn Fn(String),
+) -> Result<()> {
+    let once = Plan { runs: 1, ..plan.clone() };
+    for run in 1..=plan.runs {
+        for (kind, testbed, figures) in &mut *chains {
+            let (kind_name, layout_name) = (kind.name(), layout.name());
+            let what =
+                format!("{functions} {kind_name}, {layout_name}, run {run} of {}", plan.runs);
+            stage(what.clone());
+            let packet_bytes = domain::inner_mtu(*kind, functions, plan.mtu)?;
+            let testbed = &*testbed;
+            let measuring = Measuring { plan: &once, testbed, layout, chain: true, packet_bytes };
+            figures.add(measuring.run().await.context(what)?);
+        }
+    }
+    Ok(())
 }
 
 /// The same client and server; the proxy of the same gateway connects over a cable.

@@ -25,7 +25,7 @@ pub(super) const PATH: &str = "all";
 /// When the MTU leaves no room, which `domain check` would say.
 pub(super) fn of(kind: Kind, functions: usize, mtu: u16) -> Result<DomainFile> {
     let mut text = format!(
-        "domain: bench.example\n\
+        "domain: {}.bench.example\n\
          suite: aes-128-gcm\n\
          links: {{network: 10.77.0.0/24, mtu: {mtu}, jumbo: {jumbo}}}\n\
          gateway:\n  outside: [192.0.2.0/24]\n  inner: [10.78.0.0/24]\n  listeners:\n    \
@@ -33,6 +33,7 @@ pub(super) fn of(kind: Kind, functions: usize, mtu: u16) -> Result<DomainFile> {
          egress: {{networks: [10.79.0.0/24]}}\n\
          clients: [{{name: {CLIENT}, address: 192.0.2.11}}]\n\
          services:\n  - {{name: www, addresses: ['10.79.0.10:80'], server_names: [www.bench.example], site: {{}}}}\n",
+        kind.name(),
         jumbo = mtu > 1500,
     );
     text.push_str("functions:\n");

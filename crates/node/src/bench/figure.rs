@@ -36,6 +36,15 @@ impl Figure {
         let ci95 = (runs.len() >= INTERVAL_FROM_RUNS).then(|| half_interval(&runs));
         Some(Figure { median, min, max, runs, ci95 })
     }
+
+    /// Takes in further runs.
+    pub(super) fn add(&mut self, more: Figure) {
+        let mut runs = std::mem::take(&mut self.runs);
+        runs.extend(more.runs);
+        if let Some(all) = Figure::of(runs) {
+            *self = all;
+        }
+    }
 }
 
 fn half_interval(runs: &[f64]) -> f64 {
@@ -57,6 +66,13 @@ mod tests {
         assert_eq!((figure.median, figure.min, figure.max, figure.ci95), (2.0, 1.0, 3.0, None));
         assert_eq!(Figure::of(vec![4.0, 1.0, 2.0, 3.0]).expect("runs").median, 2.5);
         assert_eq!(Figure::of(Vec::new()), None);
+    }
+
+    #[test]
+    fn further_runs_count_like_the_first() {
+        let mut figure = Figure::of(vec![3.0, 1.0]).expect("runs");
+        figure.add(Figure::of(vec![2.0]).expect("runs"));
+        assert_eq!(Some(figure), Figure::of(vec![3.0, 1.0, 2.0]));
     }
 
     #[test]

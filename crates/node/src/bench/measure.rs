@@ -36,6 +36,32 @@ pub(super) struct Measured {
     pub(super) parts: Option<Vec<Part>>,
 }
 
+impl Measured {
+    /// Takes in what further runs gave.
+    pub(super) fn add(&mut self, more: Measured) {
+        add(&mut self.throughput_mbps, more.throughput_mbps);
+        add(&mut self.page_load_ms, more.page_load_ms);
+        self.add_lost(more.lost_by_reason);
+        self.parts = more.parts.or_else(|| self.parts.take());
+        match (&mut self.datagrams, more.datagrams) {
+            (Some(known), Some(more)) => {
+                known.offered_mbps.add(more.offered_mbps);
+                known.delivered_mbps.add(more.delivered_mbps);
+                known.sent += more.sent;
+                known.lost += more.lost;
+            }
+            (known, more) => *known = known.take().or(more),
+        }
+    }
+}
+
+fn add(known: &mut Option<Figure>, more: Option<Figure>) {
+    match (known.as_mut(), more) {
+        (Some(known), Some(more)) => known.add(more),
+        (_, more) => *known = known.take().or(more),
+    }
+}
+
 /// A testbed and who uses it.
 pub(super) struct Measuring<'a> {
     pub(super) plan: &'a Plan,
