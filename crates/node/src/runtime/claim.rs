@@ -162,7 +162,11 @@ impl Claim {
         // The lock file goes while it is locked: whoever opened it before sees that it has no name any more.
         let lock = self.dir.join(LOCK_FILE);
         fs::remove_file(&lock).map_err(file_error(lock, "cannot be removed"))?;
-        fs::remove_dir(&self.dir).map_err(file_error(&self.dir, "cannot be removed"))?;
+        match fs::remove_dir(&self.dir) {
+            // Whoever waits for the domain has made its lock file there already.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            other => other.map_err(file_error(&self.dir, "cannot be removed"))?,
+        }
         // Other domains may have theirs beside it; then it stays.
         drop(fs::remove_dir(self.place.base()));
         Ok(())

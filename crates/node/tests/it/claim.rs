@@ -55,6 +55,32 @@ fn of_many_starts_at_once_one_wins() {
 }
 
 #[test]
+fn starts_that_meet_an_end_never_hold_the_domain_together() {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    const STARTS: usize = 4;
+    let base = Base::new();
+    let (holders, taken) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..STARTS {
+            scope.spawn(|| {
+                while taken.load(SeqCst) < 400 {
+                    match Claim::take(&base.place(), "one", right()) {
+                        Ok((claim, _)) => {
+                            assert_eq!(holders.fetch_add(1, SeqCst), 0, "two hold the domain");
+                            taken.fetch_add(1, SeqCst);
+                            holders.fetch_sub(1, SeqCst);
+                            claim.release().unwrap();
+                        }
+                        Err(RuntimeError::Busy { .. }) => {}
+                        Err(error) => panic!("{error:?}"),
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn the_only_running_domain_is_found_without_a_name() {
     let base = Base::new();
     let place = base.place();
