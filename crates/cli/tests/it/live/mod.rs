@@ -1,8 +1,8 @@
-//! Whole chains against programs that nobody here wrote: nginx behind them, curl and aria2 before them, tcpdump and
-//! tshark on the links between.
+//! Whole chains against programs that nobody here wrote: nginx behind them, curl and aria2 before them, tshark on
+//! the links between.
 //!
 //! ```text
-//!   curl ─┐                            tcpdump on br0                      ┌─ nginx
+//!   curl ─┐                            tshark on br0                       ┌─ nginx
 //!   aria2 ┴─ outside (bridge) ─ gateway ═╪═ sf1 ═╪═ sf2 ═╪═ egress ────────┘
 //! ```
 //!

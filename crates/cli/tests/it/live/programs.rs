@@ -25,7 +25,7 @@ impl Nginx {
             .map(|kind| format!("{kind}_temp_path temp_{kind};\n"))
             .concat();
         let config = format!(
-            "daemon off; master_process off; pid nginx.pid; error_log error.log warn;\n\
+            "user root root; daemon off; master_process off; pid nginx.pid; error_log error.log warn;\n\
              events {{ worker_connections 256; }}\n\
              http {{ access_log access.log; sendfile on; {temp}\
              server {{ listen {address}; root html; client_max_body_size 0;\n\
