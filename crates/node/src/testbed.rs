@@ -1,5 +1,6 @@
 //! A domain that is up for a while, with clients to try it: what the demo, the bench and tests stand on.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +10,8 @@ use anyhow::{Context, Result};
 use ringmail_model::domain::Domain;
 use ringmail_trust::{EmbeddedCa, Kind, Request};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use crate::assemble::{self, DomainFile};
 use crate::client::Client;
@@ -43,7 +46,11 @@ pub struct Settings {
 pub struct Testbed {
     domain: Domain,
     authority: Arc<EmbeddedCa>,
-    up: Up,
+    handle: Handle,
+    namespaces: BTreeMap<String, Arc<Netns>>,
+    stop: Arc<Notify>,
+    /// Answers the elements (their leases run out otherwise) until it is told to stop, and takes everything down.
+    running: JoinHandle<Result<()>>,
     // Last, so that it outlives what uses it.
     _folder: Folder,
 }
@@ -70,22 +77,31 @@ impl Testbed {
         let authority = Arc::new(authority);
         let plan = plan(&file, Arc::clone(&authority))?;
         let up = Up::start(plan, &place, privilege, sink).await?;
-        Ok(Testbed { domain: file.domain, authority, up, _folder: folder })
+        let handle = up.handle();
+        let all = up.fabric().namespaces();
+        let namespaces = all.map(|netns| (netns.name().to_owned(), Arc::clone(netns))).collect();
+        let stop = Arc::new(Notify::new());
+        let running = tokio::spawn(run(up, Arc::clone(&stop)));
+        let domain = file.domain;
+        Ok(Testbed { domain, authority, handle, namespaces, stop, running, _folder: folder })
     }
 
-    /// The running domain.
-    pub fn up(&mut self) -> &mut Up {
-        &mut self.up
+    /// Waits until the domain ends: somebody said `ringmail down`, or an element ended by itself.
+    ///
+    /// # Errors
+    /// Why an element ended, or what could not be taken away.
+    pub async fn ended(&mut self) -> Result<()> {
+        (&mut self.running).await.context("the domain's task panicked")?
     }
 
     /// A way to the elements.
     pub fn handle(&self) -> Handle {
-        self.up.handle()
+        self.handle.clone()
     }
 
     /// The names of gateway, hops and egresses.
     pub fn elements(&self) -> Vec<String> {
-        let all = self.up.handle().elements().into_iter().map(|(name, ..)| name);
+        let all = self.handle.elements().into_iter().map(|(name, ..)| name);
         all.filter(|name| !name.starts_with(assemble::SITE_PREFIX)).collect()
     }
 
@@ -130,7 +146,7 @@ impl Testbed {
     /// # Errors
     /// When there is none.
     pub fn namespace(&self, name: &str) -> Result<Arc<Netns>> {
-        let found = self.up.fabric().namespace(name);
+        let found = self.namespaces.get(name);
         found.cloned().with_context(|| format!("no namespace `{name}`"))
     }
 
@@ -157,10 +173,10 @@ impl Testbed {
     /// Takes everything down.
     ///
     /// # Errors
-    /// What could not be taken away.
+    /// Why the domain ended before, or what could not be taken away.
     pub async fn stop(self) -> Result<()> {
-        self.up.stop().await?;
-        Ok(())
+        self.stop.notify_one();
+        self.running.await.context("the domain's task panicked")?
     }
 
     fn client_tls(
@@ -182,6 +198,16 @@ impl Testbed {
         let server_name = name.context("the listener has no certificate")?.to_string();
         Ok(Client { address, server_name, tls: Arc::new(tls) })
     }
+}
+
+/// Answers elements until the end, then takes the domain down.
+async fn run(mut up: Up, stop: Arc<Notify>) -> Result<()> {
+    let ended = tokio::select! {
+        ended = up.run() => ended.map_err(anyhow::Error::from),
+        () = stop.notified() => Ok(()),
+    };
+    up.stop().await?;
+    ended
 }
 
 /// Runs work of a client in a namespace, on a thread and runtime of its own.

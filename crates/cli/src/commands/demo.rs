@@ -8,11 +8,12 @@ use ringmail_node::layout::Layout;
 use ringmail_node::runtime::Place;
 use ringmail_node::supervise::LineSink;
 use ringmail_node::testbed::{Settings, Testbed};
-use ringmail_node::topology::Privilege;
 
 use crate::context::Context;
 use crate::error::{Failure, Outcome};
 use crate::output::Report;
+use crate::privilege;
+use crate::signals::Signals;
 
 /// Bring up the testbed of the paper, use it, and report
 ///
@@ -47,10 +48,7 @@ impl Report for demo::Report {
 /// Runs the demo.
 pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure> {
     let place = Place::usual();
-    let privilege = Privilege::acquire().map_err(|error| {
-        let hint = error.hint();
-        Failure::from(error).hint(hint)
-    })?;
+    let privilege = privilege::acquire()?;
     let settings = Settings {
         file: demo::campus()?,
         layout: Layout::Processes,
@@ -61,36 +59,39 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure>
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let report = runtime.block_on(async {
+        let mut signals = Signals::catch()?;
         let progress = context.progress();
         progress.stage("bringing up gateway, sf1, sf2, egress and the web server");
-        let mut testbed = Testbed::start(settings).await?;
+        let starting = Testbed::start(settings);
+        let mut testbed = tokio::select! {
+            started = starting => started?,
+            signal = signals.next() => return Err(Failure::new(format!("ended by {signal}"))),
+        };
         let stage = |what| progress.stage(what);
         let outcome = tokio::select! {
-            outcome = demo::run(&testbed, &stage) => outcome,
-            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+            outcome = demo::run(&testbed, &stage) => outcome.map_err(Failure::from),
+            signal = signals.next() => Err(Failure::new(format!("ended by {signal}"))),
         };
         drop(progress);
+        if let Ok(report) = &outcome {
+            context.emit(report)?;
+        }
         if args.keep && outcome.is_ok() {
-            keep(&mut testbed).await?;
+            eprintln!("{}", testbed.instructions("client2")?);
+            tokio::select! {
+                ended = testbed.ended() => {
+                    ended?;
+                    return outcome;
+                }
+                _ = signals.next() => {}
+            }
         }
         testbed.stop().await?;
         outcome
     })?;
-    context.emit(&report)?;
-    let held = report.blocked && report.refused;
-    if held {
+    if report.blocked && report.refused {
         Ok(Outcome::Done)
     } else {
         Err(Failure::new("the chain let through what it must not"))
-    }
-}
-
-/// Says how to reach the testbed, and waits for its end.
-async fn keep(testbed: &mut Testbed) -> anyhow::Result<()> {
-    let instructions = testbed.instructions("client2")?;
-    eprintln!("{instructions}");
-    tokio::select! {
-        ended = testbed.up().run() => Ok(ended?),
-        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
     }
 }
