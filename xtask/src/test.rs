@@ -24,7 +24,15 @@ fn all(stages: &mut Stages, may_install: bool) -> Result<()> {
     })?;
     stages.run("tests", || {
         if has_cargo("nextest") {
-            cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast"])
+            cargo(&[
+                "nextest",
+                "run",
+                "--workspace",
+                "--locked",
+                "--no-fail-fast",
+                "--status-level",
+                "slow",
+            ])
         } else {
             cargo(&["test", "--workspace", "--locked", "--no-fail-fast", "--all-targets"])
         }

@@ -11,6 +11,8 @@ const IPV4_HEADER_BYTES_MIN: usize = 20;
 const IPV6_HEADER_BYTES: usize = 40;
 const TCP_HEADER_BYTES_MIN: usize = 20;
 const UDP_HEADER_BYTES: usize = 8;
+/// No other protocol whose checksum the kernel leaves to be finished stores it there.
+const UDP_CHECKSUM_OFFSET: usize = 6;
 const TCP_FIN_PSH: u16 = 0x0009;
 const TCP_CWR: u16 = 0x0080;
 
@@ -128,7 +130,9 @@ impl SuperPacket {
             Kind::Whole(Some((start, at))) => {
                 out[..start].copy_from_slice(&packet[..start]);
                 let sum = checksum::copy_and_sum(&mut out[start..], &packet[start..]);
-                out[at..at + 2].copy_from_slice(&checksum::finish_nonzero(sum));
+                let udp = at - start == UDP_CHECKSUM_OFFSET;
+                let finish = if udp { checksum::finish_nonzero } else { checksum::finish };
+                out[at..at + 2].copy_from_slice(&finish(sum));
             }
             Kind::Tcp(headers) => self.cut_tcp(&headers, packet, out),
             Kind::Udp(headers) => self.cut_udp(&headers, packet, out),

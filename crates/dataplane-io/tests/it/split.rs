@@ -380,3 +380,34 @@ fn a_packet_alone_gets_its_checksum() {
     assert_eq!(cut.len(), 1);
     packets::check(&cut[0]);
 }
+
+/// Of 65,536 packets that differ in one 16-bit word one has the checksum zero, which only UDP must not send.
+#[test]
+fn a_checksum_of_zero_is_zero_but_for_udp() {
+    for udp in [false, true] {
+        let mut zeros = 0;
+        for word in 0..=u16::MAX {
+            let payload = word.to_be_bytes().to_vec();
+            let mut whole = Shape { udp, payload, ..SMALL }.whole();
+            whole.header.gso = Gso::None;
+            let packets = cut(&whole);
+            packets::check(&packets[0]);
+            let at = 20 + whole.header.needs_checksum.unwrap().1 as usize;
+            let zero = if udp { [0xff, 0xff] } else { [0, 0] };
+            zeros += usize::from(packets[0][at..at + 2] == zero);
+        }
+        assert_eq!(zeros, 1, "udp: {udp}");
+    }
+}
+
+const SMALL: Shape = Shape {
+    v6: false,
+    udp: false,
+    options: Vec::new(),
+    flags: [false; 4],
+    dont_fragment: true,
+    identification: 1,
+    sequence: 1,
+    segment: 1348,
+    payload: Vec::new(),
+};
