@@ -49,6 +49,8 @@ counters! {
     ReceivedFromUnknown = "received_from_unknown" in "packets",
     /// Datagrams and super-packets dropped: cut short by the kernel, or no well-formed super-packet.
     ReceivedBad = "received_bad" in "datagrams",
+    /// Packets that the kernel dropped since nobody took them in time.
+    ReceivedKernelDrops = "received_kernel_drops" in "packets",
     /// System calls to receive that failed.
     ReceiveErrors = "receive_errors" in "calls",
     /// Packets handed to the kernel or the neighbour.

@@ -42,6 +42,12 @@ pub const TUN_QUEUES_MAX: usize = 256;
 /// Super-packets that the kernel queues for the reader of a TUN (`txqueuelen`).
 pub const TUN_QUEUE_PACKETS: u32 = 1_000;
 
+/// Super-packets that one system call reads from a packet socket.
+pub const PACKET_SUPERS: usize = 8;
+
+/// Receives of a packet socket after which it asks what the kernel dropped.
+pub const PACKET_DROPS_EVERY_CALLS: u32 = 256;
+
 /// Batches that wait in each direction of a link in memory.
 pub const MEMORY_QUEUE_BATCHES: usize = 32;
 

@@ -2,24 +2,13 @@
 
 use ringmail_packet::ip::protocol;
 
-/// One instruction, as `struct sock_filter`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Instruction {
-    pub(super) code: u16,
-    pub(super) if_true: u8,
-    pub(super) if_false: u8,
-    pub(super) operand: u32,
-}
-
-const LOAD_HALF: u16 = 0x28;
-const LOAD_BYTE: u16 = 0x30;
-const JUMP_IF_EQUAL: u16 = 0x15;
-const JUMP_IF_SET: u16 = 0x45;
-const RETURN: u16 = 0x06;
+use crate::packet::{Instruction, instruction};
+use crate::packet::{JUMP_IF_EQUAL, JUMP_IF_SET, LOAD_BYTE, LOAD_HALF, RETURN, TAKE};
 
 const ETHERTYPE_AT: u32 = 12;
 const IP_AT: u32 = 14;
 const ETHERTYPE_IPV4: u32 = 0x0800;
+const ETHERTYPE_MPLS: u32 = 0x8847;
 const PORTS_AT: u32 = IP_AT + 20;
 const LABELS_AT: u32 = IP_AT + 20 + 8;
 
@@ -29,19 +18,19 @@ const LABELS: u32 = 16;
 /// Instructions after the stack's bottom for one label: load, compare, load, compare, two returns.
 const AFTER_BOTTOM: u8 = 6;
 
-/// Returns the whole capture.
-const TAKE: u32 = u32::MAX;
-
-fn instruction(code: u16, if_true: u8, if_false: u8, operand: u32) -> Instruction {
-    Instruction { code, if_true, if_false, operand }
-}
-
-/// A program that takes IPv4 packets which are neither TCP on `control_port` nor MPLS in UDP on `udp_port` with ESP below.
-/// What is no IPv4 (ARP, IPv6 of the interfaces themselves) is left out. Link headers have no IP options here.
+/// A program that takes IPv4 packets which are neither TCP on `control_port` nor MPLS in UDP on `udp_port` with ESP below,
+/// and MPLS in Ethernet without ESP below. What is neither IPv4 nor MPLS (ARP, IPv6 of the interfaces themselves) is left
+/// out. Link headers have no IP options here.
 pub(super) fn unprotected(udp_port: u16, control_port: u16) -> Vec<Instruction> {
     let (udp_port, control_port) = (u32::from(udp_port), u32::from(control_port));
+    let in_ethernet = without_esp(IP_AT);
     let mut program = vec![
         instruction(LOAD_HALF, 0, 0, ETHERTYPE_AT),
+        // Far fewer instructions than a jump can pass.
+        instruction(JUMP_IF_EQUAL, 0, in_ethernet.len() as u8, ETHERTYPE_MPLS),
+    ];
+    program.extend(in_ethernet);
+    program.extend([
         instruction(JUMP_IF_EQUAL, 1, 0, ETHERTYPE_IPV4),
         instruction(RETURN, 0, 0, 0),
         instruction(LOAD_BYTE, 0, 0, IP_AT + 9),
@@ -59,9 +48,16 @@ pub(super) fn unprotected(udp_port: u16, control_port: u16) -> Vec<Instruction> 
         instruction(LOAD_HALF, 0, 0, PORTS_AT + 2),
         instruction(JUMP_IF_EQUAL, 1, 0, udp_port),
         instruction(RETURN, 0, 0, TAKE),
-    ];
+    ]);
+    program.extend(without_esp(LABELS_AT));
+    program
+}
+
+/// Takes what has no ESP below the label stack that begins at this offset.
+fn without_esp(labels_at: u32) -> Vec<Instruction> {
+    let mut program = Vec::new();
     for label in 0..LABELS {
-        let entry = LABELS_AT + 4 * label;
+        let entry = labels_at + 4 * label;
         let below = entry + 4;
         program.extend([
             instruction(LOAD_BYTE, 0, 0, entry + 2),
@@ -133,6 +129,17 @@ mod tests {
     #[test]
     fn only_what_is_not_protected_is_taken() {
         let program = unprotected(6635, 6636);
+        for labels in 1..=16 {
+            let mut esp = encapsulated(labels, 50);
+            let mut tcp = encapsulated(labels, 6);
+            for frame in [&mut esp, &mut tcp] {
+                // The stack right behind the Ethernet header.
+                frame.drain(IP_AT as usize..LABELS_AT as usize);
+                frame[12..14].copy_from_slice(&[0x88, 0x47]);
+            }
+            assert!(!takes(&program, &esp), "{labels} labels in Ethernet");
+            assert!(takes(&program, &tcp), "{labels} labels in Ethernet without ESP");
+        }
         for labels in 1..=16 {
             assert!(!takes(&program, &encapsulated(labels, 50)), "{labels} labels");
             assert!(takes(&program, &encapsulated(labels, 6)), "{labels} labels without ESP");

@@ -8,9 +8,9 @@ use super::Captured;
 /// What a frame on a link between elements is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// MPLS in UDP with ESP below: what belongs there. Its length as an IP packet, in bytes.
+    /// MPLS with ESP below, in UDP or in Ethernet: what belongs there.
     Protected {
-        /// Bytes of the IP packet that carries it.
+        /// Bytes that count for the link's MTU: of the IP packet that carries it, or from the first label on.
         ip_len_bytes: usize,
     },
     /// TCP of the key agreement.
@@ -26,18 +26,20 @@ pub enum Kind {
 pub struct Frames<'a> {
     rest: &'a [u8],
     segment_bytes: usize,
+    /// Bytes in front of the stack that count for the link's MTU.
+    link_bytes: usize,
     other: Option<Kind>,
 }
 
 impl<'a> Frames<'a> {
     /// The frames of a capture on a link where `udp_port` carries encapsulated packets.
     pub fn of(captured: &Captured<'a>, udp_port: u16, control_port: u16) -> Frames<'a> {
-        let (rest, other) = match payload(captured.bytes, udp_port, control_port) {
-            Ok(payload) => (payload, None),
-            Err(kind) => (&[][..], Some(kind)),
+        let (rest, link_bytes, other) = match payload(captured.bytes, udp_port, control_port) {
+            Ok((payload, link_bytes)) => (payload, link_bytes, None),
+            Err(kind) => (&[][..], 0, Some(kind)),
         };
         let segment_bytes = captured.segment_bytes.unwrap_or(rest.len()).max(1);
-        Frames { rest, segment_bytes, other }
+        Frames { rest, segment_bytes, link_bytes, other }
     }
 }
 
@@ -53,15 +55,18 @@ impl Iterator for Frames<'_> {
         }
         let (frame, rest) = self.rest.split_at(self.segment_bytes.min(self.rest.len()));
         self.rest = rest;
-        Some(judge(frame))
+        Some(judge(frame, self.link_bytes))
     }
 }
 
-/// The UDP payload of encapsulated packets, or what the capture is instead.
-fn payload(bytes: &[u8], udp_port: u16, control_port: u16) -> Result<&[u8], Kind> {
+/// The label stack of encapsulated packets with what it covers, and how many bytes before it count for the link's MTU; or
+/// what the capture is instead.
+fn payload(bytes: &[u8], udp_port: u16, control_port: u16) -> Result<(&[u8], usize), Kind> {
     let frame = ethernet::Packet::new_checked(bytes).map_err(|_| Kind::Unprotected)?;
-    if frame.ethertype() != ethernet::EtherType::IPV4 {
-        return Err(Kind::Neighbourhood);
+    match frame.ethertype() {
+        ethernet::EtherType::IPV4 => {}
+        ethernet::EtherType::MPLS => return Ok((frame.payload(), 0)),
+        _ => return Err(Kind::Neighbourhood),
     }
     // A super-packet's length fields are those of the whole or of a frame; only the header's own length is needed.
     let ip = frame.payload();
@@ -73,14 +78,15 @@ fn payload(bytes: &[u8], udp_port: u16, control_port: u16) -> Result<&[u8], Kind
             Err(Kind::Control)
         }
         Some(protocol::UDP) if ports(2) == Some(udp_port) => {
-            upper.get(udp::HEADER_LEN_BYTES..).ok_or(Kind::Unprotected)
+            let payload = upper.get(udp::HEADER_LEN_BYTES..).ok_or(Kind::Unprotected)?;
+            Ok((payload, 20 + udp::HEADER_LEN_BYTES))
         }
         _ => Err(Kind::Unprotected),
     }
 }
 
-/// Whether a UDP payload is MPLS, IPv4 and ESP, exactly to its end.
-fn judge(frame: &[u8]) -> Kind {
+/// Whether a payload is MPLS, IPv4 and ESP, exactly to its end.
+fn judge(frame: &[u8], link_bytes: usize) -> Kind {
     let bottom = frame.chunks_exact(mpls::ENTRY_LEN_BYTES).position(|entry| entry[2] & 1 == 1);
     let ip = bottom.and_then(|last| frame.get((last + 1) * mpls::ENTRY_LEN_BYTES..));
     let whole = ip.and_then(|ip| ipv4::Packet::new_checked(ip).ok()).is_some_and(|packet| {
@@ -89,7 +95,7 @@ fn judge(frame: &[u8]) -> Kind {
             && packet.verify_checksum()
     });
     match whole {
-        true => Kind::Protected { ip_len_bytes: 20 + udp::HEADER_LEN_BYTES + frame.len() },
+        true => Kind::Protected { ip_len_bytes: link_bytes + frame.len() },
         false => Kind::Unprotected,
     }
 }

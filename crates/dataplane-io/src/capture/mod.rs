@@ -5,23 +5,23 @@
 
 mod filter;
 mod frames;
-mod sys;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 pub use frames::{Frames, Kind};
 
-use sys::PacketSocket;
+use crate::packet::{Inbox, PacketConfig, PacketSocket};
+use crate::tun::virtio::Gso;
 
-/// Bytes of the longest capture: a super-packet with its link header.
-const BUFFER_BYTES: usize = 65_536 + 256;
+/// Asked of the kernel, so that a burst is not lost.
+const RECEIVE_BUFFER_BYTES: usize = 64 << 20;
 
 /// A socket that sees every frame on one interface, both directions (packet(7)).
 #[derive(Debug)]
 pub struct Capture {
     socket: PacketSocket,
-    buffer: Box<[u8]>,
+    inbox: Inbox,
 }
 
 /// One capture: a frame, or a super-packet that the kernel had not cut yet.
@@ -62,8 +62,13 @@ impl Capture {
                 Some(filter::unprotected(udp_port, control_port))
             }
         };
-        let socket = PacketSocket::open(interface, filter.as_deref())?;
-        Ok(Capture { socket, buffer: vec![0; BUFFER_BYTES].into_boxed_slice() })
+        let config = PacketConfig {
+            outgoing: true,
+            receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
+            ..PacketConfig::supers(interface)
+        };
+        let socket = PacketSocket::open_filtered(&config, filter.as_deref())?;
+        Ok(Capture { socket, inbox: Inbox::default() })
     }
 
     /// The next capture, or `None` when there is none now.
@@ -71,11 +76,13 @@ impl Capture {
     /// # Errors
     /// What the system said.
     pub fn take(&mut self) -> io::Result<Option<Captured<'_>>> {
-        let Some(received) = self.socket.recv(&mut self.buffer)? else { return Ok(None) };
-        Ok(Some(Captured {
-            bytes: &self.buffer[received.start..received.end],
-            outgoing: received.outgoing,
-            segment_bytes: received.segment_bytes,
+        if self.inbox.is_empty() {
+            self.socket.receive_supers(&mut self.inbox)?;
+        }
+        Ok(self.inbox.take().map(|frame| Captured {
+            bytes: frame.bytes,
+            outgoing: frame.outgoing,
+            segment_bytes: (frame.header.gso != Gso::None).then(|| frame.header.gso_size.into()),
         }))
     }
 
@@ -84,7 +91,7 @@ impl Capture {
     /// # Errors
     /// What the system said.
     pub fn lost(&mut self) -> io::Result<u64> {
-        self.socket.lost()
+        self.socket.count_kernel_drops()
     }
 }
 

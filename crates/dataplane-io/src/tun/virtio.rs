@@ -86,6 +86,29 @@ impl VirtioHeader {
     }
 }
 
+impl VirtioHeader {
+    /// The header of the same packet without its first `bytes`: a frame's IP packet without the Ethernet header. Nothing
+    /// if a checksum begins within them.
+    pub fn behind(self, bytes: u16) -> Option<VirtioHeader> {
+        self.moved(|at| at.checked_sub(bytes))
+    }
+
+    /// The header of the same packet with `bytes` more before it. Nothing if numbers end before that.
+    pub fn before(self, bytes: u16) -> Option<VirtioHeader> {
+        self.moved(|at| at.checked_add(bytes))
+    }
+
+    fn moved(self, by: impl Fn(u16) -> Option<u16>) -> Option<VirtioHeader> {
+        let needs_checksum = match self.needs_checksum {
+            Some((start, offset)) => Some((by(start)?, offset)),
+            None => None,
+        };
+        // The kernel leaves the hint 0 where there is nothing to cut.
+        let header_len = if self.gso == Gso::None { 0 } else { by(self.header_len)? };
+        Some(VirtioHeader { needs_checksum, header_len, ..self })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,5 +124,17 @@ mod tests {
         };
         assert_eq!(VirtioHeader::parse(&header.emit()), header);
         assert_eq!(VirtioHeader::parse(&[0; HEADER_BYTES]), VirtioHeader::default());
+    }
+
+    #[test]
+    fn a_header_moves_with_what_is_before_the_packet() {
+        let needs_checksum = Some((34, 16));
+        let (gso, header_len) = (Gso::TcpV4, 66);
+        let frame = VirtioHeader { needs_checksum, gso, header_len, ..VirtioHeader::default() };
+        let packet = frame.behind(14).unwrap();
+        assert_eq!((packet.needs_checksum, packet.header_len), (Some((20, 16)), 52));
+        assert_eq!(packet.before(14), Some(frame));
+        assert_eq!((frame.behind(35), frame.before(u16::MAX)), (None, None));
+        assert_eq!(VirtioHeader::default().behind(14), Some(VirtioHeader::default()));
     }
 }

@@ -7,11 +7,13 @@ use std::os::fd::AsRawFd;
 
 use ringmail_dataplane::batch::BATCH_BYTES;
 use ringmail_dataplane::{Batch, Neighbour, Verdict};
+use ringmail_dataplane_io::ethernet::EthernetLink;
 use ringmail_dataplane_io::pcapng::{Capture, CaptureLimits, Framing, Tapped};
 use ringmail_dataplane_io::tun::{TunConfig, TunLink};
 use ringmail_dataplane_io::udp::{UdpConfig, UdpLink};
 use ringmail_dataplane_io::{Link, LinkCounter as C, memory};
 
+use crate::ethernet;
 use crate::netns::{self, isolated};
 
 struct Counting;
@@ -68,6 +70,22 @@ fn the_test_itself_sees_allocations() {
 fn udp_allocates_nothing() {
     isolated("allocations::udp_allocates_nothing", || {
         let [mut a, mut b] = udp_links();
+        let mut batch = Batch::default();
+        assert_eq!(allocations(|| exchange(&mut a, &mut b, &mut batch)), 0);
+    });
+}
+
+#[test]
+fn ethernet_allocates_nothing() {
+    isolated("allocations::ethernet_allocates_nothing", || {
+        ethernet::bridge(1500);
+        let [mut a, mut b] = [0, 1].map(|own| {
+            let mut config = ethernet::config(own);
+            // The neighbour that `exchange` sends to.
+            let address = config.peers[0].1;
+            config.peers = vec![(Neighbour(0), address)];
+            EthernetLink::open(&config).unwrap()
+        });
         let mut batch = Batch::default();
         assert_eq!(allocations(|| exchange(&mut a, &mut b, &mut batch)), 0);
     });

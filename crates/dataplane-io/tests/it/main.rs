@@ -2,13 +2,16 @@
 //!
 //! ```text
 //!   udp:  link ── lo ── link            tun:  TcpStream ── tunA ── this test ── tunB ── TcpListener
+//!   packet: socket ── veth pair ── socket   ethernet: link ── bridge ── links
 //! ```
 //!
 //! They need root; without it each test runs again inside `unshare -Urn`.
 
 mod allocations;
 mod capture;
+mod ethernet;
 mod netns;
+mod packet;
 mod packets;
 mod split;
 mod tun;
