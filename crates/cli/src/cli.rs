@@ -3,6 +3,7 @@
 use clap::{ArgAction, Args, Parser};
 
 use crate::commands::Command;
+use crate::logging::{self, LogFormat};
 use crate::output::Format;
 
 /// Service function chains on machines that nobody has to trust
@@ -41,6 +42,14 @@ pub(crate) struct Globals {
     /// Log more (-v info, -vv debug, -vvv trace); RINGMAIL_LOG takes a filter by module
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
     pub(crate) verbose: u8,
+
+    /// Log what this filter lets through, e.g. `info` or `ringmail_node=debug,warn`; wins over -v, -q and RINGMAIL_LOG
+    #[arg(long, global = true, value_name = "FILTER", value_parser = logging::filter, help_heading = "Global options")]
+    pub(crate) log: Option<String>,
+
+    /// How the log is written to standard error; else as RINGMAIL_LOG_FORMAT says, else text
+    #[arg(long, global = true, value_name = "FORMAT", help_heading = "Global options")]
+    pub(crate) log_format: Option<LogFormat>,
 
     /// Log errors only, and show no progress
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]

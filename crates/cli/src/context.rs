@@ -2,6 +2,7 @@
 
 use crate::cli::Globals;
 use crate::error::Failure;
+use crate::logging::Log;
 use crate::output::{Output, Report};
 use crate::progress::Progress;
 
@@ -10,17 +11,17 @@ use crate::progress::Progress;
 pub(crate) struct Context {
     output: Output,
     quiet: bool,
-    log_filter: String,
+    log: Log,
 }
 
 impl Context {
-    pub(crate) fn new(globals: &Globals, log_filter: String) -> Context {
-        Context { output: Output::new(globals.output), quiet: globals.quiet, log_filter }
+    pub(crate) fn new(globals: &Globals, log: Log) -> Context {
+        Context { output: Output::new(globals.output), quiet: globals.quiet, log }
     }
 
-    /// What is logged, for the programs that a verb starts.
-    pub(crate) fn log_filter(&self) -> &str {
-        &self.log_filter
+    /// The log, for the programs that a verb starts.
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
     }
 
     /// Writes a report to standard output, in the format that the user asked for.

@@ -22,8 +22,8 @@ use crate::context::Context;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let log_filter = logging::start(&cli.globals);
-    let mut context = Context::new(&cli.globals, log_filter);
+    let log = logging::start(&cli.globals);
+    let mut context = Context::new(&cli.globals, log);
     match cli.command.run(&mut context) {
         Ok(outcome) => outcome.into(),
         Err(failure) => failure.report(),

@@ -62,6 +62,19 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Every kind of traffic: its name, a sentence for people, and the counts.
+    pub fn traffic(&self) -> [(&'static str, &'static str, &Traffic); 7] {
+        [
+            ("link_in", "MPLS frames that came from the link.", &self.link_in),
+            ("link_out", "MPLS frames handed to the link.", &self.link_out),
+            ("inner_in", "Plain packets that came from the inner side.", &self.inner_in),
+            ("inner_out", "Plain packets handed to the inner side.", &self.inner_out),
+            ("opened", "Packets opened and found authentic.", &self.opened),
+            ("sealed", "Packets sealed.", &self.sealed),
+            ("originated", "Packets that the element made itself.", &self.originated),
+        ]
+    }
+
     /// Counts one dropped packet.
     pub fn count_drop(&self, reason: DropReason) {
         self.drops[reason as usize].add(1);

@@ -49,6 +49,11 @@ pub trait Function: Send + fmt::Debug {
     /// The function's own counters: name, unit with description, value.
     fn counters(&self) -> Vec<FunctionCounter>;
 
+    /// Names among [`Function::counters`] whose value is of now, and may fall.
+    fn gauges(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Hands out the alerts raised since the last call, oldest first.
     fn drain_alerts(&mut self, _sink: &mut dyn FnMut(Alert)) {}
 

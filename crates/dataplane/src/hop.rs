@@ -89,6 +89,11 @@ impl Hop {
         self.memory.as_ref().map_or(0, FlowMemory::len)
     }
 
+    /// Connections whose path the hop may remember.
+    pub fn flows_limit(&self) -> usize {
+        self.memory.as_ref().map_or(0, FlowMemory::limit)
+    }
+
     /// The counters; they can be read while the hop works.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters

@@ -41,6 +41,11 @@ impl FlowMemory {
         FlowMemory { flows: FlowTable::new(flows, seeds), started: now }
     }
 
+    /// Connections that may be remembered.
+    pub(crate) fn limit(&self) -> usize {
+        self.flows.capacity()
+    }
+
     /// Connections that are remembered.
     pub(crate) fn len(&self) -> usize {
         self.flows.len()

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod catalog;
 mod described;
 pub mod dpi;
 pub mod forward;

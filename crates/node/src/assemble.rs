@@ -10,6 +10,7 @@ use ringmail_model::PathVersion;
 use ringmail_model::domain::{Domain, Service};
 use ringmail_model::pathset::{Issue, PathSet};
 use ringmail_trust::EmbeddedCa;
+use tracing::Instrument;
 
 use crate::conductor::DomainConductor;
 use crate::element::{self, Mill, Workshop};
@@ -69,7 +70,10 @@ pub fn plan(
             Layout::Single => {
                 let (name, workshop) = (name.clone(), workshop.clone());
                 Body::Thread(Box::new(move |control| {
-                    Box::pin(async move { Ok(element::run(&name, control, workshop).await?) })
+                    // In one process the log says by a span whose line it is.
+                    let span = tracing::error_span!("element", name);
+                    let run = async move { Ok(element::run(&name, control, workshop).await?) };
+                    Box::pin(run.instrument(span))
                 }))
             }
         };

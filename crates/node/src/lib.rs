@@ -13,6 +13,7 @@ pub mod limits;
 mod random;
 pub mod runtime;
 pub mod sap;
+pub mod see;
 pub mod site;
 pub mod supervise;
 pub mod testbed;

@@ -41,6 +41,9 @@ pub const PENDING_REQUESTS: usize = 64;
 /// How long an element may take to answer a request.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
+/// How long the agreements of an element may take to say what they counted.
+pub const AGREEMENT_ANSWERS_WITHIN: Duration = Duration::from_millis(200);
+
 /// How long all elements together may take until they are ready.
 pub const READY_WITHIN: Duration = Duration::from_secs(15);
 
@@ -64,6 +67,16 @@ pub const ADMIN_CONNECTIONS: usize = 16;
 
 /// How long a client of the admin socket may take for its request, and to read the answer.
 pub const ADMIN_IDLE: Duration = Duration::from_secs(10);
+
+/// How often an element says in its log what it dropped, where it dropped something.
+pub const DROPS_SAID_EVERY: Duration = Duration::from_secs(10);
+
+/// Series that one answer to a scrape holds: a thousand elements with what every element counts. More are left out, and
+/// the answer says how many.
+pub const METRIC_SERIES: usize = 200_000;
+
+/// How long a connection for metrics lasts at most; scrapers open another.
+pub const METRICS_CONNECTION_LASTS: Duration = Duration::from_secs(600);
 
 /// How long a client of the admin socket waits for an answer.
 pub const ADMIN_ANSWER_WITHIN: Duration = Duration::from_secs(15);

@@ -6,7 +6,6 @@ use std::io::{self, Write};
 use ringmail_node::demo;
 use ringmail_node::layout::Layout;
 use ringmail_node::runtime::Place;
-use ringmail_node::supervise::LineSink;
 use ringmail_node::testbed::{Settings, Testbed};
 
 use crate::context::Context;
@@ -55,7 +54,7 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure>
         program: env::current_exe()?,
         place,
         privilege,
-        sink: LineSink::default(),
+        sink: context.log().sink(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let report = runtime.block_on(async {

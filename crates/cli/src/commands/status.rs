@@ -66,14 +66,14 @@ impl Status {
 
     fn details(&self, status: &ElementStatus, out: &mut dyn Write) -> io::Result<()> {
         for path in &status.paths {
-            let PathStatus { name, direction, state, packets, bytes } = path;
+            let PathStatus { name, direction, state, packets, bytes, .. } = path;
             writeln!(
                 out,
                 "  path {name} ({direction})  {state}  {packets} packets, {bytes} bytes"
             )?;
         }
         for counter in &status.counters {
-            let Counter { name, unit, description, value } = counter;
+            let Counter { name, unit, description, value, .. } = counter;
             if self.all {
                 writeln!(out, "  {name:<28} {value:>12} {unit}  {description}")?;
             } else if *value > 0 {

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use ringmail_model::TrustDomain;
 use ringmail_node::assemble::{self, DomainFile};
 use ringmail_node::layout::Layout;
 use ringmail_node::runtime::Place;
-use ringmail_node::supervise::{Body, LineSink};
+use ringmail_node::supervise::Body;
 use ringmail_node::topology::Privilege;
 use ringmail_node::up::{Plan, Up, UpError};
 use ringmail_trust::{AuthorityError, EmbeddedCa};
@@ -20,7 +21,7 @@ use serde::Serialize;
 use super::domain::{load, read};
 use crate::context::Context;
 use crate::error::{Failure, OrFail, Outcome};
-use crate::logging::FILTER_VARIABLE;
+use crate::logging::Log;
 use crate::output::Report;
 use crate::privilege;
 use crate::signals::Signals;
@@ -42,6 +43,10 @@ pub(crate) struct Args {
     /// The authority's directory; a new authority is made where there is none
     #[arg(long, value_name = "DIR", default_value = "ringmail-ca")]
     ca: PathBuf,
+
+    /// Serve metrics and health at this TCP address, too; it wins over the domain file's
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -83,22 +88,24 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure>
     let text = read(&args.file)?;
     let loaded = load(&text, &args.file).unchanged("nothing was started")?;
     let authority = authority(&args.ca, &loaded.domain.domain)?;
+    let metrics = args.metrics.or(loaded.domain.metrics.address);
     let folder = args.file.parent().unwrap_or(Path::new(".")).to_owned();
     let file = DomainFile { domain: loaded.domain, text, folder };
     let program = env::current_exe().context("the path of this program is unknown")?;
     let plan = assemble::plan(&file, Arc::new(authority), args.layout.into(), &program)
         .context("the domain cannot be laid out")?;
-    let plan = with_log(plan, context.log_filter());
+    let plan = with_log(plan, context.log());
 
     // Where things are depends on who the user is, which the next step may change.
     let place = Place::usual();
     let privilege = privilege::acquire()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(Box::pin(live(plan, &place, privilege, context)))
+    runtime.block_on(Box::pin(live(plan, metrics, &place, privilege, context)))
 }
 
 async fn live(
     plan: Plan,
+    metrics: Option<SocketAddr>,
     place: &Place,
     privilege: Privilege,
     context: &mut Context,
@@ -107,11 +114,17 @@ async fn live(
     let progress = context.progress();
     progress.stage(format!("bringing {} up", plan.topology.domain));
     let started = tokio::select! {
-        started = Up::start(plan, place, privilege, LineSink::default()) => started,
+        started = Up::start(plan, place, privilege, context.log().sink()) => started,
         signal = signals.next() => return Err(Failure::new(format!("ended by {signal} before it was up"))),
     };
     drop(progress);
     let mut up = started.map_err(failed)?;
+    if let Some(address) = metrics {
+        if let Err(error) = up.serve_metrics(address).await {
+            up.stop().await.map_err(failed)?;
+            return Err(failed(error).hint("take another address with --metrics"));
+        }
+    }
     context.emit(&came_up(&mut up))?;
     tracing::info!("ctrl-C or `ringmail down` ends it");
 
@@ -158,10 +171,11 @@ fn authority(dir: &Path, domain: &TrustDomain) -> Result<EmbeddedCa, Failure> {
 }
 
 /// Elements log as much as this process does.
-fn with_log(mut plan: Plan, filter: &str) -> Plan {
+fn with_log(mut plan: Plan, log: &Log) -> Plan {
     for element in &mut plan.elements {
         if let Body::Process(program) = &mut element.body {
-            program.environment.push((FILTER_VARIABLE.into(), filter.into()));
+            let variables = log.environment().into_iter();
+            program.environment.extend(variables.map(|(name, value)| (name.into(), value.into())));
         }
     }
     plan

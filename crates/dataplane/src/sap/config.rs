@@ -83,3 +83,73 @@ pub struct Counters {
     /// Leases that the neighbour passed on and that do not count.
     pub leases_refused: u64,
 }
+
+impl Counters {
+    /// Adds another's counts.
+    pub fn add(&mut self, other: &Counters) {
+        let Counters {
+            sessions_established,
+            sessions_ended,
+            violations,
+            messages_ignored,
+            offers_refused,
+            offers_rejected,
+            leases_refused,
+        } = other;
+        self.sessions_established += sessions_established;
+        self.sessions_ended += sessions_ended;
+        self.violations += violations;
+        self.messages_ignored += messages_ignored;
+        self.offers_refused += offers_refused;
+        self.offers_rejected += offers_rejected;
+        self.leases_refused += leases_refused;
+    }
+
+    /// Every counter: its name, the unit, a sentence for people, and the count.
+    pub fn readings(&self) -> [(&'static str, &'static str, &'static str, u64); 7] {
+        [
+            (
+                "sap_sessions_established",
+                "sessions",
+                "Key agreement sessions in which both ends said HELLO.",
+                self.sessions_established,
+            ),
+            (
+                "sap_sessions_ended",
+                "sessions",
+                "Key agreement sessions that ended, for whatever reason.",
+                self.sessions_ended,
+            ),
+            (
+                "sap_violations",
+                "sessions",
+                "Key agreement sessions that ended because the neighbour broke the protocol.",
+                self.violations,
+            ),
+            (
+                "sap_messages_ignored",
+                "messages",
+                "Messages left unread: they came before HELLO, or did not count any more.",
+                self.messages_ignored,
+            ),
+            (
+                "sap_offers_refused",
+                "offers",
+                "Offers of keys by neighbours that were refused here.",
+                self.offers_refused,
+            ),
+            (
+                "sap_offers_rejected",
+                "offers",
+                "Offers of keys by this element that a neighbour refused.",
+                self.offers_rejected,
+            ),
+            (
+                "sap_leases_refused",
+                "leases",
+                "Leases that a neighbour passed on and that do not count.",
+                self.leases_refused,
+            ),
+        ]
+    }
+}

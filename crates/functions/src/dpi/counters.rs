@@ -4,6 +4,9 @@ use ringmail_dataplane::function::FunctionCounter;
 
 use super::{Dpi, Refusal};
 
+/// Those that may fall.
+pub(super) const GAUGES: &[&str] = &["connections", "stream_blocks_used"];
+
 /// All counters as they stand.
 pub(super) fn of(dpi: &Dpi) -> Vec<FunctionCounter> {
     let counter = |name: &str, unit, description, value| FunctionCounter {

@@ -394,6 +394,10 @@ impl Function for Dpi {
         counters::of(self)
     }
 
+    fn gauges(&self) -> &'static [&'static str] {
+        counters::GAUGES
+    }
+
     fn drain_alerts(&mut self, sink: &mut dyn FnMut(Alert)) {
         self.alerts.drain().for_each(sink);
     }

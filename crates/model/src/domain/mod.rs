@@ -29,6 +29,8 @@ pub use rule::{BodyMatch, HeaderMatch, Rule, UrlPath, UrlPathError, When};
 pub use schema::schema;
 pub use service::{Service, Site};
 
+use std::net::SocketAddr;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -81,6 +83,19 @@ pub struct Domain {
     /// Sizes and times of the data plane.
     #[serde(default)]
     pub limits: Limits,
+    /// Where metrics and health are served besides the Unix socket in the runtime directory.
+    #[serde(default)]
+    pub metrics: Metrics,
+}
+
+/// Where metrics and health are served.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// An IP address and a TCP port of this machine, for whoever reaches it: there is no password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub address: Option<SocketAddr>,
 }
 
 fn one_worker() -> u16 {

@@ -1,5 +1,7 @@
 //! What can be asked of a running domain, and its answers.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +37,7 @@ pub enum AdminReply {
 }
 
 /// A running domain as of now.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DomainStatus {
     /// Its name.
     pub domain: String,
@@ -49,12 +51,15 @@ pub struct DomainStatus {
     pub up_s: u64,
     /// The network namespaces, by name; `ringmail exec` enters them.
     pub namespaces: Vec<String>,
+    /// What lays traffic open, and how often it was done: `keys_exported`.
+    #[serde(default)]
+    pub audit: BTreeMap<String, u64>,
     /// The elements, by name.
     pub elements: Vec<ElementReport>,
 }
 
 /// An element of a running domain.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ElementReport {
     /// Its name.
     pub name: String,

@@ -4,10 +4,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// An element as of now.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ElementStatus {
     /// `gateway`, `hop` or `egress`.
     pub role: String,
+    /// What kind of function a hop serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
+    /// What keeps it from serving all of its paths; nothing once it is ready.
+    #[serde(default)]
+    pub not_ready: Vec<String>,
     /// The paths that it stands on.
     pub paths: Vec<PathStatus>,
     /// Everything that it counts, drops excepted.
@@ -17,7 +23,7 @@ pub struct ElementStatus {
 }
 
 /// A path at one element.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PathStatus {
     /// The path's name.
     pub name: String,
@@ -29,6 +35,24 @@ pub struct PathStatus {
     pub packets: u64,
     /// Bytes of those packets.
     pub bytes: u64,
+    /// Packets that came in; none where the path begins.
+    #[serde(default)]
+    pub packets_in: u64,
+    /// Bytes of those packets.
+    #[serde(default)]
+    pub bytes_in: u64,
+    /// Packets that went on; none where the path ends.
+    #[serde(default)]
+    pub packets_out: u64,
+    /// Bytes of those packets.
+    #[serde(default)]
+    pub bytes_out: u64,
+    /// The element's place on the path: 0 where it begins.
+    #[serde(default)]
+    pub hop: u32,
+    /// Seconds until the first association in use fails closed; absent where none is, or its lease never ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_s: Option<f64>,
 }
 
 /// One counter.
@@ -40,7 +64,10 @@ pub struct Counter {
     pub unit: String,
     /// One sentence.
     pub description: String,
-    /// Since the element started.
+    /// Whether it is a value of now, which may fall.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gauge: bool,
+    /// Since the element started, or now.
     pub value: u64,
 }
 

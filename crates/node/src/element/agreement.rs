@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ringmail_dataplane::sa::{SegmentIndex, Suite};
-use ringmail_dataplane::sap::{Event, Profile, SegmentView, SignedLease};
+use ringmail_dataplane::sap::{Counters, Event, Profile, SegmentView, SignedLease};
 use ringmail_model::ElementId;
 use ringmail_model::domain::{self, Domain};
 use ringmail_model::pathset::{Element, PathSet};
@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 
 use super::keys::{Answer, Keys};
 use crate::control::FromElement;
+use crate::limits::AGREEMENT_ANSWERS_WITHIN;
 use crate::sap::{Driver, Neighbour, Notice, Settings, TcpDial};
 
 /// A running agreement with all neighbours, and the associations that came of it.
@@ -102,6 +103,17 @@ impl Agreement {
     /// Whether every path that goes on from here can be sealed for its next segment.
     pub(crate) fn is_complete(&self) -> bool {
         self.sends_on.iter().all(|path| self.keys.can_send(*path))
+    }
+
+    /// What the agreements with all neighbours counted together. One that is busy is waited for, not for long.
+    pub(crate) async fn counters(&self) -> Counters {
+        let agreements = self.driver.agreements();
+        let asked = tokio::time::timeout(AGREEMENT_ANSWERS_WITHIN, agreements.status()).await;
+        let mut sum = Counters::default();
+        for status in asked.unwrap_or_default() {
+            sum.add(&status.counters);
+        }
+        sum
     }
 
     pub(crate) fn keys(&self) -> &Keys {

@@ -78,3 +78,13 @@ pub(crate) async fn configure(domain: &Domain, role: Role) -> Result<()> {
     }
     Ok(())
 }
+
+/// What keeps the device from carrying packets, in the namespace of the calling thread.
+pub(crate) async fn trouble() -> Option<String> {
+    let up = async { Netlink::open()?.is_up(DEVICE).await };
+    match up.await {
+        Ok(true) => None,
+        Ok(false) => Some(format!("the TUN `{DEVICE}` is down")),
+        Err(error) => Some(format!("the TUN `{DEVICE}` cannot be looked at: {error}")),
+    }
+}

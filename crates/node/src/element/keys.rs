@@ -173,6 +173,17 @@ impl Keys {
         (0..self.workers.len()).all(keyed)
     }
 
+    /// When the first association in use on this path fails closed, sealing or opening; `None` without one.
+    pub(crate) fn lease_end(&self, path: PathId) -> Option<Instant> {
+        let sealing = self.outbound.values().filter(|held| held.replaced_at.is_none());
+        let sealing = sealing.map(|held| (held.place, &held.lease));
+        // An association that was followed by another lives until its packets are through; the newest is in use.
+        let opening = self.inbound.values().map(|held| (held.place, held.lease.end()));
+        let opening = opening.filter(|(place, _)| place.path == path).map(|(_, end)| end);
+        let sealing = sealing.filter(|(place, _)| place.path == path).map(|(_, lease)| lease.end());
+        sealing.flatten().chain(opening.flatten().max()).min()
+    }
+
     /// The keys of every inbound association.
     pub(crate) fn danger_export(&self, set: &PathSet) -> Vec<KeyExport> {
         let mut exports: Vec<_> = self

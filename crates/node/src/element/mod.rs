@@ -21,9 +21,11 @@ mod psk;
 mod report;
 mod run;
 mod status;
+mod summary;
 mod worker;
 mod workshop;
 
 pub use direct::run_direct;
 pub use run::run;
+pub(crate) use status::{FLOWS, FLOWS_LIMIT};
 pub use workshop::{Mill, Workshop};

@@ -1,6 +1,8 @@
 //! What an element says of itself when asked: paths, counters, drops by reason, links.
 
+use ringmail_dataplane::Function;
 use ringmail_dataplane::counters::{Counters, Traffic};
+use ringmail_dataplane::function::FunctionCounter;
 use ringmail_dataplane_io::LinkCounters;
 use ringmail_dataplane_io::counters::LinkCounter;
 use serde::{Deserialize, Serialize};
@@ -16,8 +18,8 @@ pub(crate) struct Report {
     pub(crate) paths: Vec<PathReport>,
     /// Dropped packets by reason, those with none left out.
     pub(crate) drops: Vec<Drop>,
-    /// Flows that are remembered; `None` at a hop.
-    pub(crate) flows: Option<u64>,
+    /// Flows that are remembered, and how many may be; `None` at a hop that remembers none.
+    pub(crate) flows: Option<(u64, u64)>,
     /// The link to other elements.
     pub(crate) link: Vec<Count>,
     /// The inner side; empty at a hop.
@@ -72,6 +74,10 @@ pub(crate) struct Count {
     pub(crate) name: String,
     /// The unit.
     pub(crate) unit: String,
+    /// One sentence.
+    pub(crate) description: String,
+    /// Whether it may fall.
+    pub(crate) gauge: bool,
     /// The count.
     pub(crate) value: u64,
 }
@@ -81,20 +87,13 @@ impl Report {
     pub(super) fn of(core: &mut Core, links: &Links) -> Report {
         let mut report = match core {
             Core::Edge(edge, _) => Report {
-                flows: Some(edge.flows().len() as u64),
+                flows: Some((edge.flows().len() as u64, edge.flows().capacity() as u64)),
                 ..Report::of_counters(edge.counters())
             },
             Core::Hop(hop) => Report {
-                function: hop
-                    .function()
-                    .counters()
-                    .into_iter()
-                    .map(|counter| Count {
-                        name: counter.name,
-                        unit: counter.unit.to_owned(),
-                        value: counter.value,
-                    })
-                    .collect(),
+                flows: (hop.flows_limit() > 0)
+                    .then(|| (hop.flows() as u64, hop.flows_limit() as u64)),
+                function: function(hop.function()),
                 ..Report::of_counters(hop.counters())
             },
         };
@@ -120,21 +119,13 @@ impl Report {
     }
 
     fn of_counters(counters: &Counters) -> Report {
-        let flow = |name: &str, traffic: &Traffic| Flow {
+        let flow = |(name, _, traffic): (&str, &str, &Traffic)| Flow {
             name: name.to_owned(),
             packets: traffic.packets.get(),
             bytes: traffic.bytes.get(),
         };
         Report {
-            traffic: vec![
-                flow("link_in", &counters.link_in),
-                flow("link_out", &counters.link_out),
-                flow("inner_in", &counters.inner_in),
-                flow("inner_out", &counters.inner_out),
-                flow("opened", &counters.opened),
-                flow("sealed", &counters.sealed),
-                flow("originated", &counters.originated),
-            ],
+            traffic: counters.traffic().into_iter().map(flow).collect(),
             drops: counters
                 .drops()
                 .map(|(reason, packets)| Drop {
@@ -148,10 +139,24 @@ impl Report {
     }
 }
 
+fn function(function: &dyn Function) -> Vec<Count> {
+    let gauges = function.gauges();
+    let count = |counter: FunctionCounter| Count {
+        gauge: gauges.contains(&counter.name.as_str()),
+        name: counter.name,
+        unit: counter.unit.to_owned(),
+        description: counter.description.to_owned(),
+        value: counter.value,
+    };
+    function.counters().into_iter().map(count).collect()
+}
+
 fn link(counters: &LinkCounters) -> Vec<Count> {
     let count = |counter: &LinkCounter| Count {
         name: counter.name().to_owned(),
         unit: counter.unit().to_owned(),
+        description: counter.description().trim().to_owned(),
+        gauge: false,
         value: counters.get(*counter),
     };
     LinkCounter::ALL.iter().map(count).collect()

@@ -19,6 +19,7 @@ use super::chain::Chains;
 use super::command::Command;
 use super::keys::Keys;
 use super::proxy::{self, ListenerTls, Proxy};
+use super::summary::Summaries;
 use super::worker::{Core, Handle};
 use super::{Workshop, build, inner, pin, psk, status};
 use crate::control::{
@@ -81,6 +82,7 @@ async fn serve(
             Some(agreement.await?)
         }
     };
+    let _summaries = Summaries::start(workers.clone());
     let mut ready = false;
     let outcome = loop {
         if !ready && agreement.as_ref().is_none_or(Agreement::is_complete) {
@@ -91,7 +93,15 @@ async fn serve(
             message = receiver.recv() => match message? {
                 None | Some(ToElement::Shutdown { .. }) => break Ok(()),
                 Some(ToElement::Status { request }) => {
-                    let status = status::of(&told.set, &told.element, &workers, proxy.as_ref()).await;
+                    let of = status::Parts {
+                        domain: &told.domain,
+                        set: &told.set,
+                        element: &told.element,
+                        workers: &workers,
+                        proxy: proxy.as_ref(),
+                        agreement: agreement.as_ref(),
+                    };
+                    let status = status::of(of).await;
                     sender.send(&FromElement::Status { request, status }).await?;
                 }
                 Some(ToElement::ExportKeys { request }) => {

@@ -1,25 +1,42 @@
 //! An element's answer to "how are you?": its workers' reports added up.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use ringmail_dataplane::DropReason;
-use ringmail_dataplane_io::LinkCounter;
+use ringmail_dataplane::counters::Counters;
+use ringmail_model::ElementId;
+use ringmail_model::domain::Domain;
 use ringmail_model::pathset::{Direction, Element, PathSet, Role};
 use tokio::sync::oneshot;
 
+use super::agreement::Agreement;
 use super::command::Command;
+use super::inner;
+use super::keys::Keys;
 use super::proxy::Proxy;
 use super::report::Report;
 use super::worker::Handle;
 use crate::control::{Counter, Drops, ElementStatus, PathStatus};
 
+/// What the manual says of the table of flows, too.
+pub(crate) const FLOWS: &str = "Flows that are remembered now.";
+pub(crate) const FLOWS_LIMIT: &str =
+    "Flows that may be remembered; past them new ones are refused.";
+
+/// Whom to ask.
+pub(super) struct Parts<'a> {
+    pub(super) domain: &'a Domain,
+    pub(super) set: &'a PathSet,
+    pub(super) element: &'a Element,
+    pub(super) workers: &'a [Handle],
+    pub(super) proxy: Option<&'a Proxy>,
+    pub(super) agreement: Option<&'a Agreement>,
+}
+
 /// The status of an element. A worker that has stopped adds nothing.
-pub(super) async fn of(
-    set: &PathSet,
-    element: &Element,
-    workers: &[Handle],
-    proxy: Option<&Proxy>,
-) -> ElementStatus {
+pub(super) async fn of(parts: Parts<'_>) -> ElementStatus {
+    let Parts { domain, set, element, workers, proxy, agreement } = parts;
     let mut reports = Vec::new();
     for worker in workers {
         let (answer, report) = oneshot::channel();
@@ -32,6 +49,17 @@ pub(super) async fn of(
             add(&mut counters, reading.name, reading.unit, reading.description, reading.value);
         }
     }
+    if let Some(agreement) = agreement {
+        for (name, unit, description, value) in agreement.counters().await.readings() {
+            add(&mut counters, name, unit, description, value);
+        }
+    }
+    let paths = paths(set, element.id, &reports, agreement.map(Agreement::keys));
+    let mut not_ready: Vec<String> = paths.iter().filter_map(unkeyed).collect();
+    if element.role != Role::Hop {
+        not_ready.extend(inner::trouble().await);
+    }
+    let function = domain.functions.iter().find(|known| known.name.as_str() == element.name);
     ElementStatus {
         role: match element.role {
             Role::Gateway => "gateway",
@@ -39,16 +67,36 @@ pub(super) async fn of(
             Role::Egress => "egress",
         }
         .to_owned(),
-        paths: paths(set, &reports),
+        function: function.map(|function| function.kind.to_string()),
+        not_ready,
+        paths,
         counters,
         drops: drops(&reports),
     }
 }
 
-fn paths(set: &PathSet, reports: &[Report]) -> Vec<PathStatus> {
+/// Why nothing can be sent along a path.
+fn unkeyed(path: &PathStatus) -> Option<String> {
+    let name = &path.name;
+    match path.lease_s {
+        _ if path.state != "ready" => Some(format!("path {name}: no keys for its next segment")),
+        Some(left) if left <= 0.0 => Some(format!("path {name}: the lease of its keys ran out")),
+        _ => None,
+    }
+}
+
+fn paths(
+    set: &PathSet,
+    element: ElementId,
+    reports: &[Report],
+    keys: Option<&Keys>,
+) -> Vec<PathStatus> {
+    let now = Instant::now();
+    let lease = |path| keys?.lease_end(path).map(|end| end.saturating_duration_since(now));
     let mut paths: BTreeMap<u32, PathStatus> = BTreeMap::new();
     for seen in reports.iter().flat_map(|report| &report.paths) {
         let Some(path) = set.paths.iter().find(|path| path.id.0 == seen.path) else { continue };
+        let position = (0..path.hops.len() + 2).find(|at| path.element_at(*at) == Some(element));
         let status = paths.entry(seen.path).or_insert_with(|| PathStatus {
             name: path.name.clone(),
             direction: match path.direction {
@@ -57,6 +105,8 @@ fn paths(set: &PathSet, reports: &[Report]) -> Vec<PathStatus> {
             }
             .to_owned(),
             state: "ready".to_owned(),
+            hop: position.unwrap_or_default() as u32,
+            lease_s: lease(path.id).map(|left| left.as_secs_f64()),
             ..PathStatus::default()
         });
         if seen.keyed == Some(false) {
@@ -65,50 +115,39 @@ fn paths(set: &PathSet, reports: &[Report]) -> Vec<PathStatus> {
         // Where the path begins nothing comes in, where it ends nothing goes on.
         status.packets += seen.packets_out.max(seen.packets_in);
         status.bytes += seen.bytes_out.max(seen.bytes_in);
+        status.packets_in += seen.packets_in;
+        status.bytes_in += seen.bytes_in;
+        status.packets_out += seen.packets_out;
+        status.bytes_out += seen.bytes_out;
     }
     paths.into_values().collect()
 }
 
 fn counters(reports: &[Report]) -> Vec<Counter> {
+    let described = Counters::default();
     let mut counters = Vec::new();
     for report in reports {
-        for flow in &report.traffic {
-            let what = describe(&flow.name);
-            add(&mut counters, &format!("{}_packets", flow.name), "packets", what, flow.packets);
-            add(&mut counters, &format!("{}_bytes", flow.name), "bytes", what, flow.bytes);
+        for (flow, (name, what, _)) in report.traffic.iter().zip(described.traffic()) {
+            add(&mut counters, &format!("{name}_packets"), "packets", what, flow.packets);
+            add(&mut counters, &format!("{name}_bytes"), "bytes", what, flow.bytes);
         }
-        if let Some(flows) = report.flows {
-            add(&mut counters, "flows", "flows", "Flows that are remembered.", flows);
+        if let Some((flows, limit)) = report.flows {
+            gauge(&mut counters, "flows", "flows", FLOWS, flows);
+            gauge(&mut counters, "flows_limit", "flows", FLOWS_LIMIT, limit);
         }
         for (side, counts) in [("link", &report.link), ("inner", &report.inner)] {
-            for (count, known) in counts.iter().zip(LinkCounter::ALL) {
+            for count in counts {
                 let name = format!("{side}_{}", count.name);
-                add(&mut counters, &name, &count.unit, known.description(), count.value);
+                add(&mut counters, &name, &count.unit, &count.description, count.value);
             }
         }
         for count in &report.function {
-            add(
-                &mut counters,
-                &format!("function_{}", count.name),
-                &count.unit,
-                "Counted by the function.",
-                count.value,
-            );
+            let name = format!("function_{}", count.name);
+            let add = if count.gauge { gauge } else { add };
+            add(&mut counters, &name, &count.unit, &count.description, count.value);
         }
     }
     counters
-}
-
-fn describe(traffic: &str) -> &'static str {
-    match traffic {
-        "link_in" => "MPLS frames that came from the link.",
-        "link_out" => "MPLS frames handed to the link.",
-        "inner_in" => "Plain packets that came from the inner side.",
-        "inner_out" => "Plain packets handed to the inner side.",
-        "opened" => "Packets opened and found authentic.",
-        "sealed" => "Packets sealed.",
-        _ => "Packets that the element made itself.",
-    }
 }
 
 fn drops(reports: &[Report]) -> Vec<Drops> {
@@ -131,13 +170,29 @@ fn drops(reports: &[Report]) -> Vec<Drops> {
 }
 
 fn add(counters: &mut Vec<Counter>, name: &str, unit: &str, description: &str, value: u64) {
-    match counters.iter_mut().find(|counter| counter.name == name) {
-        Some(counter) => counter.value += value,
-        None => counters.push(Counter {
+    entry(counters, name, unit, description, false).value += value;
+}
+
+fn gauge(counters: &mut Vec<Counter>, name: &str, unit: &str, description: &str, value: u64) {
+    entry(counters, name, unit, description, true).value += value;
+}
+
+fn entry<'a>(
+    counters: &'a mut Vec<Counter>,
+    name: &str,
+    unit: &str,
+    description: &str,
+    gauge: bool,
+) -> &'a mut Counter {
+    let at = counters.iter().position(|counter| counter.name == name).unwrap_or_else(|| {
+        counters.push(Counter {
             name: name.to_owned(),
             unit: unit.to_owned(),
             description: description.trim().to_owned(),
-            value,
-        }),
-    }
+            gauge,
+            value: 0,
+        });
+        counters.len() - 1
+    });
+    &mut counters[at]
 }

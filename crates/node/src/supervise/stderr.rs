@@ -6,6 +6,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::limits::{STDERR_LINE_BYTES, STDERR_TAIL_LINES};
@@ -20,6 +21,15 @@ impl LineSink {
     /// A function of the element's name and the line.
     pub fn new(sink: impl Fn(&str, &str) + Send + Sync + 'static) -> LineSink {
         LineSink(Arc::new(sink))
+    }
+
+    /// This process's standard error, as a JSON object a line: an element's own with its name put in, or around a line
+    /// that is none, such as a panic's.
+    pub fn json() -> LineSink {
+        LineSink::new(|name, line| {
+            let line = json_line(name, line) + "\n";
+            drop(std::io::stderr().lock().write_all(line.as_bytes()));
+        })
     }
 }
 
@@ -38,6 +48,15 @@ impl fmt::Debug for LineSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("LineSink")
     }
+}
+
+fn json_line(name: &str, line: &str) -> String {
+    let mut object = match serde_json::from_str(line) {
+        Ok(Value::Object(object)) => object,
+        _ => Map::from_iter([("message".to_owned(), line.into())]),
+    };
+    object.insert("element".to_owned(), name.into());
+    Value::Object(object).to_string()
 }
 
 /// Passes lines on until the stream ends, and returns the last ones.
@@ -98,6 +117,14 @@ mod tests {
         let (seen, tail) = lines(b"one\r\ntwo\n\nlast").await;
         assert_eq!(seen, ["hop1: one", "hop1: two", "hop1: ", "hop1: last"]);
         assert_eq!(tail, ["one", "two", "", "last"]);
+    }
+
+    #[test]
+    fn every_line_becomes_an_object_with_the_name() {
+        let own = json_line("hop1", r#"{"level":"WARN","message":"x \"y\""}"#);
+        assert_eq!(own, r#"{"element":"hop1","level":"WARN","message":"x \"y\""}"#);
+        let other = json_line("hop1", "thread 'main' panicked: \"no\"");
+        assert_eq!(other, r#"{"element":"hop1","message":"thread 'main' panicked: \"no\""}"#);
     }
 
     #[tokio::test]

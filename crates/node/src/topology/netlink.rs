@@ -8,7 +8,7 @@ use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::{
     BridgePortState, BridgeStpState, InfoBridgePort, InfoData, InfoPortData, InfoVeth,
-    LinkAttribute, LinkInfo, LinkMessage, State,
+    LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
 };
 use rtnetlink::packet_route::route::{RouteAttribute, RouteScope};
 use rtnetlink::{
@@ -152,6 +152,14 @@ impl Netlink {
         let link = self.link(name).await?;
         let up = link.attributes.contains(&LinkAttribute::OperState(State::Up));
         Ok(up && port_state(&link).is_none_or(|state| state == BridgePortState::Forwarding))
+    }
+
+    /// Whether an interface was brought up (IFF_UP), whatever its link says.
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub async fn is_up(&self, name: &str) -> io::Result<bool> {
+        Ok(self.link(name).await?.header.flags.contains(LinkFlags::Up))
     }
 
     async fn set(&self, message: LinkMessage) -> io::Result<()> {

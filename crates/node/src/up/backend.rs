@@ -1,6 +1,8 @@
 //! What the admin socket of a running domain answers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use futures_util::FutureExt;
@@ -21,6 +23,7 @@ pub(super) struct DomainBackend {
     since: Instant,
     elements: Handle,
     stop: Arc<Notify>,
+    keys_exported: AtomicU64,
 }
 
 impl DomainBackend {
@@ -39,7 +42,13 @@ impl DomainBackend {
             since: Instant::now(),
             elements,
             stop,
+            keys_exported: AtomicU64::new(0),
         }
+    }
+
+    fn audit(&self) -> BTreeMap<String, u64> {
+        let keys_exported = self.keys_exported.load(Ordering::Relaxed);
+        BTreeMap::from([("keys_exported".to_owned(), keys_exported)])
     }
 
     async fn report(&self, name: String, pid: Option<u32>, state: ElementState) -> ElementReport {
@@ -73,6 +82,7 @@ impl Backend for DomainBackend {
             rootless: self.rootless,
             up_s: self.since.elapsed().as_secs(),
             namespaces: self.namespaces.clone(),
+            audit: self.audit(),
             elements,
         };
         join_all(asked).map(status).boxed()
@@ -88,6 +98,7 @@ impl Backend for DomainBackend {
                 }
             }
             // They leave the process: that is worth a line in every log.
+            self.keys_exported.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(associations = keys.len(), "traffic keys were exported");
             Ok(keys)
         };

@@ -1,6 +1,7 @@
 //! Why a domain does not run.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::runtime::RuntimeError;
@@ -32,6 +33,14 @@ pub enum UpError {
     Admin {
         /// Where.
         path: PathBuf,
+        /// The kernel's word.
+        source: io::Error,
+    },
+    /// The address of the metrics.
+    #[error("metrics cannot be served at {address}")]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
         /// The kernel's word.
         source: io::Error,
     },

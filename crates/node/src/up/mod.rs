@@ -4,6 +4,7 @@
 mod backend;
 mod error;
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ pub use self::error::UpError;
 use crate::admin::{SOCKET_FILE, Server};
 use crate::limits::READY_WITHIN;
 use crate::runtime::{Claim, Leftovers, Place, ProcessId};
+use crate::see;
 use crate::supervise::{Body, Conductor, ElementSpec, Exit, Handle, LineSink, Supervisor};
 use crate::topology::{Fabric, Privilege, Topology};
 
@@ -46,7 +48,8 @@ pub struct Up {
     // In the order in which they are dropped: the claim last.
     supervisor: Supervisor,
     conductor: Box<dyn Conductor>,
-    admin: AbortOnDrop,
+    servers: Vec<AbortOnDrop>,
+    backend: Arc<DomainBackend>,
     stop: Arc<Notify>,
     fabric: Fabric,
     claim: Claim,
@@ -83,8 +86,15 @@ impl Up {
         let server = Server::bind(&socket);
         let server = server.map_err(|source| UpError::Admin { path: socket, source })?;
         let backend = DomainBackend::new(&claim, layout, supervisor.handle(), Arc::clone(&stop));
-        let admin = AbortOnDrop(tokio::spawn(server.serve(Arc::new(backend))));
-        let mut up = Up { supervisor, conductor, admin, stop, fabric, claim };
+        let backend = Arc::new(backend);
+        let socket = claim.hold_file(see::SOCKET_FILE)?;
+        let metrics = see::Server::bind_unix(&socket);
+        let metrics = metrics.map_err(|source| UpError::Admin { path: socket, source })?;
+        let servers = vec![
+            AbortOnDrop(tokio::spawn(server.serve(backend.clone()))),
+            AbortOnDrop(tokio::spawn(metrics.serve(backend.clone()))),
+        ];
+        let mut up = Up { supervisor, conductor, servers, backend, stop, fabric, claim };
         match up.start_elements(elements).await {
             Ok(()) => Ok(up),
             Err(error) => {
@@ -93,6 +103,18 @@ impl Up {
                 Err(error)
             }
         }
+    }
+
+    /// Serves metrics and health at a TCP address, too, in the namespace of the calling thread. Returns the address.
+    ///
+    /// # Errors
+    /// It cannot be bound.
+    pub async fn serve_metrics(&mut self, address: SocketAddr) -> Result<SocketAddr, UpError> {
+        let server = see::Server::bind_tcp(address).await;
+        let server = server.map_err(|source| UpError::Metrics { address, source })?;
+        let bound = server.address().unwrap_or(address);
+        self.servers.push(AbortOnDrop(tokio::spawn(server.serve(self.backend.clone()))));
+        Ok(bound)
     }
 
     /// The network.
@@ -132,7 +154,7 @@ impl Up {
     /// # Errors
     /// What could not be taken away.
     pub async fn stop(self) -> Result<Vec<(String, Option<Exit>)>, UpError> {
-        let Up { supervisor, admin, fabric, claim, .. } = self;
+        let Up { supervisor, servers, fabric, claim, .. } = self;
         let ends = supervisor.stop().await;
         for (element, end) in &ends {
             match end {
@@ -140,7 +162,7 @@ impl Up {
                 None => tracing::warn!(element, "does not end"),
             }
         }
-        drop(admin);
+        drop(servers);
         drop(fabric);
         claim.release()?;
         Ok(ends)

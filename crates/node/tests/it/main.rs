@@ -3,6 +3,7 @@
 
 mod admin;
 mod claim;
+mod manual;
 mod network;
 mod role;
 mod sap;

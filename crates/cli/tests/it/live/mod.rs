@@ -12,6 +12,7 @@
 mod capture;
 mod counters;
 mod lease;
+mod metrics;
 mod nginx;
 mod programs;
 mod refusals;

@@ -239,6 +239,11 @@ impl World {
         self.answer.send(answer).expect("it runs");
     }
 
+    /// The domain's runtime directory.
+    pub(crate) fn runtime_dir(&self) -> PathBuf {
+        self.place.domain_dir(&self.domain).expect("a domain's name")
+    }
+
     /// Runs this program on the domain, to its end.
     pub(crate) fn ringmail(&self, args: &[&str]) -> std::process::Output {
         let mut ringmail = Command::new(env!("CARGO_BIN_EXE_ringmail"));

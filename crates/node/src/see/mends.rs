@@ -1,0 +1,103 @@
+//! What can be done about packets that are dropped: a sentence for each reason, for the manual and for alerts.
+
+use ringmail_dataplane::DropReason;
+
+/// Where to look, and what to change.
+pub fn mend(reason: DropReason) -> &'static str {
+    match reason {
+        DropReason::UnknownNeighbour => {
+            "Somebody else sends to the link port, or an address was changed on one side only: compare `domain show` on \
+             both machines, and let the firewall admit none but the elements' addresses."
+        }
+        DropReason::Malformed => {
+            "Something other than ringmail sends to the link port; a capture of the link shows what."
+        }
+        DropReason::UnknownLabel | DropReason::LabelMismatch => {
+            "Elements work with different path sets, or somebody sends forged frames: compare the versions that they \
+             report, then look at the sender."
+        }
+        DropReason::TtlExpired => {
+            "A loop, or a path longer than 63 hops: compare the path with `domain show`."
+        }
+        DropReason::NotEsp => {
+            "The sender is no ringmail, or runs another profile: both sides need the same domain."
+        }
+        DropReason::UnknownSpi => {
+            "A few after an element restarted are normal: its neighbours learn of it within a second. Many that go on: \
+             the neighbours do not reach each other's control address (TCP, `links.control_port`)."
+        }
+        DropReason::Replayed => {
+            "A network that delivers twice, or an attacker that sends again what was captured. Nothing was let \
+             through; find the sender if it goes on."
+        }
+        DropReason::TooOld => {
+            "The network reorders by more than the window: raise `limits.replay_window_packets`, and look for \
+             several routes between two elements."
+        }
+        DropReason::BadIcv => {
+            "Frames are changed on the way, or forged. Nothing was let through; capture the link on both ends and compare."
+        }
+        DropReason::BadPadding | DropReason::WrongNextHeader => {
+            "The sender holds the keys and still seals what no ringmail does: look at its version."
+        }
+        DropReason::Dummy => "Nothing: such packets carry nothing.",
+        DropReason::LeaseExpired => {
+            "The element got no lease in time: whoever runs the domain is gone or cannot be reached, or the clock jumped. \
+             See `ringmail_path_lease_seconds`, and start the domain's owner again."
+        }
+        DropReason::SequenceExhausted => {
+            "Keys were not replaced in time: key agreement with the next element fails; its log says why."
+        }
+        DropReason::NoAssociation => {
+            "Normal for a moment after the start. If it goes on, key agreement with the next element fails: see \
+             `/readyz`, then the log of both."
+        }
+        DropReason::NoPath => {
+            "Packets of no flow that a rule let in. On the gateway: something other than the proxy sends into the TUN. On \
+             the egress: the service begins connections by itself, which no path allows, or the flow is long over."
+        }
+        DropReason::FlowTableFull => "Raise `limits.flows`, or find out who opens so many.",
+        DropReason::UnknownFlow => {
+            "A late answer to a connection that is over, or a service that sends by itself. Harmless in small numbers."
+        }
+        DropReason::WrongService => {
+            "A packet for an address that the path's service does not have: the gateway's and the egress's path sets \
+             differ, or a function rewrites destinations."
+        }
+        DropReason::TooBig => {
+            "Something ignores the MTU of the TUN: look for a service with jumbo frames or without path MTU discovery, \
+             and compare with the inner MTU that `domain show` gives."
+        }
+        DropReason::MalformedInner => {
+            "The sender of the inner packet is broken; a capture of the TUN shows it."
+        }
+        DropReason::NotForTransport => "Take `psk.mode: tunnel` if such packets are to pass.",
+        DropReason::Fragment => {
+            "Let the sender discover the path MTU; fragments carry no ports and cannot be classified."
+        }
+        DropReason::Function => "The function's rules say so; its own counters say which.",
+        DropReason::FunctionReset => "A rule of the function matched; its own counters say which.",
+        DropReason::FunctionTableFull => {
+            "Raise the function's limits in the domain file, or find out who opens so many connections."
+        }
+        DropReason::LinkRefused => {
+            "The link is slower than the traffic, or gone: look at the link's `send_waits` and `send_errors`, the \
+             interface, and the socket buffers."
+        }
+        DropReason::CongestionNotEct => {
+            "Nothing: the network is congested, and a packet without ECN is dropped instead."
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_mend_that_is_a_sentence() {
+        for reason in DropReason::ALL {
+            assert!(mend(*reason).ends_with('.'), "{reason}");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Seeing into a running domain from outside: metrics, health and readiness over HTTP, apart from the data plane.
+//!
+//! ```text
+//!  counters of cores, links, gateway, functions, SAP ── status ── samples ── OpenMetrics text ── HTTP
+//!                                                          └───── readiness ── JSON ──────────────┘
+//! ```
+
+pub mod catalog;
+mod health;
+mod http;
+mod mends;
+pub mod metrics;
+mod text;
+
+pub use self::health::{Readiness, Unready, readiness};
+pub use self::http::{Listener, Server, Source};
+pub use self::mends::mend;
+pub use self::text::{Format, render};
+
+/// The name of the HTTP socket in the runtime directory.
+pub const SOCKET_FILE: &str = "metrics.sock";

@@ -1,0 +1,79 @@
+//! The manual: its tables come from the code, and its links lead somewhere.
+//!
+//! `RINGMAIL_UPDATE=1` writes the tables anew.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ringmail_dataplane::DropReason;
+use ringmail_node::see::{catalog, mend};
+
+const BEGIN: &str = "<!-- generated: begin -->\n";
+const END: &str = "<!-- generated: end -->\n";
+
+fn repository(below: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(below)
+}
+
+/// Compares what stands between the marks of a chapter with `table`.
+fn hold(chapter: &str, table: &str) {
+    let path = repository("docs/manual/src").join(chapter);
+    let text = fs::read_to_string(&path).unwrap();
+    let (head, rest) = text.split_once(BEGIN).expect("the mark where the table begins");
+    let (kept, tail) = rest.split_once(END).expect("the mark where the table ends");
+    if std::env::var_os("RINGMAIL_UPDATE").is_some() {
+        fs::write(&path, format!("{head}{BEGIN}{table}{END}{tail}")).unwrap();
+    } else {
+        assert_eq!(kept, table, "{} is stale: run with RINGMAIL_UPDATE=1", path.display());
+    }
+}
+
+#[test]
+fn every_reason_to_drop_is_in_the_manual() {
+    let mut table = "| reason | what it means | what to do |\n|---|---|---|\n".to_owned();
+    for reason in DropReason::ALL {
+        let means = reason.description().trim();
+        writeln!(table, "| `{reason}` | {means} | {} |", mend(*reason)).unwrap();
+    }
+    hold("drops.md", &table);
+}
+
+#[test]
+fn every_metric_is_in_the_manual() {
+    let mut table =
+        "| metric | kind | unit | labels | what it says |\n|---|---|---|---|---|\n".to_owned();
+    for family in catalog::families().unwrap().values() {
+        let kind = if family.gauge { "gauge" } else { "counter" };
+        let (name, labels) = (&family.name, family.labels.join(", "));
+        writeln!(table, "| `{name}` | {kind} | {} | {labels} | {} |", family.unit, family.help)
+            .unwrap();
+    }
+    hold("metrics.md", &table);
+}
+
+#[test]
+fn every_chapter_is_listed_and_every_relative_link_leads_to_a_file() {
+    let folder = repository("docs/manual/src");
+    let listed: BTreeSet<String> = links(&folder.join("SUMMARY.md")).into_iter().collect();
+    let chapters = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name());
+    for chapter in chapters.map(|name| name.into_string().unwrap()) {
+        let is_page = chapter.ends_with(".md") && chapter != "SUMMARY.md";
+        assert!(!is_page || listed.contains(&chapter), "SUMMARY.md does not list {chapter}");
+        if chapter.ends_with(".md") {
+            for link in links(&folder.join(&chapter)) {
+                let file = link.split('#').next().unwrap_or_default();
+                let leads = file.is_empty() || folder.join(file).exists();
+                assert!(leads, "{chapter}: `{link}` leads nowhere");
+            }
+        }
+    }
+}
+
+/// Where the links of a Markdown file lead, those into the web left out.
+fn links(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap();
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    targets.filter(|target| !target.contains("://")).map(str::to_owned).collect()
+}
