@@ -7,11 +7,14 @@ use ringmail_model::domain::FunctionKind;
 use crate::settings::{DpiRule, DpiSettings, OnMatch, Pattern, Settings};
 use crate::{BuildError, build};
 
+/// A function and its kind.
+pub type Specimen = (FunctionKind, Box<dyn Function>);
+
 /// A function of every kind, each with its kind. What counts for each rule has one rule here, named `NAME`.
 ///
 /// # Errors
 /// Never, unless a kind cannot be built from the least that it takes, which a test sees.
-pub fn specimens() -> Result<Vec<(FunctionKind, Box<dyn Function>)>, BuildError> {
+pub fn specimens() -> Result<Vec<Specimen>, BuildError> {
     let kinds = [FunctionKind::Forward, FunctionKind::Dpi];
     kinds.into_iter().map(|kind| Ok((kind, build(&least(kind), [0; 4])?))).collect()
 }

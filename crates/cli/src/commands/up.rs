@@ -119,11 +119,11 @@ async fn live(
     };
     drop(progress);
     let mut up = started.map_err(failed)?;
-    if let Some(address) = metrics {
-        if let Err(error) = up.serve_metrics(address).await {
-            up.stop().await.map_err(failed)?;
-            return Err(failed(error).hint("take another address with --metrics"));
-        }
+    if let Some(address) = metrics
+        && let Err(error) = up.serve_metrics(address).await
+    {
+        up.stop().await.map_err(failed)?;
+        return Err(failed(error).hint("take another address with --metrics"));
     }
     context.emit(&came_up(&mut up))?;
     tracing::info!("ctrl-C or `ringmail down` ends it");

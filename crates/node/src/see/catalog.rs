@@ -85,7 +85,7 @@ impl Fixed {
     /// Its series with these labels.
     pub(super) fn sample<S: AsRef<str>, const N: usize>(
         self,
-        labels: [S; N],
+        labels: &[S; N],
         value: f64,
     ) -> Sample {
         let family = self.family();

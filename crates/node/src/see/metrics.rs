@@ -39,17 +39,17 @@ pub struct Named {
 pub fn samples(status: &DomainStatus) -> Vec<Sample> {
     let mut all = Vec::new();
     let version = env!("CARGO_PKG_VERSION");
-    all.push(Fixed::BuildInfo.sample([version], 1.0));
-    all.push(Fixed::Up.sample([&status.domain], status.up_s as f64));
+    all.push(Fixed::BuildInfo.sample(&[version], 1.0));
+    all.push(Fixed::Up.sample(&[&status.domain], status.up_s as f64));
     for (event, count) in &status.audit {
-        all.push(Fixed::Audit.sample([event], *count as f64));
+        all.push(Fixed::Audit.sample(&[event], *count as f64));
     }
     for element in &status.elements {
         of_element(element, &mut all);
     }
     let left_out = all.len().saturating_sub(METRIC_SERIES);
     all.truncate(METRIC_SERIES);
-    all.push(Fixed::LeftOut.sample::<&str, 0>([], left_out as f64));
+    all.push(Fixed::LeftOut.sample::<&str, 0>(&[], left_out as f64));
     // Stable: within a family the order of elements stays.
     all.sort_by(|one, other| one.family.name.cmp(&other.family.name));
     all
@@ -59,10 +59,10 @@ fn of_element(report: &ElementReport, all: &mut Vec<Sample>) {
     let role = report.status.as_ref().map_or("", |status| &status.role);
     let name = report.name.as_str();
     let answers = report.status.is_some();
-    all.push(Fixed::ElementUp.sample([name, role], f64::from(u8::from(answers))));
+    all.push(Fixed::ElementUp.sample(&[name, role], f64::from(u8::from(answers))));
     let Some(status) = &report.status else { return };
     let ready = report.state == "ready" && status.not_ready.is_empty();
-    all.push(Fixed::ElementReady.sample([name, role], f64::from(u8::from(ready))));
+    all.push(Fixed::ElementReady.sample(&[name, role], f64::from(u8::from(ready))));
     for path in &status.paths {
         of_path(name, path, all);
     }
@@ -70,7 +70,7 @@ fn of_element(report: &ElementReport, all: &mut Vec<Sample>) {
         for reason in DropReason::ALL {
             let drops = status.drops.iter().find(|drops| drops.reason == reason.name());
             let packets = drops.map_or(0, |drops| drops.packets);
-            all.push(Fixed::Dropped.sample([name, reason.name()], packets as f64));
+            all.push(Fixed::Dropped.sample(&[name, reason.name()], packets as f64));
         }
     }
     for counter in &status.counters {
@@ -84,14 +84,14 @@ fn of_element(report: &ElementReport, all: &mut Vec<Sample>) {
 fn of_path(element: &str, path: &PathStatus, all: &mut Vec<Sample>) {
     let hop = path.hop.to_string();
     let labels = [element, &path.name, &hop];
-    all.push(Fixed::PathInPackets.sample(labels, path.packets_in as f64));
-    all.push(Fixed::PathInBytes.sample(labels, path.bytes_in as f64));
-    all.push(Fixed::PathOutPackets.sample(labels, path.packets_out as f64));
-    all.push(Fixed::PathOutBytes.sample(labels, path.bytes_out as f64));
+    all.push(Fixed::PathInPackets.sample(&labels, path.packets_in as f64));
+    all.push(Fixed::PathInBytes.sample(&labels, path.bytes_in as f64));
+    all.push(Fixed::PathOutPackets.sample(&labels, path.packets_out as f64));
+    all.push(Fixed::PathOutBytes.sample(&labels, path.bytes_out as f64));
     let keyed = f64::from(u8::from(path.state == "ready"));
-    all.push(Fixed::PathKeyed.sample(labels, keyed));
+    all.push(Fixed::PathKeyed.sample(&labels, keyed));
     if let Some(left) = path.lease_s {
-        all.push(Fixed::PathLease.sample(labels, left));
+        all.push(Fixed::PathLease.sample(&labels, left));
     }
 }
 
