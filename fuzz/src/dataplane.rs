@@ -10,6 +10,7 @@ use std::time::Instant;
 use ringmail_dataplane::counters::Counters;
 use ringmail_dataplane::function::{Action, FunctionCounter};
 use ringmail_dataplane::limits::{HEADROOM_BYTES, TAILROOM_BYTES};
+use ringmail_dataplane::sap::fuzz::fuzz_sap;
 use ringmail_dataplane::{Batch, Function, FunctionBatch, Neighbour, Verdict};
 use ringmail_model::overhead::EspMode;
 
@@ -21,8 +22,11 @@ use crate::testbed::{Chain, FORWARD, Frame, RETURN, material};
 pub type Body = fn(&[u8]);
 
 /// Every target by name; the name is the corpus's folder too.
-pub const TARGETS: [(&str, Body); 2] =
-    [("dataplane_edge_frame", fuzz_edge_frame), ("dataplane_hop_frame", fuzz_hop_frame)];
+pub const TARGETS: [(&str, Body); 3] = [
+    ("dataplane_edge_frame", fuzz_edge_frame),
+    ("dataplane_hop_frame", fuzz_hop_frame),
+    ("dataplane_sap", fuzz_sap),
+];
 
 /// Packets of one input at most: what a batch holds.
 const PACKETS: usize = 64;

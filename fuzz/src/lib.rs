@@ -1,6 +1,8 @@
 //! The bodies of the fuzz targets, one module a crate.
 
 pub mod dataplane;
+pub mod io;
+pub mod model;
 pub mod packet;
 
 #[allow(dead_code, reason = "shared with the crate's tests, which use all of it")]

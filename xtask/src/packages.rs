@@ -7,7 +7,6 @@ use anyhow::{Context, Result, bail};
 /// What a test needs: how it is recognized, and the Debian package.
 const NEEDED: &[(Probe, &str)] = &[
     (Probe::Program("tshark"), "tshark"),
-    (Probe::Program("tcpdump"), "tcpdump"),
     (Probe::Program("nginx"), "nginx-light"),
     (Probe::Program("curl"), "curl"),
     (Probe::Program("aria2c"), "aria2"),

@@ -46,15 +46,11 @@ impl Link for Fan {
     fn send(&mut self, batch: &mut Batch) -> io::Result<Sent> {
         let (mut total, mut bytes) = (Sent::default(), 0);
         for slot in 0..batch.len() {
-            match batch.verdict(slot) {
-                Verdict::Send(to) if self.links.iter().any(|link| link.peer() == to) => {
-                    bytes += batch.packet(slot).len();
-                }
-                Verdict::Send(_) => {
-                    batch.drop_packet(slot, DropReason::LinkRefused);
-                    total.refused += 1;
-                }
-                _ => {}
+            if let Verdict::Send(to) = batch.verdict(slot)
+                && !self.links.iter().any(|link| link.peer() == to)
+            {
+                batch.drop_packet(slot, DropReason::LinkRefused);
+                total.refused += 1;
             }
         }
         for link in &mut self.links {
@@ -62,8 +58,14 @@ impl Link for Fan {
             total.packets += sent.packets;
             total.refused += sent.refused;
         }
+        for slot in 0..batch.len() {
+            // What a link refused is a drop by now.
+            if matches!(batch.verdict(slot), Verdict::Send(_)) {
+                bytes += batch.packet(slot).len();
+            }
+        }
         self.counters.add(C::SentPackets, total.packets as u64);
-        self.counters.add(C::SentBytes, if total.refused == 0 { bytes as u64 } else { 0 });
+        self.counters.add(C::SentBytes, bytes as u64);
         self.counters.add(C::SendRefused, total.refused as u64);
         Ok(total)
     }
@@ -102,6 +104,10 @@ mod tests {
         }
         assert_eq!(fan.send(&mut batch).unwrap(), Sent { packets: 3, refused: 1 });
         assert_eq!(batch.verdict(2), Verdict::Drop(DropReason::LinkRefused));
+        let counted = |counter| fan.counters().get(counter);
+        assert_eq!(counted(C::SentPackets), 3);
+        assert_eq!(counted(C::SentBytes), 300, "of those that went, whatever was refused beside");
+        assert_eq!(counted(C::SendRefused), 1);
         let mut received = Batch::default();
         assert_eq!(at_left.recv(&mut received).unwrap(), 2);
         assert_eq!((received.packet(0)[0], received.packet(1)[0]), (1, 4));
@@ -109,5 +115,27 @@ mod tests {
         received.set_verdict(0, Verdict::Send(hub));
         assert_eq!(at_right.send(&mut received).unwrap().packets, 1);
         assert_eq!((fan.recv(&mut batch).unwrap(), batch.source()), (1, Some(right)));
+    }
+
+    #[test]
+    fn what_a_full_link_refuses_is_not_counted_as_sent() {
+        let (hub, left, right) = (Neighbour(0), Neighbour(1), Neighbour(2));
+        let (to_left, _nobody_reads) = memory::pair(hub, left, BATCH_BYTES);
+        let (to_right, mut at_right) = memory::pair(hub, right, BATCH_BYTES);
+        let mut fan = Fan::new(vec![to_left, to_right]);
+        let rounds = crate::limits::MEMORY_QUEUE_BATCHES as u64 + 5;
+        for _ in 0..rounds {
+            let mut batch = Batch::default();
+            for (to, len) in [(left, 7), (right, 100)] {
+                let slot = batch.push_copy(0, &vec![0; len], 0).unwrap();
+                batch.set_verdict(slot, Verdict::Send(to));
+            }
+            let _sent = fan.send(&mut batch).unwrap();
+            assert_eq!(at_right.recv(&mut batch).unwrap(), 1);
+        }
+        let counted = |counter| fan.counters().get(counter);
+        assert_eq!(counted(C::SendRefused), 5);
+        assert_eq!(counted(C::SentPackets), 2 * rounds - 5);
+        assert_eq!(counted(C::SentBytes), 100 * rounds + 7 * (rounds - 5));
     }
 }

@@ -109,7 +109,7 @@ fn seal(
 ) -> Result<(), DropReason> {
     let leaving = path.config.leaving.as_ref().ok_or(DropReason::NoPath)?;
     let tunnel = leaving.tunnel.ok_or(DropReason::NoPath)?;
-    let sa = path.outbound.as_mut().ok_or(DropReason::NoAssociation)?;
+    let Some(sa) = &mut path.outbound else { return Err(path.unkeyed(now)) };
     let bytes = batch.packet_mut(index);
     let sealed = esp::seal(sa, &mut bytes[laid.esp..], laid.payload_len, laid.next_header, now)?;
     // Whoever sealed it before may have padded it by more than it needs.

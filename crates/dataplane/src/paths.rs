@@ -2,14 +2,15 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Instant;
 
-use ringmail_model::PathId;
 use ringmail_model::overhead::EspMode;
+use ringmail_model::{PathId, SaSpi};
 
 use crate::counters::Traffic;
 use crate::labels::LabelStack;
 use crate::limits::MAX_PATHS;
-use crate::sa::OutboundSa;
+use crate::sa::{Lease, OutboundSa};
 use crate::verdict::{DropReason, Neighbour};
 
 /// One path as this element sees it.
@@ -78,10 +79,29 @@ pub struct PathState {
     pub config: PathConfig,
     /// The security association of the segment that begins here, once it is agreed.
     pub outbound: Option<OutboundSa>,
+    /// The lease of the association before, while there is none.
+    ended: Option<Lease>,
     /// Packets of the path that came in, and their bytes inside.
     pub traffic_in: Arc<Traffic>,
     /// Packets of the path that went on, and their bytes inside.
     pub traffic_out: Arc<Traffic>,
+}
+
+impl PathState {
+    /// Takes out the association of this SPI, if it is the one in use.
+    pub fn end_outbound(&mut self, spi: SaSpi) -> Option<OutboundSa> {
+        let ended = self.outbound.take_if(|sa| sa.spi() == spi)?;
+        self.ended = Some(ended.lease().clone());
+        Some(ended)
+    }
+
+    /// Why a packet cannot be sealed while there is no association: the last one's lease ran out, if it did.
+    pub(crate) fn unkeyed(&self, now: Instant) -> DropReason {
+        match &self.ended {
+            Some(lease) if !lease.is_live(now) => DropReason::LeaseExpired,
+            _ => DropReason::NoAssociation,
+        }
+    }
 }
 
 /// The paths of an element, found by their numbers.
@@ -115,7 +135,8 @@ impl PathTable {
             Some(state) => state.config = config,
             empty => {
                 let (traffic_in, traffic_out) = Default::default();
-                let state = PathState { config, outbound: None, traffic_in, traffic_out };
+                let (outbound, ended) = (None, None);
+                let state = PathState { config, outbound, ended, traffic_in, traffic_out };
                 *empty = Some(Box::new(state));
             }
         }

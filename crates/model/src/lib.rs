@@ -13,8 +13,6 @@
 pub mod check;
 pub mod diagnostic;
 pub mod domain;
-#[cfg(any(test, feature = "fuzzing"))]
-pub mod fuzzing;
 pub mod ids;
 pub mod limits;
 pub mod names;

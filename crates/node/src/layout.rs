@@ -56,6 +56,10 @@ const OUTER: &str = "outer0";
 /// Bytes that TCP may buffer where the proxy's connections into the chain end: what bounds the packets that wait inside.
 const TCP_BUFFER_BYTES: u32 = 6 << 20;
 
+/// The least MTU of cables to clients and services: a narrow link between elements makes their networks no narrower, but
+/// a wide one gains little if they stay narrow.
+const ETHERNET_MTU: u32 = 1500;
+
 /// The network of `domain`.
 ///
 /// # Errors
@@ -63,7 +67,8 @@ const TCP_BUFFER_BYTES: u32 = 6 << 20;
 pub fn network(domain: &Domain, set: &PathSet) -> Result<Topology> {
     let mut plan = Topology::new(domain.domain.to_string());
     let mtu = u32::from(set.link_mtu);
-    outside(domain, &mut plan)?;
+    let around = mtu.max(ETHERNET_MTU);
+    outside(domain, around, &mut plan)?;
     plan.namespaces.push(bridge(FABRIC, mtu));
     for element in &set.elements {
         plan.namespaces.push(namespace(&element.name, element.role));
@@ -72,13 +77,12 @@ pub fn network(domain: &Domain, set: &PathSet) -> Result<Topology> {
             [port(FABRIC, &format!("e{}", element.id)), end(&element.name, LINK, vec![address])];
         plan.cables.push(Cable { mtu, ends });
     }
-    inside(domain, set, &mut plan)?;
+    inside(domain, set, around, &mut plan)?;
     Ok(plan)
 }
 
 /// Clients and the gateway's outer side.
-fn outside(domain: &Domain, plan: &mut Topology) -> Result<()> {
-    let mtu = 1500;
+fn outside(domain: &Domain, mtu: u32, plan: &mut Topology) -> Result<()> {
     plan.namespaces.push(bridge(OUTSIDE, mtu));
     let network = |address: IpAddr| {
         let found = domain.gateway.outside.iter().find(|network| network.contains(address));
@@ -112,7 +116,7 @@ fn outside(domain: &Domain, plan: &mut Topology) -> Result<()> {
 }
 
 /// Services, each on a cable of its own to its egress.
-fn inside(domain: &Domain, set: &PathSet, plan: &mut Topology) -> Result<()> {
+fn inside(domain: &Domain, set: &PathSet, mtu: u32, plan: &mut Topology) -> Result<()> {
     for (index, service) in domain.services.iter().enumerate() {
         let name = service.name.to_string();
         let egress = set
@@ -154,7 +158,7 @@ fn inside(domain: &Domain, set: &PathSet, plan: &mut Topology) -> Result<()> {
             ..Namespace::default()
         });
         plan.cables.push(Cable {
-            mtu: 1500,
+            mtu,
             ends: [end(&egress, &interface, routers), end(&name, "eth0", here)],
         });
     }
@@ -194,4 +198,44 @@ fn end(namespace: &str, interface: &str, addresses: Vec<Cidr>) -> End {
 
 fn within(network: net::Cidr, address: IpAddr) -> Result<Cidr> {
     Ok(Cidr::new(address, network.prefix_len())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use ringmail_model::check;
+    use ringmail_model::ids::PathVersion;
+    use ringmail_model::pathset::Issue;
+
+    use super::*;
+
+    fn campus(link: &str) -> Topology {
+        let text = include_str!("../../../examples/campus.yaml");
+        let text = text.replace("\n  mtu: 1500", &format!("\n  {link}"));
+        let domain = check::load(&text, "campus.yaml").expect("a good domain").domain;
+        let issue =
+            Issue { version: PathVersion(1), not_before_unix_s: 0, not_after_unix_s: u64::MAX };
+        network(&domain, &PathSet::compile(&domain, issue).expect("a path set")).expect("a network")
+    }
+
+    #[test]
+    fn cables_outside_and_to_services_are_as_wide_as_links_and_no_narrower_than_ethernet() {
+        for (link, inside, around) in [
+            ("mtu: 9000\n  jumbo: true", 9000, 9000),
+            ("mtu: 1500", 1500, 1500),
+            ("mtu: 1000", 1000, 1500),
+        ] {
+            let plan = campus(link);
+            for cable in &plan.cables {
+                let between = cable.ends.iter().any(|end| end.interface == LINK);
+                let expected = if between { inside } else { around };
+                assert_eq!(cable.mtu, expected, "{link}: {:?}", cable.ends);
+            }
+            for namespace in &plan.namespaces {
+                for bridge in &namespace.bridges {
+                    let expected = if namespace.name == FABRIC { inside } else { around };
+                    assert_eq!(bridge.mtu, expected, "{link}: {}", namespace.name);
+                }
+            }
+        }
+    }
 }

@@ -9,7 +9,14 @@
 
 mod allocations;
 mod capture;
+mod corpus;
 mod ethernet;
+#[allow(unreachable_pub, reason = "the fuzz workspace's, where they are public")]
+#[path = "../../../../fuzz/src/io.rs"]
+mod fuzz_bodies;
+#[allow(unreachable_pub, reason = "the fuzz workspace's, where it is shared")]
+#[path = "../../../../fuzz/src/replay.rs"]
+mod fuzz_replay;
 mod netns;
 mod packet;
 mod packets;

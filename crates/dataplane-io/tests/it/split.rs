@@ -4,9 +4,10 @@ use etherparse::{IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, TcpHeader, Udp
 use proptest::prelude::*;
 use ringmail_dataplane::{Batch, Verdict};
 use ringmail_dataplane_io::tun::coalesce::{Coalesce, Coalescer, HEADERS_BYTES_MAX};
-use ringmail_dataplane_io::tun::split::{SplitError, SuperPacket, fuzz_split};
+use ringmail_dataplane_io::tun::split::{SplitError, SuperPacket};
 use ringmail_dataplane_io::tun::virtio::{Gso, HEADER_BYTES, VirtioHeader};
 
+use crate::fuzz_bodies::fuzz_split;
 use crate::packets;
 
 const ALL: Coalesce = Coalesce { tcp: true, udp: true, verify: true };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ringmail_dataplane::function::{Action, FunctionCounter};
 use ringmail_dataplane::{DropReason, Function, FunctionBatch, Verdict};
 use ringmail_functions::Forward;
+use ringmail_model::{PathId, SaSpi};
 use ringmail_packet::flow::FlowKey;
 use ringmail_packet::ip::protocol;
 use ringmail_packet::tcp::Flags;
@@ -230,6 +231,53 @@ fn an_association_whose_lease_ended_neither_opens_nor_seals() {
     assert_eq!(verdict_on(&mut chain, &frame), dropped(DropReason::LeaseExpired));
     let refused = chain.enter(&packets::tcp(b"x"));
     assert_eq!(refused.err(), Some(Verdict::Drop(DropReason::LeaseExpired)));
+}
+
+#[test]
+fn packets_after_an_association_ended_are_dropped_for_the_reason_why_it_ended() {
+    let mut chain = pinned(1);
+    let packet = packets::tcp(b"x");
+    let refused = |chain: &mut Chain| chain.enter(&packet).err();
+    let state = chain.gateway.paths.get_mut(FORWARD).expect("the path");
+    let spi = state.outbound.as_ref().expect("an association").spi();
+    assert!(state.end_outbound(SaSpi(spi.0 + 1)).is_none(), "it is another's");
+    assert!(state.end_outbound(spi).is_some());
+    // Replaced, withdrawn or the like; once the lease is over, that is why there is none.
+    assert_eq!(refused(&mut chain), Some(Verdict::Drop(DropReason::NoAssociation)));
+    chain.lease.expire();
+    assert_eq!(refused(&mut chain), Some(Verdict::Drop(DropReason::LeaseExpired)));
+}
+
+/// ```text
+///  gateway (0) ─┬─ hop 1 ─┬─ hop 3, opens nothing ── egress (4)
+///               └─ hop 2 ─┘
+/// ```
+#[test]
+fn paths_with_the_same_labels_left_are_told_apart_by_where_their_packets_come_from() {
+    let forward = || Box::<Forward>::default();
+    let mut chain =
+        Chain::without_paths(vec![(true, forward()), (true, forward()), (false, forward())]);
+    let (by_one, by_two) = (PathId(1), PathId(2));
+    chain.lay(by_one, Some(PathId(3)), &[0, 1, 3, 4]);
+    chain.lay(by_two, Some(PathId(3)), &[0, 2, 3, 4]);
+    chain.lay(PathId(3), Some(by_one), &[4, 0]);
+    let packet = packets::tcp(b"x");
+    let counted = |chain: &Chain, path| {
+        let state = chain.hops[2].paths.get(path).expect("the path");
+        (state.traffic_in.packets.get(), state.traffic_out.packets.get())
+    };
+    // In turn, so that remembering the last one does not help.
+    for (turn, path) in [by_one, by_two, by_one, by_one, by_two].into_iter().enumerate() {
+        let (before, others) = (counted(&chain, path), counted(&chain, PathId(3 - path.0)));
+        chain.gateway.pin(packets::flow(), path).expect("room");
+        assert_eq!(chain.forward(&packet).as_ref(), Ok(&packet), "turn {turn}");
+        assert_eq!(counted(&chain, path), (before.0 + 1, before.1 + 1), "turn {turn}");
+        assert_eq!(counted(&chain, PathId(3 - path.0)), others, "turn {turn}");
+    }
+    let frame = chain.enter(&packet).expect("a frame");
+    let frame = chain.step(&frame).frame.expect("for hop 3");
+    let stranger = Frame { from: 4, ..frame };
+    assert_eq!(chain.step(&stranger).verdict, Verdict::Drop(DropReason::UnknownNeighbour));
 }
 
 #[test]

@@ -10,6 +10,9 @@ mod forged;
 #[allow(unreachable_pub, reason = "the fuzz workspace's, where they are public")]
 #[path = "../../../../fuzz/src/dataplane.rs"]
 mod fuzz_bodies;
+#[allow(unreachable_pub, reason = "the fuzz workspace's, where it is shared")]
+#[path = "../../../../fuzz/src/replay.rs"]
+mod fuzz_replay;
 mod memory;
 mod packets;
 mod replay;

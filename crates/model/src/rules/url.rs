@@ -133,9 +133,6 @@ fn decode(path: &str) -> Result<Cow<'_, str>, PathDenied> {
         match value {
             b'/' | b'\\' => return Err(PathDenied::EncodedSlash),
             0..=0x1f | 0x7f => return Err(PathDenied::EncodedControl),
-            b'%' if matches!(rest, [h, l, ..] if hex_pair(*h, *l).is_some()) => {
-                return Err(PathDenied::DoubleEncoding);
-            }
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
                 out.push(char::from(value));
             }
@@ -145,6 +142,11 @@ fn decode(path: &str) -> Result<Cow<'_, str>, PathDenied> {
                 out.push(char::from(low.to_ascii_uppercase()));
             }
         }
+    }
+    // Asked of the result, since the digits behind an encoded `%` may come encoded themselves.
+    let twice = |w: &[u8]| matches!(w, [b'%', b'2', b'5', h, l] if hex_pair(*h, *l).is_some());
+    if out.as_bytes().windows(5).any(twice) {
+        return Err(PathDenied::DoubleEncoding);
     }
     Ok(Cow::Owned(out))
 }
@@ -221,6 +223,8 @@ mod tests {
             ("/a%00", PathDenied::EncodedControl),
             ("/a%0d%0aX", PathDenied::EncodedControl),
             ("/%252e%252e/", PathDenied::DoubleEncoding),
+            ("/%25%32e/", PathDenied::DoubleEncoding),
+            ("/%252%65/", PathDenied::DoubleEncoding),
             ("/%zz", PathDenied::BadEncoding),
             ("/%2", PathDenied::BadEncoding),
             ("//a", PathDenied::DoubleSlash),

@@ -56,7 +56,7 @@ impl Command {
             }
             Command::RemoveOutbound(path, spi, answer) => {
                 let last = state(core, path)
-                    .and_then(|state| state.outbound.take_if(|sa| sa.spi() == spi))
+                    .and_then(|state| state.end_outbound(spi))
                     .map_or(0, |sa| sa.last_sequence());
                 let _gone = answer.send(last);
             }

@@ -9,7 +9,7 @@ use ringmail_dataplane::replay::WindowPackets;
 use ringmail_dataplane::sa::{
     InboundOptions, InboundSa, Lease, OutboundOptions, OutboundSa, SaError, SaKey,
 };
-use ringmail_dataplane::sap::{Event, Place};
+use ringmail_dataplane::sap::{Cause, Event, Place};
 use ringmail_model::pathset::{PathSet, Segment};
 use ringmail_model::{ElementId, PathId, SaSpi};
 use tokio::sync::oneshot;
@@ -98,6 +98,11 @@ impl Keys {
             }
             Event::StopSending { place, spi, cause } => {
                 tracing::debug!(%spi, %cause, path = %place.path, "outbound association ends");
+                if let (Cause::LeaseExpired, Some(held)) =
+                    (cause, self.outbound.get(&(neighbour, spi)))
+                {
+                    held.lease.expire();
+                }
                 Answer::Stopped(spi, self.stop_sending(neighbour, place, spi).await)
             }
             _ => Answer::Nothing,

@@ -7,6 +7,9 @@ mod etherparse_agrees;
 #[expect(unreachable_pub, reason = "it is a public module of the fuzz workspace")]
 #[path = "../../../../fuzz/src/packet.rs"]
 mod fuzz_bodies;
+#[allow(unreachable_pub, reason = "the fuzz workspace's, where it is shared")]
+#[path = "../../../../fuzz/src/replay.rs"]
+mod fuzz_replay;
 mod no_panic;
 mod round_trip;
 mod tshark_agrees;

@@ -1,0 +1,90 @@
+//! The bodies of the fuzz targets of `ringmail-model`: each takes any bytes and panics where the crate breaks a promise.
+//! `crates/model/tests` calls them too, with the committed corpus.
+
+use std::net::Ipv4Addr;
+use std::sync::LazyLock;
+
+use ringmail_model::check;
+use ringmail_model::domain;
+use ringmail_model::ids::PathVersion;
+use ringmail_model::pathset::{Issue, PathSet, SignedPathSet};
+use ringmail_model::rules::{RequestFacts, RuleSet, host, url};
+
+/// The body of one target.
+pub type Body = fn(&[u8]);
+
+/// Every target by name; the name is the corpus's folder too.
+pub const TARGETS: [(&str, Body); 3] = [
+    ("model_domain", fuzz_domain),
+    ("model_pathset", fuzz_pathset),
+    ("model_request", fuzz_request),
+];
+
+/// Rules with every kind of condition.
+static RULES: LazyLock<RuleSet> = LazyLock::new(|| {
+    let text = include_str!("../../examples/departments.yaml");
+    let loaded = check::load(text, "departments.yaml").expect("the example is good");
+    let issue = Issue { version: PathVersion(1), not_before_unix_s: 0, not_after_unix_s: 1 };
+    let set = PathSet::compile(&loaded.domain, issue).expect("a path set");
+    RuleSet::compile(&loaded.domain, &set).expect("rules")
+});
+
+/// A domain file: whatever parses prints and parses to itself; whatever passes the checks compiles, and its path set
+/// decodes to itself.
+pub fn fuzz_domain(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(parsed) = domain::parse(text, "fuzz") else { return };
+    let printed = parsed.to_yaml().expect("a parsed domain prints");
+    let again = domain::parse(&printed, "printed").expect("a printed domain parses");
+    assert_eq!(again, parsed, "{printed}");
+    let Ok(loaded) = check::load(text, "fuzz") else { return };
+    let issue = Issue { version: PathVersion(1), not_before_unix_s: 0, not_after_unix_s: u64::MAX };
+    let set = PathSet::compile(&loaded.domain, issue).expect("a checked domain compiles");
+    assert_eq!(PathSet::decode(&set.encode()).as_ref(), Ok(&set));
+    RuleSet::compile(&loaded.domain, &set).expect("rules of a checked domain compile");
+}
+
+/// Bytes of a path set: whatever decodes encodes to the same bytes.
+pub fn fuzz_pathset(data: &[u8]) {
+    if let Ok(set) = PathSet::decode(data) {
+        assert_eq!(set.encode(), data);
+    }
+    if let Ok(signed) = SignedPathSet::from_bytes(data) {
+        assert_eq!(signed.to_bytes(), data);
+    }
+}
+
+/// A request, its parts divided by the byte 0xff: host, URL path, method, client, source address, content type, body. Host
+/// and path have one form, which is its own; and the rules say of a request what they explain.
+pub fn fuzz_request(data: &[u8]) {
+    let mut parts = data.split(|byte| *byte == 0xff);
+    let mut text = || std::str::from_utf8(parts.next().unwrap_or_default()).unwrap_or("?");
+    let (given_host, given_path) = (text(), text());
+    if let Some(form) = host::canonical(given_host) {
+        // An IPv6 address loses the brackets that it needs to be read again.
+        if !form.contains(':') {
+            assert_eq!(host::canonical(&form).as_deref(), Some(form.as_ref()));
+        }
+    }
+    if let Ok(form) = url::normalise(given_path) {
+        assert_eq!(url::normalise(&form).as_deref(), Ok(form.as_ref()), "{given_path}");
+        assert!(!form.split('/').any(|segment| matches!(segment, "." | "..")), "{form}");
+    }
+    let (method, client) = (text(), text());
+    let source = match *parts.next().unwrap_or_default() {
+        [a, b, c, d] => Ipv4Addr::new(a, b, c, d),
+        _ => Ipv4Addr::LOCALHOST,
+    };
+    let headers = [("content-type", parts.next().unwrap_or_default())];
+    let facts = RequestFacts {
+        client,
+        sni: Some(given_host),
+        source: source.into(),
+        host: given_host,
+        method,
+        path: given_path,
+        headers: &headers,
+        body_prefix: parts.next(),
+    };
+    assert_eq!(RULES.explain(&facts).decision, RULES.evaluate(&facts));
+}
