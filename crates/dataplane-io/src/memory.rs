@@ -124,7 +124,7 @@ impl Link for MemoryLink {
         for slot in 0..batch.len() {
             match batch.verdict(slot) {
                 Verdict::Send(to) if to == self.peer => mine += 1,
-                Verdict::Send(_) | Verdict::Deliver => others += 1,
+                Verdict::Send(_) | Verdict::Deliver | Verdict::Function(_) => others += 1,
                 Verdict::Pending | Verdict::Drop(_) => {}
             }
         }

@@ -58,7 +58,17 @@ pub struct Counters {
     pub opened: Traffic,
     /// Packets sealed.
     pub sealed: Traffic,
-    drops: [Counter; DropReason::ALL.len()],
+    drops: Drops,
+}
+
+/// One counter a reason. Arrays this long have no default of their own.
+#[derive(Debug)]
+struct Drops([Counter; DropReason::ALL.len()]);
+
+impl Default for Drops {
+    fn default() -> Drops {
+        Drops(std::array::from_fn(|_| Counter::default()))
+    }
 }
 
 impl Counters {
@@ -77,12 +87,12 @@ impl Counters {
 
     /// Counts one dropped packet.
     pub fn count_drop(&self, reason: DropReason) {
-        self.drops[reason as usize].add(1);
+        self.drops.0[reason as usize].add(1);
     }
 
     /// Packets dropped for this reason.
     pub fn dropped(&self, reason: DropReason) -> u64 {
-        self.drops[reason as usize].get()
+        self.drops.0[reason as usize].get()
     }
 
     /// Every reason with its count, those with none left out.
@@ -92,6 +102,6 @@ impl Counters {
 
     /// All drops together.
     pub fn dropped_total(&self) -> u64 {
-        self.drops.iter().map(Counter::get).sum()
+        self.drops.0.iter().map(Counter::get).sum()
     }
 }

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringmail_model::{Label, PathId};
-use ringmail_packet::flow::{FlowError, FlowKey};
+use ringmail_packet::flow::FlowKey;
 use ringmail_packet::ip::protocol;
 use ringmail_packet::tcp::Flags;
 
+use crate::attach::Subject;
 use crate::batch::Batch;
 use crate::counters::Counters;
 use crate::decap::{self, Inner};
@@ -132,11 +133,12 @@ impl Edge {
         index: usize,
     ) -> Result<(), DropReason> {
         let packet = batch.packet(index);
-        let (flow, idle_s) = classify(packet)?;
+        let Subject { flow, error, idle_s } = Subject::of(packet)?;
         let inner_len = packet.len();
         let path = match self.role {
-            // What was unpinned lingers as long as it was to, whatever is still sent.
+            // What was unpinned lingers as long as it was to, whatever is still sent; an error lengthens no life.
             Role::Gateway => self.flows.get(&flow, now_s).copied(),
+            Role::Egress if error => self.flows.get(&flow, now_s).copied(),
             Role::Egress => {
                 let until = now_s.saturating_add(idle_s);
                 self.flows.touch(&flow, now_s, until).copied()
@@ -173,7 +175,7 @@ impl Edge {
         let mode = state.config.mode;
         let Inner { start, end, .. } =
             decap::decapsulate(bytes, &frame, mode, sa, now, &self.counters)?;
-        let (flow, idle_s) = classify(&bytes[start..end])?;
+        let Subject { flow, error, idle_s } = Subject::of(&bytes[start..end])?;
         match self.role {
             Role::Gateway => {
                 let path =
@@ -182,6 +184,11 @@ impl Edge {
                 if forward.and_then(|forward| forward.config.return_path) != Some(state.config.id) {
                     return Err(DropReason::UnknownFlow);
                 }
+            }
+            Role::Egress if error => {
+                // It is about a packet of the service, which began no flow.
+                check_destination(&state.config, &flow)?;
+                self.flows.get(&flow.reversed(), now_s).ok_or(DropReason::UnknownFlow)?;
             }
             Role::Egress => {
                 check_destination(&state.config, &flow)?;
@@ -211,18 +218,13 @@ impl Edge {
     }
 }
 
-/// The flow of an inner packet, and the seconds for which it is remembered after this packet.
-fn classify(packet: &[u8]) -> Result<(FlowKey, u32), DropReason> {
-    let flow = FlowKey::of(packet).map_err(|error| match error {
-        FlowError::Fragment => DropReason::Fragment,
-        _ => DropReason::MalformedInner,
-    })?;
-    let idle_s = match flow.protocol {
+/// Seconds for which a flow is remembered after this packet of it.
+pub(crate) fn idle_s(flow: &FlowKey, packet: &[u8]) -> u32 {
+    match flow.protocol {
         protocol::TCP if closes(packet) => TCP_CLOSING_S,
         protocol::TCP => TCP_IDLE_S,
         _ => OTHER_IDLE_S,
-    };
-    Ok((flow, idle_s))
+    }
 }
 
 /// Whether a TCP packet ends its connection; then the flow need not be remembered for long.

@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use ringmail_model::{Label, PathId};
 
+use crate::admit;
 use crate::batch::{BATCH_PACKETS, Batch};
 use crate::counters::Counters;
-use crate::decap::{self, Inner};
+use crate::decap::Inner;
 use crate::encap;
 use crate::function::{Action, Entry, Function, FunctionBatch};
 use crate::labels::ENTRY_BYTES;
@@ -147,18 +148,7 @@ impl Hop {
             return Err(DropReason::TtlExpired);
         }
         let (path, visible) = if self.intrusive {
-            let sa = self.inbound.get(frame.spi)?;
-            let path = sa.path();
-            let state = self.paths.get(path).ok_or(DropReason::UnknownSpi)?;
-            state.config.check_previous(source)?;
-            let leaving = state.config.leaving.as_ref().ok_or(DropReason::LabelMismatch)?;
-            if leaving.labels.len_bytes() + 4 != frame.outer || !leaving.labels.matches(&bytes[4..])
-            {
-                return Err(DropReason::LabelMismatch);
-            }
-            let mode = state.config.mode;
-            let inner = decap::decapsulate(bytes, &frame, mode, sa, now, &self.counters)?;
-            (path, inner)
+            admit::open(bytes, source, &frame, &self.paths, &self.inbound, now, &self.counters)?
         } else {
             let path = self.paths.find_by_labels(&bytes[4..], source)?;
             let state = self.paths.get(path).ok_or(DropReason::LabelMismatch)?;

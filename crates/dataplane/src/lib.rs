@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod admit;
+pub mod attach;
 pub mod batch;
 pub mod counters;
 mod decap;
@@ -27,4 +29,4 @@ pub mod verdict;
 
 pub use batch::{BATCH_PACKETS, Batch};
 pub use function::{Action, Function, FunctionBatch};
-pub use verdict::{DropReason, Neighbour, Verdict};
+pub use verdict::{DropReason, Neighbour, Side, Verdict};

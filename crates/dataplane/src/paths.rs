@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ringmail_model::overhead::EspMode;
+use ringmail_model::pathset::Direction;
 use ringmail_model::{PathId, SaSpi};
 
 use crate::counters::Traffic;
@@ -18,6 +19,8 @@ use crate::verdict::{DropReason, Neighbour};
 pub struct PathConfig {
     /// The path.
     pub id: PathId,
+    /// Its direction.
+    pub direction: Direction,
     /// The neighbour that its packets come from; `None` where the path begins here.
     pub previous: Option<Neighbour>,
     /// How its packets leave; `None` where the path ends here.

@@ -6,6 +6,15 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Neighbour(pub u16);
 
+/// A side of an attached function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// Towards clients: what goes forward goes in here, what goes back comes out here.
+    In,
+    /// Towards the service: what goes forward comes out here, what goes back goes in here.
+    Out,
+}
+
 /// What becomes of one packet of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -15,6 +24,8 @@ pub enum Verdict {
     Send(Neighbour),
     /// Plain IP; goes out at the inner side (TUN).
     Deliver,
+    /// Plain IP; goes into an attached function at this side of it.
+    Function(Side),
     /// Goes nowhere.
     Drop(DropReason),
 }
@@ -98,6 +109,14 @@ reasons! {
     FunctionReset = "function_reset",
     /// The function needs state that is full; it fails closed.
     FunctionTableFull = "function_table_full",
+    /// An attached function sent a packet of no flow that was sent into it, and it is not said to rewrite headers.
+    UnmatchedFlow = "unmatched_flow",
+    /// An attached function sent an ICMP error about no packet that was sent into it, or that quotes too little.
+    UnmatchedError = "unmatched_error",
+    /// An attached function sent a packet of a new flow, and more or fewer than one path lead on from there.
+    AmbiguousPath = "ambiguous_path",
+    /// An attached function sent a packet back along a flow that has no path in that direction here.
+    NoPathBack = "no_path_back",
     /// The link could not take the packet (queue full, or an error of the system).
     LinkRefused = "link_refused",
     /// Congestion was marked on a packet whose inner header cannot carry the mark (RFC 6040 section 4.2).

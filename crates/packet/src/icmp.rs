@@ -15,8 +15,11 @@ use crate::bytes::{need, need_room, read, read_u16, write_u16};
 use crate::ip::{Addresses, protocol};
 use crate::{Layer, Result, checksum};
 
+mod about;
 pub mod v4;
 pub mod v6;
+
+pub use about::subject;
 
 /// Bytes of the header.
 pub const HEADER_LEN_BYTES: usize = 8;

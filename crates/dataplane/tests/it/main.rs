@@ -1,5 +1,6 @@
 //! The behaviour of the data plane, one module a subject.
 
+mod attach;
 mod batches;
 mod capture;
 mod chain;

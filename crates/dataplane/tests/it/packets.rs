@@ -85,7 +85,7 @@ pub(crate) fn flow_v6() -> FlowKey {
     FlowKey { src, dst: SERVICE_V6, ..flow() }
 }
 
-fn ip(flow: FlowKey, payload_len: usize) -> Vec<u8> {
+pub(crate) fn ip(flow: FlowKey, payload_len: usize) -> Vec<u8> {
     let mut packet = vec![0; payload_len];
     match (flow.src, flow.dst) {
         (IpAddr::V4(src_addr), IpAddr::V4(dst_addr)) => {

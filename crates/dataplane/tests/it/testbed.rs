@@ -22,6 +22,7 @@ use ringmail_dataplane::sa::{
 use ringmail_dataplane::{Batch, Function, Neighbour, Verdict};
 use ringmail_functions::Forward;
 use ringmail_model::overhead::EspMode;
+use ringmail_model::pathset::Direction;
 use ringmail_model::{Label, PathId, SaSpi};
 
 pub(crate) const FORWARD: PathId = PathId(1);
@@ -131,6 +132,7 @@ impl Chain {
             });
             let config = PathConfig {
                 id,
+                direction: if route[0] == 0 { Direction::Forward } else { Direction::Return },
                 previous: place.checked_sub(1).map(|p| Neighbour(route[p] as u16)),
                 leaving,
                 return_path,

@@ -42,6 +42,7 @@ fn config(set: &PathSet, domain: &Domain, path: &Path, position: usize) -> Resul
     let previous = position.checked_sub(1).and_then(|before| path.element_at(before));
     Ok(PathConfig {
         id: path.id,
+        direction: path.direction,
         previous: previous.map(neighbour),
         leaving: leaving(set, path, position)?,
         return_path: opposite(set, path),

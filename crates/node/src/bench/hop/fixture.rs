@@ -19,6 +19,7 @@ use ringmail_dataplane::sa::{
 use ringmail_dataplane::{DropReason, Neighbour, Verdict};
 use ringmail_functions::{DpiRule, DpiSettings, OnMatch, Pattern, Settings};
 use ringmail_model::overhead::EspMode;
+use ringmail_model::pathset::Direction;
 use ringmail_model::{Label, PathId, SaSpi};
 use ringmail_packet::ipv4;
 
@@ -193,6 +194,7 @@ impl HopUnderTest {
         let labels = LabelStack::new(&[egress])?;
         let config = PathConfig {
             id: PATH,
+            direction: Direction::Forward,
             previous: Some(Neighbour(0)),
             leaving: Some(Leaving { next: Neighbour(1), labels, tunnel: Some(tunnel) }),
             return_path: None,

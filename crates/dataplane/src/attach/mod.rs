@@ -1,0 +1,257 @@
+//! A hop whose function is outside of ringmail: any program that takes and gives plain IP packets (RFC 7665 section 4.6,
+//! an SFC proxy for an SFC-unaware function; paper sections II.A and V.C).
+//!
+//! ```text
+//!              In side (towards clients)          Out side (towards the service)
+//!   link ── open ── Verdict::Function(In) ──► function ──► handle_function(Out) ── seal ── link     forward
+//!   link ── seal ── handle_function(In) ◄──── function ◄── Verdict::Function(Out) ── open ── link   back
+//! ```
+//!
+//! What goes forward is put in at one side and comes out at the other. A function may drop packets, hold them, split or
+//! join them, rewrite them and make its own, and nothing that it sends says which path it belongs to. So the flow of
+//! every packet that goes in is remembered with its path, and what comes out is matched to it, in either direction. An
+//! ICMP error belongs to the flow that it is about. A function that is said to rewrite headers may send flows that nobody
+//! knows: they take the only path that leads on from that side, or, where there are several, the one that their DSCP
+//! names ([`TellApart::Dscp`]). Everything else that it sends goes nowhere.
+
+mod counters;
+mod marks;
+mod subject;
+mod tracker;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ringmail_model::pathset::Direction;
+use ringmail_model::{Label, PathId};
+
+use crate::admit;
+use crate::batch::Batch;
+use crate::counters::Counters;
+use crate::encap;
+use crate::limits::{SWEEP_ENTRIES_PER_BATCH, SWEEP_ENTRIES_PER_TIMEOUT};
+use crate::outer;
+use crate::paths::PathTable;
+use crate::sa::SaTable;
+use crate::verdict::{DropReason, Side, Verdict};
+pub use counters::AttachCounters;
+use marks::Marks;
+pub(crate) use subject::Subject;
+use tracker::{Origin, Tracker};
+
+/// How a function is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttachConfig {
+    /// Whether it has but one side, [`Side::In`], where everything goes in and comes out.
+    pub one_armed: bool,
+    /// Whether it may send flows that were not sent into it: address translation, proxies.
+    pub rewrites: bool,
+    /// How paths are told apart where the flow does not tell.
+    pub tell_apart: TellApart,
+}
+
+/// How the path of a packet is known whose flow is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TellApart {
+    /// Only one path leads on from each side.
+    Flow,
+    /// What goes in carries a DSCP that stands for its path, and the function keeps it (RFC 2474). The packet's own is
+    /// put back where its flow is known; otherwise it leaves with DSCP 0.
+    Dscp,
+}
+
+/// The one worker of a hop with an attached function.
+#[derive(Debug)]
+pub struct Attached {
+    label: Label,
+    config: AttachConfig,
+    /// The paths that this hop stands on, with their outbound associations.
+    pub paths: PathTable,
+    /// The inbound associations.
+    pub inbound: SaTable,
+    tracker: Tracker,
+    marks: Marks,
+    counters: Arc<Counters>,
+    attached: Arc<AttachCounters>,
+}
+
+impl Attached {
+    /// A hop that answers to `label` and remembers up to `flows` flows. `seeds` come from the caller's random source.
+    pub fn new(
+        label: Label,
+        config: AttachConfig,
+        flows: usize,
+        seeds: [u64; 4],
+        inbound: SaTable,
+        now: Instant,
+    ) -> Attached {
+        Attached {
+            label,
+            config,
+            paths: PathTable::default(),
+            inbound,
+            tracker: Tracker::new(flows, seeds, now),
+            marks: Marks::default(),
+            counters: Arc::default(),
+            attached: Arc::default(),
+        }
+    }
+
+    /// The counters that every element has; they can be read while the hop works.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// What went into the function and what came of it.
+    pub fn attach_counters(&self) -> &Arc<AttachCounters> {
+        &self.attached
+    }
+
+    /// Flows that are remembered.
+    pub fn flows(&self) -> usize {
+        self.tracker.len()
+    }
+
+    /// Decides over a batch of frames that came from the link: what is authentic goes into the function.
+    pub fn handle_link(&mut self, now: Instant, batch: &mut Batch) {
+        for index in 0..batch.len() {
+            self.counters.link_in.count(batch.packet(index).len());
+            if let Err(reason) = self.put_in(now, batch, index) {
+                self.refuse(batch, index, reason);
+            }
+        }
+        self.tracker.sweep(now, SWEEP_ENTRIES_PER_BATCH);
+    }
+
+    /// Decides over a batch of plain packets, each with room around it, that the function sent at this side.
+    pub fn handle_function(&mut self, now: Instant, side: Side, batch: &mut Batch) {
+        for index in 0..batch.len() {
+            self.counters.inner_in.count(batch.packet(index).len());
+            if let Err(reason) = self.take_out(now, side, batch, index) {
+                self.refuse(batch, index, reason);
+            }
+        }
+        self.tracker.sweep(now, SWEEP_ENTRIES_PER_BATCH);
+    }
+
+    /// Lets flows age while there is no traffic.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.tracker.sweep(now, SWEEP_ENTRIES_PER_TIMEOUT);
+    }
+
+    fn put_in(&mut self, now: Instant, batch: &mut Batch, index: usize) -> Result<(), DropReason> {
+        let source = batch.source();
+        let bytes = batch.packet_mut(index);
+        let frame = outer::parse(bytes, self.label)?;
+        if frame.ttl <= 1 {
+            return Err(DropReason::TtlExpired);
+        }
+        let (paths, inbound) = (&self.paths, &self.inbound);
+        let (path, inner) =
+            admit::open(bytes, source, &frame, paths, inbound, now, &self.counters)?;
+        let packet = &mut bytes[inner.start..inner.end];
+        let state = self.paths.get(path).ok_or(DropReason::UnknownSpi)?;
+        let direction = state.config.direction;
+        let subject = Subject::of(packet)?;
+        let mut dscp = 0;
+        if self.config.tell_apart == TellApart::Dscp {
+            dscp = marks::replace(packet, self.marks.of(path).ok_or(DropReason::AmbiguousPath)?);
+        }
+        self.tracker.put_in(now, &subject, direction, path, dscp)?;
+        state.traffic_in.count(packet.len());
+        self.attached.sent_in.count(packet.len());
+        self.counters.inner_out.count(packet.len());
+        let tail = bytes.len() - inner.end;
+        let cut = batch.trim_front(index, inner.start) && batch.trim_back(index, tail);
+        debug_assert!(cut);
+        let side = match direction {
+            Direction::Return if !self.config.one_armed => Side::Out,
+            _ => Side::In,
+        };
+        batch.set_verdict(index, Verdict::Function(side));
+        Ok(())
+    }
+
+    fn take_out(
+        &mut self,
+        now: Instant,
+        side: Side,
+        batch: &mut Batch,
+        index: usize,
+    ) -> Result<(), DropReason> {
+        let packet = batch.packet_mut(index);
+        let len = packet.len();
+        let subject = Subject::of(packet)?;
+        let marked = match self.config.tell_apart {
+            TellApart::Dscp => self.marks.path(marks::of(packet)),
+            TellApart::Flow => None,
+        };
+        let direction = match (self.config.one_armed, side) {
+            (false, Side::Out) => Direction::Forward,
+            (false, Side::In) => Direction::Return,
+            (true, _) => self.direction(now, &subject, marked)?,
+        };
+        let known = self.tracker.way(now, &subject, direction, &self.paths);
+        let path = match (marked.filter(|path| self.leads(*path, direction)), known) {
+            (Some(marked), _) => marked,
+            (None, Some(known)) => known.ok_or(DropReason::NoPathBack)?,
+            (None, None) if subject.error => return Err(DropReason::UnmatchedError),
+            (None, None) if !self.config.rewrites => return Err(DropReason::UnmatchedFlow),
+            (None, None) => self.only_path(direction).ok_or(DropReason::AmbiguousPath)?,
+        };
+        if known.is_none() && !subject.error {
+            self.tracker.learn(now, &subject, direction, path)?;
+        }
+        let (origin, dscp) = self.tracker.take_out(now, &subject, direction, self.config.rewrites);
+        if self.config.tell_apart == TellApart::Dscp {
+            marks::replace(packet, dscp);
+        }
+        match origin {
+            Origin::Same => self.attached.returned_same.count(len),
+            Origin::Rewritten => self.attached.returned_rewritten.count(len),
+            Origin::Function => self.attached.originated.count(len),
+        }
+        if subject.error {
+            self.attached.errors.add(1);
+        }
+        let state = self.paths.get_mut(path).ok_or(DropReason::NoPathBack)?;
+        encap::encapsulate(batch, index, state, now)?;
+        self.counters.sealed.count(len);
+        self.counters.link_out.count(batch.packet(index).len());
+        Ok(())
+    }
+
+    /// The direction of a packet that came out of a function with one side.
+    fn direction(
+        &self,
+        now: Instant,
+        subject: &Subject,
+        marked: Option<PathId>,
+    ) -> Result<Direction, DropReason> {
+        if let Some(state) = marked.and_then(|path| self.paths.get(path)) {
+            return Ok(state.config.direction);
+        }
+        let known = [Direction::Forward, Direction::Return]
+            .into_iter()
+            .find(|direction| self.tracker.way(now, subject, *direction, &self.paths).is_some());
+        known.ok_or(match subject.error {
+            true => DropReason::UnmatchedError,
+            false => DropReason::UnmatchedFlow,
+        })
+    }
+
+    fn leads(&self, path: PathId, direction: Direction) -> bool {
+        self.paths.get(path).is_some_and(|state| state.config.direction == direction)
+    }
+
+    fn only_path(&self, direction: Direction) -> Option<PathId> {
+        let mut paths = self.paths.iter().filter(|state| state.config.direction == direction);
+        let only = paths.next()?;
+        paths.next().is_none().then_some(only.config.id)
+    }
+
+    fn refuse(&self, batch: &mut Batch, index: usize, reason: DropReason) {
+        self.counters.count_drop(reason);
+        batch.drop_packet(index, reason);
+    }
+}
