@@ -75,7 +75,7 @@ fn cut_and_coalesce() {
         (0..batch.len()).for_each(|slot| batch.set_verdict(slot, Verdict::Deliver));
         for (verify, time) in [true, false].into_iter().zip(&mut joining) {
             let start = Instant::now();
-            coalescer.build(&batch, Coalesce { tcp: true, udp: true, verify });
+            coalescer.build(&batch, Verdict::Deliver, Coalesce { tcp: true, udp: true, verify });
             *time = start.elapsed().min(*time);
             assert_eq!(coalescer.supers().len(), 1);
         }

@@ -4,6 +4,7 @@
 //! packets is in `ringmail-dataplane`; here is what talks to the kernel, and the only unsafe code of the data plane. It
 //! is confined to [`udp`]'s, [`packet`]'s and [`tun`]'s `sys` modules and to `checksum`, which picks instructions at run time.
 
+pub mod attach;
 pub mod capture;
 pub mod counters;
 pub mod ethernet;

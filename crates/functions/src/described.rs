@@ -10,6 +10,7 @@ impl TryFrom<&Function> for Settings {
     fn try_from(function: &Function) -> Result<Settings, BuildError> {
         match (function.kind, &function.dpi) {
             (FunctionKind::Forward, _) => Ok(Settings::Forward),
+            (FunctionKind::Attached, _) => Err(BuildError::Attached),
             (FunctionKind::Dpi, None) => Err(BuildError::NoRules),
             (FunctionKind::Dpi, Some(dpi)) => {
                 let rules = dpi.rules.iter().map(rule).collect::<Result<Vec<_>, _>>()?;
@@ -67,6 +68,7 @@ mod tests {
             kind: FunctionKind::Dpi,
             intrusive: true,
             dpi: Some(domain::DpiSettings { rules: vec![rule], limits }),
+            attached: None,
             workers: None,
             address: None,
             label: None,

@@ -120,6 +120,9 @@ pub enum OnMatch {
 /// Why a function was not built. Every one is a fault of the settings; nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
+    /// What is asked for is a program outside of ringmail.
+    #[error("an attached function is a program of its own and not built in")]
+    Attached,
     /// No rule at all.
     #[error("a dpi function needs at least one rule")]
     NoRules,
@@ -197,6 +200,7 @@ impl BuildError {
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
+            BuildError::Attached => "attach it, as `kind: attached` asks for",
             BuildError::NoRules => "add a rule, or use the function forward",
             BuildError::TooManyRules { .. } => "spread the rules over two functions of the path",
             BuildError::SameName { .. } => "rename one of them; alerts and counters go by the name",

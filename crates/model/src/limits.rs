@@ -24,6 +24,8 @@ pub const BODY_PREFIX_BYTES: usize = 64 << 10;
 pub const URL_PATH_BYTES: usize = 8 << 10;
 /// Steps of one glob match: pattern bytes times path bytes never exceed this.
 pub const GLOB_BYTES: usize = 256;
+/// Paths that a DSCP can name, for attached functions: 6 bits, of which 0 means none.
+pub const DSCP_PATHS: usize = 63;
 /// Workers of one element.
 pub const WORKERS: u16 = 64;
 

@@ -8,10 +8,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use ringmail_model::PathVersion;
 use ringmail_model::domain::{Domain, Service};
-use ringmail_model::pathset::{Issue, PathSet};
+use ringmail_model::pathset::{Element, Issue, PathSet};
 use ringmail_trust::EmbeddedCa;
 use tracing::Instrument;
 
+use crate::attach;
 use crate::conductor::DomainConductor;
 use crate::element::{self, Mill, Workshop};
 use crate::layout::{self, Layout};
@@ -64,6 +65,7 @@ pub fn plan(
         elements.push(origin(service, layout, program)?);
     }
     for member in &set.elements {
+        elements.extend(function(&domain, member, layout, program)?);
         let name = member.name.clone();
         let body = match layout {
             Layout::Processes => process(program, &["element", &name]),
@@ -103,6 +105,27 @@ pub(crate) fn origin(service: &Service, layout: Layout, program: &Path) -> Resul
     };
     let name = format!("{SITE_PREFIX}{}", service.name);
     Ok(PlannedElement { name, namespace: service.name.to_string(), body })
+}
+
+/// The program of the attached function that an element serves, in its namespace; it is there before the hop sends
+/// anything.
+fn function(
+    domain: &Domain,
+    element: &Element,
+    layout: Layout,
+    program: &Path,
+) -> Result<Option<PlannedElement>> {
+    let Some(settings) = attach::network::settings(domain, element) else { return Ok(None) };
+    let (setup, run) = (settings.setup.clone(), settings.run.clone());
+    let commands = attach::Commands { setup, run };
+    let body = match layout {
+        Layout::Processes => process(program, &["function", &serde_json::to_string(&commands)?]),
+        Layout::Single => Body::Thread(Box::new(move |control| {
+            Box::pin(async move { Ok(attach::run(&commands, control).await?) })
+        })),
+    };
+    let name = format!("{}{}", attach::PREFIX, element.name);
+    Ok(Some(PlannedElement { name, namespace: attach::namespace(&element.name), body }))
 }
 
 pub(crate) fn process(program: &Path, args: &[&str]) -> Body {

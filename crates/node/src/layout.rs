@@ -17,6 +17,7 @@ use ringmail_model::pathset::{Element, PathSet, Role};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::attach::network;
 use crate::topology::{Bridge, Cable, Cidr, End, Namespace, Route, Sysctl, Topology};
 
 /// How the elements of a domain share processes.
@@ -78,6 +79,7 @@ pub fn network(domain: &Domain, set: &PathSet) -> Result<Topology> {
         plan.cables.push(Cable { mtu, ends });
     }
     inside(domain, set, around, &mut plan)?;
+    network::add(domain, set, &mut plan)?;
     Ok(plan)
 }
 

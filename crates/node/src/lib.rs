@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod assemble;
+pub mod attach;
 pub mod bench;
 pub mod client;
 pub mod conductor;

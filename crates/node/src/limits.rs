@@ -53,6 +53,9 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// How long an element may live after SIGTERM before SIGKILL.
 pub const TERMINATE_GRACE: Duration = Duration::from_secs(1);
 
+/// How long the program of an attached function may live after SIGTERM before SIGKILL; less than its parent waits.
+pub const PROGRAM_GRACE: Duration = Duration::from_secs(1);
+
 /// How long the kernel may take to end a process after SIGKILL.
 pub const KILL_GRACE: Duration = Duration::from_secs(5);
 

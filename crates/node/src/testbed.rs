@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::assemble::{self, DomainFile};
+use crate::attach;
 use crate::client::Client;
 use crate::layout::Layout;
 use crate::runtime::Place;
@@ -102,7 +103,8 @@ impl Testbed {
     /// The names of gateway, hops and egresses.
     pub fn elements(&self) -> Vec<String> {
         let all = self.handle.elements().into_iter().map(|(name, ..)| name);
-        all.filter(|name| !name.starts_with(assemble::SITE_PREFIX)).collect()
+        let apart = [assemble::SITE_PREFIX, attach::PREFIX];
+        all.filter(|name| !apart.iter().any(|prefix| name.starts_with(prefix))).collect()
     }
 
     /// The domain.

@@ -59,6 +59,10 @@ struct ChainArgs {
     #[arg(long, value_delimiter = ',', default_values = ["forward", "intrusive"])]
     kinds: Vec<KindArg>,
 
+    /// Measure functions outside of ringmail, too: a Linux router in the place of each
+    #[arg(long)]
+    attach: bool,
+
     /// How elements share processes
     #[arg(long, value_delimiter = ',', default_values = ["processes"])]
     layout: Vec<LayoutArg>,
@@ -177,7 +181,8 @@ impl Report for chain::Report {
         for ratio in &self.ratios {
             write!(
                 out,
-                "intrusive / forward, {} functions, {}: throughput {:.2}",
+                "{} / forward, {} functions, {}: throughput {:.2}",
+                ratio.kind.name(),
                 ratio.functions,
                 ratio.layout.name(),
                 ratio.throughput
@@ -292,7 +297,7 @@ fn chain(args: &ChainArgs, context: &mut Context) -> Result<Outcome, Failure> {
     });
     let plan = Plan {
         functions: args.functions.clone().collect(),
-        kinds: kinds.collect(),
+        kinds: kinds.chain(args.attach.then_some(Kind::Attached)).collect(),
         layouts: args.layout.iter().map(|layout| (*layout).into()).collect(),
         traffic: match args.traffic {
             TrafficArg::Http => Traffic::Http,

@@ -16,6 +16,7 @@ mod domain;
 mod down;
 mod element;
 mod exec;
+mod function;
 mod keys;
 mod man;
 mod site;
@@ -52,6 +53,7 @@ verbs! {
     down => Down,
     element => Element,
     exec => Exec,
+    function => Function,
     keys => Keys,
     man => Man,
     site => Site,

@@ -162,13 +162,13 @@ impl Default for Coalescer {
 }
 
 impl Coalescer {
-    /// Sorts the batch's packets to deliver into super-packets.
-    pub fn build(&mut self, batch: &Batch, what: Coalesce) {
+    /// Sorts the batch's packets of this verdict into super-packets.
+    pub fn build(&mut self, batch: &Batch, verdict: Verdict, what: Coalesce) {
         (self.len, self.open_len, self.member_count) = (0, 0, 0);
         for slot in 0..batch.len() {
-            self.super_of[slot] = match batch.verdict(slot) {
-                Verdict::Deliver => self.place(batch, slot, what),
-                _ => NONE,
+            self.super_of[slot] = match batch.verdict(slot) == verdict {
+                true => self.place(batch, slot, what),
+                false => NONE,
             };
         }
         for group in &mut self.supers[..self.len] {

@@ -245,7 +245,7 @@ impl Link for TunLink {
     }
 
     fn send(&mut self, batch: &mut Batch) -> io::Result<Sent> {
-        self.coalescer.build(batch, self.coalesce);
+        self.coalescer.build(batch, Verdict::Deliver, self.coalesce);
         let mut sent = Sent::default();
         let (mut bytes, mut waits) = (0, 0);
         for index in 0..self.coalescer.supers().len() {

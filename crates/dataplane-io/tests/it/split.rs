@@ -125,7 +125,7 @@ fn join(packets: &[Vec<u8>]) -> Vec<(VirtioHeader, Vec<u8>)> {
         batch.set_verdict(slot, Verdict::Deliver);
     }
     let mut coalescer = Coalescer::default();
-    coalescer.build(&batch, ALL);
+    coalescer.build(&batch, Verdict::Deliver, ALL);
     let packet = |slot: &u8| batch.packet(usize::from(*slot));
     let supers = coalescer.supers().iter().map(|group| {
         let slots = &coalescer.members()[group.members()];

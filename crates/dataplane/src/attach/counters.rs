@@ -5,6 +5,7 @@
 //! headers, a packet that it dropped and one that it made cannot be told from one that it rewrote.
 
 use crate::counters::{Counter, Traffic};
+use crate::function::FunctionCounter;
 
 /// Written by the hop's worker, read by anyone.
 #[derive(Debug, Default)]
@@ -27,4 +28,55 @@ impl AttachCounters {
         let back = self.returned_same.packets.get() + self.returned_rewritten.packets.get();
         self.sent_in.packets.get().saturating_sub(back)
     }
+
+    /// All of them, for reports.
+    pub fn readings(&self) -> Vec<FunctionCounter> {
+        let mut readings = Vec::new();
+        for (name, traffic, packets, bytes) in [
+            (
+                "sent_in",
+                &self.sent_in,
+                "Packets given to the attached function.",
+                "Bytes of the packets given to the attached function.",
+            ),
+            (
+                "returned_same",
+                &self.returned_same,
+                "Packets that came back in the flow in which they were given.",
+                "Bytes of the packets that came back in the flow in which they were given.",
+            ),
+            (
+                "returned_rewritten",
+                &self.returned_rewritten,
+                "Packets that came back in another flow, while others were owed.",
+                "Bytes of the packets that came back in another flow.",
+            ),
+            (
+                "originated",
+                &self.originated,
+                "Packets beyond those that were given: made by the function, or split off.",
+                "Bytes of the packets beyond those that were given.",
+            ),
+        ] {
+            let (count, sum) = (traffic.packets.get(), traffic.bytes.get());
+            readings.push(reading(&format!("{name}_packets"), "packets", packets, count));
+            readings.push(reading(&format!("{name}_bytes"), "bytes", bytes, sum));
+        }
+        let what = "ICMP errors that came out and found their path.";
+        readings.push(reading("error_packets", "packets", what, self.errors.get()));
+        let what = "Packets that were given and have not come back: dropped, joined or held.";
+        readings.push(reading(NOT_RETURNED, "packets", what, self.not_returned()));
+        readings
+    }
+
+    /// Whether the reading of this name can fall.
+    pub fn is_gauge(name: &str) -> bool {
+        name == NOT_RETURNED
+    }
+}
+
+const NOT_RETURNED: &str = "not_returned_packets";
+
+fn reading(name: &str, unit: &'static str, description: &'static str, value: u64) -> FunctionCounter {
+    FunctionCounter { name: name.to_owned(), unit, description, value }
 }

@@ -112,6 +112,11 @@ impl Attached {
         self.tracker.len()
     }
 
+    /// Flows that may be remembered.
+    pub fn flows_limit(&self) -> usize {
+        self.tracker.capacity()
+    }
+
     /// Decides over a batch of frames that came from the link: what is authentic goes into the function.
     pub fn handle_link(&mut self, now: Instant, batch: &mut Batch) {
         for index in 0..batch.len() {

@@ -50,6 +50,10 @@ impl Tracker {
         self.flows.len()
     }
 
+    pub(super) fn capacity(&self) -> usize {
+        self.flows.capacity()
+    }
+
     /// A packet of `path` is about to be put in. An error teaches nothing: it only is of a flow.
     pub(super) fn put_in(
         &mut self,

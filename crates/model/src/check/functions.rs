@@ -24,6 +24,27 @@ impl Checker<'_> {
                     self.error(&at, "no-settings", message, mend);
                 }
                 (FunctionKind::Dpi, Some(dpi)) => self.dpi(&at, function, dpi),
+                (FunctionKind::Attached, None) => {}
+                (FunctionKind::Attached, Some(_)) => {
+                    let message = "`dpi` has no meaning with `kind: attached`".to_owned();
+                    let mend = "delete it, or write `kind: dpi`";
+                    self.error(&format!("{at}.dpi"), "settings-of-other-kind", message, mend);
+                }
+            }
+            match (function.kind, &function.attached) {
+                (FunctionKind::Attached, None) => {
+                    let message =
+                        format!("nothing is said of the attached function `{}`", function.name);
+                    let mend = "add `attached: {setup: […], run: […]}`";
+                    self.error(&at, "no-settings", message, mend);
+                }
+                (FunctionKind::Attached, Some(attached)) => self.attached(&at, function, attached),
+                (kind, Some(_)) => {
+                    let message = format!("`attached` has no meaning with `kind: {kind}`");
+                    let mend = "delete it, or write `kind: attached`";
+                    self.error(&format!("{at}.attached"), "settings-of-other-kind", message, mend);
+                }
+                (_, None) => {}
             }
         }
     }

@@ -4,6 +4,7 @@
 //! Files that the domain names (certificates, keys) are not looked at: this crate reads no disk.
 
 mod addresses;
+mod attach;
 mod functions;
 mod gateway;
 mod links;

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::attach::AttachSettings;
 use crate::ids::Label;
 use crate::names::{Name, shorten};
 
@@ -22,6 +23,9 @@ pub struct Function {
     /// Settings of `kind: dpi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dpi: Option<DpiSettings>,
+    /// Settings of `kind: attached`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attached: Option<AttachSettings>,
     /// Workers, where not the domain's number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<u16>,
@@ -44,6 +48,8 @@ pub enum FunctionKind {
     Forward,
     /// Searches the payload for patterns, across the packets of a TCP stream.
     Dpi,
+    /// A program of yours that takes and gives plain IP packets, in a network namespace of its own.
+    Attached,
 }
 
 impl fmt::Display for FunctionKind {
@@ -51,6 +57,7 @@ impl fmt::Display for FunctionKind {
         f.write_str(match self {
             FunctionKind::Forward => "forward",
             FunctionKind::Dpi => "dpi",
+            FunctionKind::Attached => "attached",
         })
     }
 }

@@ -3,6 +3,7 @@
 //! The types are plain values; where each of them stood in the text is kept apart ([`Positions`]), so that a domain can
 //! also be built in code. `docs/schema/domain.schema.json` is generated from these types.
 
+mod attach;
 mod client;
 mod function;
 mod gateway;
@@ -14,6 +15,7 @@ mod rule;
 mod schema;
 mod service;
 
+pub use attach::{AttachSettings, Checksums, Shape, TellApart};
 pub use client::{Client, Identity, IdentityError};
 pub use function::{
     DpiAction, DpiLimits, DpiRule, DpiSettings, Function, FunctionKind, Pattern, PatternError,

@@ -80,7 +80,8 @@ fn wanted(domain: &Domain) -> Result<Vec<Wanted>, CompileError> {
         role: Role::Hop,
         label: f.label,
         address: f.address,
-        workers: f.workers,
+        // What comes back from an attached function has to meet what knows its flow.
+        workers: if f.attached.is_some() { Some(1) } else { f.workers },
     });
     let egress = |name| Wanted {
         name,

@@ -55,6 +55,7 @@ fn function() -> impl Strategy<Value = Function> {
             kind,
             intrusive,
             dpi,
+            attached: None,
             workers,
             address,
             label: label.and_then(Label::new),

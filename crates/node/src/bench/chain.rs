@@ -22,7 +22,7 @@ use crate::testbed::{Settings, Testbed};
 pub struct Report {
     /// One a number of functions, kind and layout.
     pub rows: Vec<Row>,
-    /// Intrusive to forward, by number of functions and layout, where both were measured.
+    /// Intrusive and attached to forward, by number of functions and layout, where both were measured.
     pub ratios: Vec<Ratio>,
     /// Where the time goes inside an intrusive hop, if that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,16 +76,18 @@ pub struct Datagrams {
     pub lost: u64,
 }
 
-/// The price of opening every packet at every hop.
+/// The price of opening every packet at every hop, and of having a function outside.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Ratio {
+    /// What is compared to forwarding functions.
+    pub kind: Kind,
     /// Functions in the chain.
     pub functions: usize,
     /// The layout.
     pub layout: Layout,
-    /// Throughput, intrusive / forward: medians.
+    /// Throughput, this kind / forward: medians.
     pub throughput: f64,
-    /// Page load, intrusive / forward: medians.
+    /// Page load, this kind / forward: medians.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub page_load: Option<f64>,
 }
@@ -223,23 +225,26 @@ fn settings(plan: &Plan, file: DomainFile, layout: Layout) -> Settings {
 
 fn ratios(rows: &[Row]) -> Vec<Ratio> {
     let forward = rows.iter().filter(|row| row.kind == Kind::Forward);
+    let compared = [Kind::Intrusive, Kind::Attached];
     forward
-        .filter_map(|base| {
-            let same = |row: &&Row| {
-                row.kind == Kind::Intrusive
-                    && (row.functions, row.layout) == (base.functions, base.layout)
-            };
-            let intrusive = rows.iter().find(same)?;
-            Some(Ratio {
-                functions: base.functions,
-                layout: base.layout,
-                throughput: intrusive.throughput_mbps.median / base.throughput_mbps.median,
-                page_load: page_load(intrusive, base),
+        .flat_map(|base| {
+            compared.into_iter().filter_map(move |kind| {
+                let same = |row: &&Row| {
+                    row.kind == kind && (row.functions, row.layout) == (base.functions, base.layout)
+                };
+                let other = rows.iter().find(same)?;
+                Some(Ratio {
+                    kind,
+                    functions: base.functions,
+                    layout: base.layout,
+                    throughput: other.throughput_mbps.median / base.throughput_mbps.median,
+                    page_load: page_load(other, base),
+                })
             })
         })
         .collect()
 }
 
-fn page_load(intrusive: &Row, forward: &Row) -> Option<f64> {
-    Some(intrusive.page_load_ms.as_ref()?.median / forward.page_load_ms.as_ref()?.median)
+fn page_load(other: &Row, forward: &Row) -> Option<f64> {
+    Some(other.page_load_ms.as_ref()?.median / forward.page_load_ms.as_ref()?.median)
 }

@@ -42,6 +42,10 @@ pub(super) fn of(kind: Kind, functions: usize, mtu: u16) -> Result<DomainFile> {
             Kind::Baseline | Kind::Forward => {
                 writeln!(text, "  - {{name: sf{index}, kind: forward, intrusive: false}}")?;
             }
+            Kind::Attached => writeln!(
+                text,
+                "  - {{name: sf{index}, kind: attached, intrusive: true, attached: {{}}}}"
+            )?,
             Kind::Intrusive => writeln!(
                 text,
                 "  - {{name: sf{index}, kind: dpi, intrusive: true, \
@@ -70,7 +74,7 @@ mod tests {
 
     #[test]
     fn every_row_has_a_domain() {
-        for kind in [Kind::Forward, Kind::Intrusive] {
+        for kind in [Kind::Forward, Kind::Intrusive, Kind::Attached] {
             for functions in 1..=6 {
                 for mtu in [1000, 1500, 9000] {
                     let domain = of(kind, functions, mtu);

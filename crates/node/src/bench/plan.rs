@@ -20,6 +20,8 @@ pub enum Kind {
     Forward,
     /// Inspections: every hop opens, searches and seals every packet.
     Intrusive,
+    /// Attached functions: Linux as a router in a namespace of its own, in the place of each function.
+    Attached,
 }
 
 impl Kind {
@@ -29,6 +31,7 @@ impl Kind {
             Kind::Baseline => "baseline",
             Kind::Forward => "forward",
             Kind::Intrusive => "intrusive",
+            Kind::Attached => "attached",
         }
     }
 }

@@ -12,8 +12,9 @@ use ringmail_dataplane_io::udp::{UdpConfig, UdpLink};
 use ringmail_model::domain::Domain;
 use ringmail_model::pathset::{Element, PathSet, Role};
 
-use super::plan;
 use super::worker::Core;
+use super::{attached, plan};
+use crate::attach::network;
 use crate::random;
 
 /// UDP source ports of workers begin here (the dynamic ports of RFC 6335): RFC 7510 section 3 wants entropy there, and
@@ -37,7 +38,10 @@ pub(crate) fn core(
     let mut core = match (element.role, inner) {
         (Role::Gateway, Some(inner)) => Core::Edge(Box::new(edge(EdgeRole::Gateway)?), inner),
         (Role::Egress, Some(inner)) => Core::Edge(Box::new(edge(EdgeRole::Egress)?), inner),
-        (Role::Hop, None) => Core::Hop(Box::new(hop(domain, element)?)),
+        (Role::Hop, None) => match network::settings(domain, element) {
+            Some(settings) => attached::core(domain, element, settings)?,
+            None => Core::Hop(Box::new(hop(domain, element)?)),
+        },
         (role, _) => anyhow::bail!("{role:?} `{}` has the wrong kind of sides", element.name),
     };
     for config in plan::paths(set, domain, element.id)? {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use ringmail_dataplane::limits::{HEADROOM_BYTES, TAILROOM_BYTES};
 use ringmail_dataplane_io::Link;
 use ringmail_dataplane_io::tun::{TunConfig, TunLink};
-use ringmail_model::domain::Domain;
+use ringmail_model::domain::{AttachSettings, Domain};
 use ringmail_model::pathset::{Element, PathSet, Role};
 
 use crate::topology::{Cidr, Netlink, Route};
@@ -66,7 +66,11 @@ pub(crate) async fn configure(domain: &Domain, role: Role) -> Result<()> {
             }
             domain.services.iter().flat_map(|s| &s.addresses).map(|a| Cidr::host(a.ip())).collect()
         }
-        Role::Egress => gateway_addresses(domain).into_iter().map(Cidr::host).collect(),
+        Role::Egress => {
+            let attached = domain.functions.iter().filter_map(|f| f.attached.as_ref());
+            let answered = attached.flat_map(AttachSettings::answered_at);
+            gateway_addresses(domain).into_iter().chain(answered).map(Cidr::host).collect()
+        }
         Role::Hop => Vec::new(),
     };
     let mut towards: Vec<Cidr> = towards;

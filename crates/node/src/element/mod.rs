@@ -7,6 +7,7 @@
 //! ```
 
 mod agreement;
+mod attached;
 mod build;
 mod chain;
 mod command;

@@ -1,6 +1,7 @@
 //! What an element says of itself when asked: paths, counters, drops by reason, links.
 
 use ringmail_dataplane::Function;
+use ringmail_dataplane::attach::AttachCounters;
 use ringmail_dataplane::counters::{Counters, Traffic};
 use ringmail_dataplane::function::FunctionCounter;
 use ringmail_dataplane_io::LinkCounters;
@@ -90,6 +91,11 @@ impl Report {
                 flows: Some((edge.flows().len() as u64, edge.flows().capacity() as u64)),
                 ..Report::of_counters(edge.counters())
             },
+            Core::Attached(hop, _) => Report {
+                flows: Some((hop.flows() as u64, hop.flows_limit() as u64)),
+                function: counts(hop.attach_counters().readings(), AttachCounters::is_gauge),
+                ..Report::of_counters(hop.counters())
+            },
             Core::Hop(hop) => Report {
                 flows: (hop.flows_limit() > 0)
                     .then(|| (hop.flows() as u64, hop.flows_limit() as u64)),
@@ -114,7 +120,7 @@ impl Report {
             })
             .collect();
         report.link = link(&links.link);
-        report.inner = links.inner.as_deref().map(link).unwrap_or_default();
+        report.inner = sum(links.inner.iter().map(|counters| link(counters)));
         report
     }
 
@@ -141,14 +147,27 @@ impl Report {
 
 fn function(function: &dyn Function) -> Vec<Count> {
     let gauges = function.gauges();
+    counts(function.counters(), |name| gauges.contains(&name))
+}
+
+fn counts(counters: Vec<FunctionCounter>, is_gauge: impl Fn(&str) -> bool) -> Vec<Count> {
     let count = |counter: FunctionCounter| Count {
-        gauge: gauges.contains(&counter.name.as_str()),
+        gauge: is_gauge(&counter.name),
         name: counter.name,
         unit: counter.unit.to_owned(),
         description: counter.description.to_owned(),
         value: counter.value,
     };
-    function.counters().into_iter().map(count).collect()
+    counters.into_iter().map(count).collect()
+}
+
+/// Counts of several links, each in the same order, added up.
+fn sum(all: impl Iterator<Item = Vec<Count>>) -> Vec<Count> {
+    let add = |mut sum: Vec<Count>, counts: Vec<Count>| {
+        sum.iter_mut().zip(counts).for_each(|(sum, count)| sum.value += count.value);
+        sum
+    };
+    all.reduce(add).unwrap_or_default()
 }
 
 fn link(counters: &LinkCounters) -> Vec<Count> {

@@ -8,11 +8,12 @@ use std::os::fd::BorrowedFd;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use ringmail_dataplane::Batch;
+use ringmail_dataplane::attach::Attached;
 use ringmail_dataplane::edge::Edge;
 use ringmail_dataplane::hop::Hop;
 use ringmail_dataplane::paths::PathTable;
 use ringmail_dataplane::sa::SaTable;
+use ringmail_dataplane::{Batch, Side};
 use ringmail_dataplane_io::poll::{Poller, Waker};
 use ringmail_dataplane_io::{Link, LinkCounters};
 
@@ -33,13 +34,16 @@ pub(crate) enum Core {
     Edge(Box<Edge>, Box<dyn Link>),
     /// A hop.
     Hop(Box<Hop>),
+    /// A hop with an attached function, and a link to each of the function's sides.
+    Attached(Box<Attached>, Vec<(Side, Box<dyn Link>)>),
 }
 
 /// The counters of an element's links.
 #[derive(Clone)]
 pub(crate) struct Links {
     pub(crate) link: Arc<LinkCounters>,
-    pub(crate) inner: Option<Arc<LinkCounters>>,
+    /// The inner side, or the sides of an attached function.
+    pub(crate) inner: Vec<Arc<LinkCounters>>,
 }
 
 /// An element's core with its links and its commands.
@@ -74,8 +78,11 @@ impl Station {
         let (sender, commands) = mpsc::channel();
         let batch = || Batch::with_capacity_bytes(BATCH_BYTES);
         let inner = match &core {
-            Core::Edge(_, inner) => Some(inner.counters().clone()),
-            Core::Hop(_) => None,
+            Core::Edge(_, inner) => vec![inner.counters().clone()],
+            Core::Hop(_) => Vec::new(),
+            Core::Attached(_, sides) => {
+                sides.iter().map(|(_, link)| link.counters().clone()).collect()
+            }
         };
         let links = Links { link: link.counters().clone(), inner };
         let station = Station { core, link, links, commands, batch: batch(), made: batch() };
@@ -84,9 +91,10 @@ impl Station {
 
     /// What to wait for.
     fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let inner = match &self.core {
-            Core::Edge(_, inner) => inner.fd(),
-            Core::Hop(_) => None,
+        let inner: Vec<_> = match &self.core {
+            Core::Edge(_, inner) => inner.fd().into_iter().collect(),
+            Core::Hop(_) => Vec::new(),
+            Core::Attached(_, sides) => sides.iter().filter_map(|(_, link)| link.fd()).collect(),
         };
         self.link.fd().into_iter().chain(inner)
     }
@@ -122,18 +130,38 @@ impl Station {
                 edge.handle_link(now, &mut self.batch);
                 let _sent = inner.send(&mut self.batch)?;
             }
+            Core::Attached(hop, sides) => {
+                hop.handle_link(now, &mut self.batch);
+                for (_, side) in sides {
+                    let _sent = side.send(&mut self.batch)?;
+                }
+            }
         }
         Ok(true)
     }
 
     fn take_from_inner(&mut self) -> io::Result<bool> {
-        let Core::Edge(edge, inner) = &mut self.core else { return Ok(false) };
-        if inner.recv(&mut self.batch)? == 0 {
-            return Ok(false);
+        let mut worked = false;
+        match &mut self.core {
+            Core::Hop(_) => {}
+            Core::Edge(edge, inner) => {
+                if inner.recv(&mut self.batch)? > 0 {
+                    edge.handle_inner(Instant::now(), &mut self.batch);
+                    let _sent = self.link.send(&mut self.batch)?;
+                    worked = true;
+                }
+            }
+            Core::Attached(hop, sides) => {
+                for (side, link) in sides {
+                    if link.recv(&mut self.batch)? > 0 {
+                        hop.handle_function(Instant::now(), *side, &mut self.batch);
+                        let _sent = self.link.send(&mut self.batch)?;
+                        worked = true;
+                    }
+                }
+            }
         }
-        edge.handle_inner(Instant::now(), &mut self.batch);
-        let _sent = self.link.send(&mut self.batch)?;
-        Ok(true)
+        Ok(worked)
     }
 
     /// Carries out the commands that wait. False when nobody can give any more.
@@ -153,6 +181,7 @@ impl Station {
     fn tick(&mut self, now: Instant) {
         match &mut self.core {
             Core::Hop(hop) => hop.handle_timeout(now),
+            Core::Attached(hop, _) => hop.handle_timeout(now),
             Core::Edge(edge, _) => edge.handle_timeout(now),
         }
     }
@@ -163,6 +192,7 @@ impl Core {
         match self {
             Core::Edge(edge, _) => &mut edge.paths,
             Core::Hop(hop) => &mut hop.paths,
+            Core::Attached(hop, _) => &mut hop.paths,
         }
     }
 
@@ -170,6 +200,7 @@ impl Core {
         match self {
             Core::Edge(edge, _) => &mut edge.inbound,
             Core::Hop(hop) => &mut hop.inbound,
+            Core::Attached(hop, _) => &mut hop.inbound,
         }
     }
 }

@@ -80,6 +80,19 @@ pub fn mend(reason: DropReason) -> &'static str {
         DropReason::FunctionTableFull => {
             "Raise the function's limits in the domain file, or find out who opens so many connections."
         }
+        DropReason::UnmatchedFlow => {
+            "If the function is to translate addresses or to be a proxy, write `rewrites: true`; otherwise it sends what \
+             nobody asked it to."
+        }
+        DropReason::UnmatchedError => {
+            "The function reports on packets that it was not given, or quotes less than 8 bytes behind the IP header."
+        }
+        DropReason::AmbiguousPath => {
+            "Several paths pass a function that rewrites: write `tell_apart: dscp`, or attach one for each path."
+        }
+        DropReason::NoPathBack => {
+            "The function answers along a path that does not pass it: add it to the hops of the return path."
+        }
         DropReason::LinkRefused => {
             "The link is slower than the traffic, or gone: look at the link's `send_waits` and `send_errors`, the \
              interface, and the socket buffers."

@@ -9,6 +9,7 @@
 //! Every test brings up a domain of its own, so that they may run at once. They need root; otherwise each starts
 //! itself again inside a user namespace.
 
+mod attached;
 mod capture;
 mod counters;
 mod lease;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use ringmail_node::assemble::{self, DomainFile};
-use ringmail_node::control::{ElementStatus, KeyExport};
+use ringmail_node::control::{ElementStatus, KeyExport, PinnedFlow};
 use ringmail_node::layout::Layout;
 use ringmail_node::runtime::Place;
 use ringmail_node::supervise::{Handle, LineSink};
@@ -88,6 +88,26 @@ impl Setting {
 
     pub(crate) fn authority(&self) -> &EmbeddedCa {
         &self.authority
+    }
+
+    /// Tries to bring it up and says why that fails.
+    pub(crate) fn fails(self) -> String {
+        let Setting { privilege, text, layout, folder, authority } = self;
+        let domain = ringmail_model::check::load(&text, "the test's domain file");
+        let domain = domain.unwrap_or_else(|wrong| panic!("{wrong}")).domain;
+        let file = DomainFile { domain, text, folder: folder.0.clone() };
+        let program = Path::new(env!("CARGO_BIN_EXE_ringmail"));
+        let plan = assemble::plan(&file, authority, layout, program).expect("a plan");
+        let place = Place::at(folder.0.join("run"));
+        let runtime = Runtime::new().expect("a runtime");
+        let up = runtime.block_on(Up::start(plan, &place, privilege, LineSink::default()));
+        match up {
+            Ok(up) => {
+                drop(runtime.block_on(up.stop()));
+                panic!("it comes up");
+            }
+            Err(error) => format!("{:#}", anyhow::Error::from(error)),
+        }
     }
 
     /// Brings it up and keeps it going, leases included.
@@ -232,6 +252,12 @@ impl World {
         let export = |name: String| self.runtime.block_on(self.handle.export_keys(&name));
         let keys = self.elements().into_iter().map(export);
         keys.flat_map(|keys| keys.expect("keys are exported")).collect()
+    }
+
+    /// Gives a flow from the gateway's inner side its path.
+    pub(crate) fn pin(&self, flow: PinnedFlow) {
+        let pinned = self.runtime.block_on(self.handle.pin("gateway", flow));
+        pinned.unwrap_or_else(|error| panic!("the flow gets no path: {error}"));
     }
 
     /// Whether elements are answered: no certificates and no leases otherwise.

@@ -1,0 +1,144 @@
+//! Many TCP connections at once through a chain, each with a pattern of its own that both ends check.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ringmail_node::control::PinnedFlow;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Barrier, mpsc};
+
+use crate::live::world::{PATIENCE, World};
+
+/// The gateway's address on the inner side.
+const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 78, 0, 1));
+const SERVICE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 79, 0, 10)), 80);
+
+/// The kernel gives none of these to anybody.
+const FIRST_PORT: u16 = 20_000;
+
+/// Bytes that a flow sends and gets back in one round.
+const ROUND_BYTES: usize = 2_000;
+
+/// What the service saw of a flow.
+pub(super) struct Seen {
+    /// Which flow it says it is.
+    pub(super) number: u32,
+    /// Where it came from.
+    pub(super) from: SocketAddr,
+}
+
+/// Opens so many connections on `path` and holds all of them open, then has each send and get back its pattern for some
+/// rounds. Fails if any byte of any flow is another's. Returns what the service saw, in no order.
+pub(super) fn cross(world: &World, path: &str, flows: usize, rounds: usize) -> Vec<Seen> {
+    for number in 0..flows {
+        let flow = PinnedFlow {
+            path: path.to_owned(),
+            source: SocketAddr::new(SOURCE, FIRST_PORT + number as u16),
+            destination: SERVICE,
+            protocol: 6,
+        };
+        world.pin(flow);
+    }
+    std::thread::scope(|scope| {
+        let (listening, listens) = std::sync::mpsc::channel();
+        let service = scope.spawn(move || world.inside("www", || serve(flows, rounds, &listening)));
+        listens.recv_timeout(PATIENCE).expect("the service listens");
+        world.inside("gateway", || connect(flows, rounds));
+        service.join().expect("the service does not panic")
+    })
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+/// Byte `at` of what flow `number` sends in this round and direction; differs from its neighbours' nearly everywhere.
+fn pattern(number: u32, round: usize, back: bool) -> Vec<u8> {
+    let mut state = u64::from(number) << 20 | (round as u64) << 1 | u64::from(back);
+    let next = || {
+        // SplitMix64.
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed ^ (mixed >> 27)) as u8
+    };
+    std::iter::repeat_with(next).take(ROUND_BYTES).collect()
+}
+
+fn serve(flows: usize, rounds: usize, listening: &std::sync::mpsc::Sender<()>) -> Vec<Seen> {
+    runtime().block_on(async {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_reuseaddr(true).expect("an option");
+        socket.bind(SERVICE).expect("the address is free");
+        let listener: TcpListener = socket.listen(4_096).expect("it listens");
+        listening.send(()).expect("somebody waits");
+        let (report, mut reports) = mpsc::unbounded_channel();
+        for _ in 0..flows {
+            let accepted = tokio::time::timeout(PATIENCE, listener.accept()).await;
+            let (stream, from) = accepted.expect("every flow arrives").expect("it is accepted");
+            let report = report.clone();
+            tokio::spawn(async move {
+                let number = answer(stream, rounds).await.expect("the flow lives");
+                drop(report.send(Seen { number, from }));
+            });
+        }
+        let mut seen = Vec::new();
+        while seen.len() < flows {
+            let next = tokio::time::timeout(PATIENCE, reports.recv()).await;
+            seen.push(next.expect("every flow ends").expect("every flow is sound"));
+        }
+        seen
+    })
+}
+
+async fn answer(mut stream: TcpStream, rounds: usize) -> std::io::Result<u32> {
+    let number = stream.read_u32().await?;
+    let mut got = vec![0; ROUND_BYTES];
+    for round in 0..rounds {
+        stream.read_exact(&mut got).await?;
+        assert!(
+            got == pattern(number, round, false),
+            "flow {number}, round {round}, at the service"
+        );
+        stream.write_all(&pattern(number, round, true)).await?;
+    }
+    Ok(number)
+}
+
+fn connect(flows: usize, rounds: usize) {
+    runtime().block_on(async {
+        let together = Arc::new(Barrier::new(flows));
+        let done = Arc::new(AtomicUsize::new(0));
+        let mut all = tokio::task::JoinSet::new();
+        for number in 0..flows {
+            let (together, done) = (Arc::clone(&together), Arc::clone(&done));
+            all.spawn(async move {
+                let socket = TcpSocket::new_v4().expect("a socket");
+                let source = SocketAddr::new(SOURCE, FIRST_PORT + number as u16);
+                socket.bind(source).expect("the port is free");
+                let mut stream = socket.connect(SERVICE).await.expect("it connects");
+                stream.write_u32(number as u32).await.expect("the flow lives");
+                // From here on all are open at once.
+                together.wait().await;
+                let mut got = vec![0; ROUND_BYTES];
+                for round in 0..rounds {
+                    let sent = pattern(number as u32, round, false);
+                    stream.write_all(&sent).await.expect("the flow lives");
+                    stream.read_exact(&mut got).await.expect("the flow lives");
+                    let expected = pattern(number as u32, round, true);
+                    assert!(got == expected, "flow {number}, round {round}, at the client");
+                }
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        let joined = async {
+            while let Some(ended) = all.join_next().await {
+                ended.expect("no flow fails");
+            }
+        };
+        // A connection whose first segments are lost tries again after seconds.
+        tokio::time::timeout(8 * PATIENCE, joined).await.expect("all flows end");
+        assert_eq!(done.load(Ordering::Relaxed), flows);
+    });
+}

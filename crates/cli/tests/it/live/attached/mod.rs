@@ -1,0 +1,249 @@
+//! Functions that know nothing of chains: Linux as a router, a firewall, a translator and a bridge, and a proxy.
+
+mod flows;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::process::Command;
+
+use ringmail_node::layout::Layout;
+use ringmail_node::topology::Privilege;
+
+use crate::live::programs::{Curl, Nginx};
+use crate::live::world::{Setting, World, eventually, live};
+
+const FUNCTION: &str = "fw.function";
+const WWW: &str = "10.79.0.10:80";
+/// Bytes of the page; some two hundred packets.
+const PAGE_BYTES: usize = 300_000;
+
+fn attached(privilege: Privilege, settings: &str) -> Setting {
+    Setting::new(privilege, "attached.yaml").with("      shape: router", settings)
+}
+
+/// What went into the function and what became of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Account {
+    sent_in: u64,
+    same: u64,
+    rewritten: u64,
+    originated: u64,
+    not_returned: u64,
+}
+
+impl Account {
+    /// Once nothing moves any more: two looks that agree, with as many packets on the cables as were given to them.
+    fn settled(world: &World) -> Account {
+        let look = || {
+            let status = world.status("fw");
+            let counter = |name: &str| {
+                let name = format!("function_{name}_packets");
+                let found = status.counters.iter().find(|counter| counter.name == name);
+                found.unwrap_or_else(|| panic!("no counter `{name}`: {status:#?}")).value
+            };
+            Account {
+                sent_in: counter("sent_in"),
+                same: counter("returned_same"),
+                rewritten: counter("returned_rewritten"),
+                originated: counter("originated"),
+                not_returned: counter("not_returned"),
+            }
+        };
+        let mut before = look();
+        let account = eventually("the traffic settles", || {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            let now = look();
+            let settled = now == before;
+            before = now;
+            settled.then(look)
+        });
+        assert_eq!(
+            account.sent_in,
+            account.same + account.rewritten + account.not_returned,
+            "{account:?}"
+        );
+        account
+    }
+}
+
+/// Packets that a counter of nft saw, where it names one.
+fn nft_counter(world: &World, name: &str) -> u64 {
+    let output = world.run(FUNCTION, Command::new("nft").args(["list", "counters"]));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let (_, rest) = text.split_once(&format!("counter {name} {{")).unwrap_or_else(|| {
+        panic!("no counter `{name}`: {text}{}", String::from_utf8_lossy(&output.stderr))
+    });
+    let words: Vec<&str> = rest.split_whitespace().collect();
+    words[1].parse().expect("a number")
+}
+
+fn serves(world: &World) {
+    let nginx = Nginx::start(world, "www", WWW);
+    let content: Vec<u8> = (0..PAGE_BYTES).map(|n| (n * 31 / 7) as u8).collect();
+    nginx.put("/page", &content);
+    for option in ["--http1.1", "--http2"] {
+        let got = Curl::new(world, "client1").get("/page", &[option]);
+        assert!(got.verdict.ends_with("200"), "{}", got.said);
+        assert!(got.body == content, "the page is another");
+    }
+}
+
+fn nothing_unmatched(world: &World) {
+    for reason in ["unmatched_flow", "unmatched_error", "ambiguous_path", "no_path_back", "too_big"]
+    {
+        assert_eq!(world.drops("fw", reason), 0, "{reason}");
+    }
+}
+
+/// Every packet on its own, so that nft counts what the hop counts.
+#[test]
+fn a_router_with_rules_drops_and_every_packet_is_accounted() {
+    live(|privilege| {
+        let rules = "table inet f { counter seen { } ; counter dropped { } ; \
+             chain pass { type filter hook forward priority 0; \
+             ip protocol tcp counter name seen; \
+             tcp sport 80 ip length > 1000 numgen inc mod 40 == 7 counter name dropped drop; } ; }";
+        let settings = format!("      checksums: full\n      setup: [[nft, '{rules}']]");
+        let world = attached(privilege, &settings).up();
+        serves(&world);
+        let account = Account::settled(&world);
+        let (seen, dropped) = (nft_counter(&world, "seen"), nft_counter(&world, "dropped"));
+        assert!(dropped > 3, "{dropped} dropped");
+        assert_eq!((account.sent_in, account.not_returned), (seen, dropped), "{account:?}");
+        assert_eq!((account.rewritten, account.originated), (0, 0), "{account:?}");
+        nothing_unmatched(&world);
+    });
+}
+
+#[test]
+fn a_router_passes_super_packets_whole() {
+    live(|privilege| {
+        let world = attached(privilege, "      shape: router").up();
+        serves(&world);
+        let account = Account::settled(&world);
+        assert_eq!(account.sent_in, account.same, "{account:?}");
+        assert!(world.counter("fw", "inner_sent_in_supers") > 100);
+        assert!(world.counter("fw", "inner_received_in_supers") > 100);
+        nothing_unmatched(&world);
+    });
+}
+
+#[test]
+fn all_elements_in_one_process() {
+    live(|privilege| {
+        let world = attached(privilege, "      shape: router").layout(Layout::Single).up();
+        serves(&world);
+        nothing_unmatched(&world);
+    });
+}
+
+#[test]
+fn a_bridge_and_a_router_with_one_interface() {
+    live(|privilege| {
+        for shape in ["bridge", "one-armed"] {
+            let world = attached(privilege, &format!("      shape: {shape}")).up();
+            serves(&world);
+            let account = Account::settled(&world);
+            assert_eq!(account.sent_in, account.same, "{shape}: {account:?}");
+            nothing_unmatched(&world);
+        }
+    });
+}
+
+#[test]
+fn translation_is_transparent_to_many_flows_at_once() {
+    live(|privilege| translated(privilege, 200));
+}
+
+#[test]
+#[ignore = "takes half a minute and 20,000 file descriptors"]
+fn translation_is_transparent_to_ten_thousand_flows_at_once() {
+    live(|privilege| translated(privilege, 10_000));
+}
+
+fn translated(privilege: Privilege, flows: usize) {
+    let rules = "table ip n { chain post { type nat hook postrouting priority 100; \
+         oifname out0 masquerade; } ; }";
+    let settings = format!(
+        "      rewrites: true\n      out_addresses: [10.90.0.1]\n      \
+         setup: [[nft, '{rules}']]"
+    );
+    let world = attached(privilege, &settings).up();
+    let seen = flows::cross(&world, "all", flows, 4);
+    assert!(seen.iter().all(|flow| flow.from.ip() == IpAddr::from([10, 90, 0, 1])));
+    let numbers: BTreeSet<u32> = seen.iter().map(|flow| flow.number).collect();
+    assert_eq!(numbers.len(), flows, "every flow arrived once");
+    let account = Account::settled(&world);
+    assert!(account.rewritten as usize > flows * 8, "{account:?}");
+    assert_eq!(account.originated, 0, "{account:?}");
+    nothing_unmatched(&world);
+    eprintln!("{flows} flows: {account:?}");
+}
+
+/// A function that rewrites and is not said to: nothing of it gets through.
+#[test]
+fn translation_that_nobody_asked_for_is_refused_and_counted() {
+    live(|privilege| {
+        let rules = "table ip n { chain post { type nat hook postrouting priority 100; \
+             oifname out0 masquerade; } ; }";
+        let settings = format!("      setup: [[nft, '{rules}']]");
+        let world = attached(privilege, &settings).up();
+        let _nginx = Nginx::start(&world, "www", WWW);
+        let got = Curl::new(&world, "client1").get("/", &["--max-time", "2"]);
+        assert!(!got.verdict.ends_with("200"), "{}", got.said);
+        assert!(world.drops("fw", "unmatched_flow") > 0);
+    });
+}
+
+/// The firewall says no: its reset and its ICMP error find their way to who asked.
+#[test]
+fn what_a_firewall_answers_itself_reaches_the_client() {
+    live(|privilege| {
+        for (reject, errors) in [("reject with tcp reset", 0), ("reject", 1)] {
+            let rules = format!(
+                "table inet f {{ chain pass {{ type filter hook forward priority 0; \
+                 tcp dport 80 {reject}; }} ; }}"
+            );
+            let settings = format!("      setup: [[nft, '{rules}']]");
+            let world = attached(privilege, &settings).up();
+            let _nginx = Nginx::start(&world, "www", WWW);
+            let started = std::time::Instant::now();
+            let got = Curl::new(&world, "client1").get("/", &[]);
+            assert!(got.verdict.contains("50"), "{reject}: {}", got.said);
+            // At once, and not when somebody's patience ended.
+            assert!(started.elapsed().as_secs() < 20, "{reject}");
+            let account = Account::settled(&world);
+            assert!(account.originated > 0, "{reject}: {account:?}");
+            assert_eq!(world.counter("fw", "function_error_packets").min(1), errors, "{reject}");
+            nothing_unmatched(&world);
+        }
+    });
+}
+
+#[test]
+fn a_set_up_that_fails_stops_the_start_and_says_what() {
+    live(|privilege| {
+        let setting = attached(privilege, "      setup: [[sh, -c, 'echo cannot >&2; exit 3']]");
+        let error = setting.fails();
+        assert!(error.contains("sh -c echo cannot >&2; exit 3"), "{error}");
+        assert!(error.contains("exit status: 3"), "{error}");
+    });
+}
+
+#[test]
+fn a_program_runs_in_the_function_s_namespace_and_ends_with_the_domain() {
+    live(|privilege| {
+        let setting = attached(privilege, "      run: [sleep, '1000077']");
+        let world = setting.up();
+        let running = || {
+            let output = Command::new("pgrep").args(["-f", "^sleep 1000077"]).output();
+            let output = output.expect("pgrep is installed");
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        };
+        let pid =
+            eventually("the program starts", || Some(running()).filter(|pid| !pid.is_empty()));
+        assert!(!pid.contains('\n'), "one of it: {pid}");
+        drop(world);
+        assert_eq!(running(), "", "it ended with the domain");
+    });
+}
