@@ -51,6 +51,8 @@ counters! {
     ReceivedBad = "received_bad" in "datagrams",
     /// Packets that the kernel dropped since nobody took them in time.
     ReceivedKernelDrops = "received_kernel_drops" in "packets",
+    /// Frames that concern the cable to an attached function alone: address resolution, multicast on it.
+    ReceivedOfCable = "received_of_cable" in "packets",
     /// System calls to receive that failed.
     ReceiveErrors = "receive_errors" in "calls",
     /// Packets handed to the kernel or the neighbour.
