@@ -37,7 +37,8 @@ pub fn counters() -> Result<Vec<(FunctionKind, FunctionCounter, bool)>, BuildErr
 
 fn least(kind: FunctionKind) -> Settings {
     match kind {
-        FunctionKind::Forward => Settings::Forward,
+        // What is attached is counted by its hop and stands in no list here.
+        FunctionKind::Forward | FunctionKind::Attached => Settings::Forward,
         FunctionKind::Dpi => Settings::Dpi(DpiSettings {
             connections: 1,
             ..DpiSettings::new(vec![DpiRule {

@@ -77,6 +77,11 @@ impl AttachCounters {
 
 const NOT_RETURNED: &str = "not_returned_packets";
 
-fn reading(name: &str, unit: &'static str, description: &'static str, value: u64) -> FunctionCounter {
+fn reading(
+    name: &str,
+    unit: &'static str,
+    description: &'static str,
+    value: u64,
+) -> FunctionCounter {
     FunctionCounter { name: name.to_owned(), unit, description, value }
 }

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
+use ringmail_dataplane::attach::AttachCounters;
 use ringmail_dataplane::counters::Counters;
 use ringmail_dataplane::sap;
 use ringmail_dataplane_io::LinkCounter;
+use ringmail_model::domain::FunctionKind;
 
 use super::metrics::{Sample, named};
 use crate::control::{Counter, ElementStatus};
@@ -142,6 +144,12 @@ fn counters() -> Result<Vec<(Counter, ElementStatus)>> {
         let of = ElementStatus { function: Some(kind.to_string()), ..ElementStatus::default() };
         let name = format!("function_{}", counter.name);
         add(name, counter.unit, counter.description, gauge, &of);
+    }
+    let kind = Some(FunctionKind::Attached.to_string());
+    let of = ElementStatus { function: kind, ..ElementStatus::default() };
+    for counter in AttachCounters::default().readings() {
+        let gauge = AttachCounters::is_gauge(&counter.name);
+        add(format!("function_{}", counter.name), counter.unit, counter.description, gauge, &of);
     }
     Ok(all)
 }
