@@ -40,7 +40,7 @@ pub fn fuzz_split(bytes: &[u8]) {
 
 fn rejoin(batch: &Batch, coalescer: &mut Coalescer) {
     for verify in [true, false] {
-        coalescer.build(batch, Coalesce { tcp: true, udp: true, verify });
+        coalescer.build(batch, Verdict::Deliver, Coalesce { tcp: true, udp: true, verify });
         let mut seen = coalescer.members().to_vec();
         seen.sort_unstable();
         assert!(seen.iter().map(|slot| usize::from(*slot)).eq(0..batch.len()));
