@@ -11,6 +11,7 @@ const NEEDED: &[(Probe, &str)] = &[
     (Probe::Program("curl"), "curl"),
     (Probe::Program("aria2c"), "aria2"),
     (Probe::Program("openssl"), "openssl"),
+    (Probe::Program("ovs-vswitchd"), "openvswitch-switch"),
     (Probe::Program("ip"), "iproute2"),
     (Probe::Program("python3"), "python3"),
     (Probe::Program("unshare"), "util-linux"),
@@ -56,12 +57,51 @@ pub(crate) fn ensure(may_install: bool) -> Result<()> {
     apt(&["update", "-qq"])?;
     let mut install = vec!["install", "-y", "-qq", "--no-install-recommends"];
     install.extend(&missing);
+    let no_services = NoServices::begin().context("services could not be kept from starting")?;
     apt(&install)?;
+    drop(no_services);
     let still = self::missing();
     if still.is_empty() {
         Ok(())
     } else {
         bail!("still missing after the install: {}", still.join(" "))
+    }
+}
+
+/// Where Debian asks whether a package may start its service (invoke-rc.d(8)).
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// While it lives, packages start no services: tests start the programs themselves, and a container has no init to do so.
+struct NoServices {
+    ours: bool,
+}
+
+impl NoServices {
+    fn begin() -> std::io::Result<NoServices> {
+        use std::io::Write;
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut create = std::fs::OpenOptions::new();
+        match create.write(true).create_new(true).mode(0o755).open(POLICY) {
+            Ok(mut file) => {
+                let policy = NoServices { ours: true };
+                file.write_all(b"#!/bin/sh\nexit 101\n")?;
+                Ok(policy)
+            }
+            // Whoever wrote it has decided.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                Ok(NoServices { ours: false })
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.ours {
+            // One that stays keeps services from starting, and says so.
+            drop(std::fs::remove_file(POLICY));
+        }
     }
 }
 

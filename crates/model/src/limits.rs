@@ -35,6 +35,8 @@ pub const LINK_MTU_MIN_BYTES: u16 = 576;
 pub const LINK_MTU_PLAIN_BYTES: u16 = 1500;
 /// The largest link MTU with `jumbo: true`.
 pub const LINK_MTU_JUMBO_BYTES: u16 = 9216;
+/// The highest VLAN of IEEE 802.1Q that stations may use.
+pub const VLAN_MAX: u16 = 4094;
 /// The least inner MTU: what every IPv4 host must take (RFC 791 section 3.2).
 pub const INNER_MTU_MIN_BYTES: u16 = 576;
 /// The least inner MTU where a service has an IPv6 address (RFC 8200 section 5).

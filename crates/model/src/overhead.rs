@@ -6,7 +6,11 @@
 //! IPv4 20 | UDP 8 | label 4 × (hops + 1) | IPv4 20 | SPI 4, sequence 4, IV 8 | inner packet | pad 0..3 | 2 | ICV 16
 //! ```
 //!
-//! In transport mode the inner IP header takes the place of the second IPv4 header.
+//! In transport mode the inner IP header takes the place of the second IPv4 header. On an Ethernet link (RFC 3032 section 5)
+//! the label stack begins the frame's payload: there is neither the first IPv4 header nor UDP's, and the link MTU counts
+//! from the first label on.
+
+use crate::domain::LinkKind;
 
 /// The IPv4 header of the link (RFC 791), without options.
 pub const LINK_IPV4_BYTES: usize = 20;
@@ -63,15 +67,28 @@ pub const fn pad_bytes(plaintext_bytes: usize) -> usize {
     (ESP_ALIGN_BYTES - (plaintext_bytes + ESP_TRAILER_BYTES) % ESP_ALIGN_BYTES) % ESP_ALIGN_BYTES
 }
 
-/// Bytes of the IP packet on the link that carries an inner packet of `inner_bytes` under `labels` labels.
-pub const fn frame_bytes(inner_bytes: usize, labels: usize, mode: EspMode) -> usize {
+/// Bytes in front of the first label that count for the link MTU.
+pub const fn link_bytes(link: LinkKind) -> usize {
+    match link {
+        LinkKind::Udp => LINK_IPV4_BYTES + LINK_UDP_BYTES,
+        LinkKind::Ethernet => 0,
+    }
+}
+
+/// Bytes on the link, of those that count for its MTU, of what carries an inner packet of `inner_bytes` under `labels`
+/// labels.
+pub const fn frame_bytes(
+    link: LinkKind,
+    inner_bytes: usize,
+    labels: usize,
+    mode: EspMode,
+) -> usize {
     // In transport mode the header that moves in front is a multiple of four, so the padding is the same.
     let outer = match mode {
         EspMode::Tunnel => OUTER_IPV4_BYTES,
         EspMode::Transport => 0,
     };
-    LINK_IPV4_BYTES
-        + LINK_UDP_BYTES
+    link_bytes(link)
         + LABEL_BYTES * labels
         + outer
         + ESP_HEADER_BYTES
@@ -83,9 +100,14 @@ pub const fn frame_bytes(inner_bytes: usize, labels: usize, mode: EspMode) -> us
 }
 
 /// The largest inner packet whose frame fits `link_mtu_bytes` under `labels` labels; `None` where nothing fits.
-pub const fn inner_mtu_bytes(link_mtu_bytes: usize, labels: usize, mode: EspMode) -> Option<usize> {
+pub const fn inner_mtu_bytes(
+    link: LinkKind,
+    link_mtu_bytes: usize,
+    labels: usize,
+    mode: EspMode,
+) -> Option<usize> {
     // What a frame costs around the aligned plaintext. frame_bytes(2, …) is the smallest: 2 bytes and no padding.
-    let around = frame_bytes(2, labels, mode) - 4;
+    let around = frame_bytes(link, 2, labels, mode) - 4;
     let Some(aligned) = link_mtu_bytes.checked_sub(around) else { return None };
     let aligned = aligned - aligned % ESP_ALIGN_BYTES;
     aligned.checked_sub(ESP_TRAILER_BYTES)
@@ -95,19 +117,21 @@ pub const fn inner_mtu_bytes(link_mtu_bytes: usize, labels: usize, mode: EspMode
 mod tests {
     use super::*;
 
+    const UDP: LinkKind = LinkKind::Udp;
+
     /// The biggest inner packet gives a frame within the link MTU, one byte more does not.
     #[test]
     fn the_inner_mtu_is_exact() {
-        for mode in [EspMode::Tunnel, EspMode::Transport] {
-            for functions in 1..=6 {
-                let labels = functions + 1;
+        for (link, mode) in [LinkKind::Udp, LinkKind::Ethernet]
+            .into_iter()
+            .flat_map(|link| [EspMode::Tunnel, EspMode::Transport].map(|mode| (link, mode)))
+        {
+            for labels in 2..=7 {
                 for link_mtu in [1000, 1280, 1499, 1500, 1501, 1502, 1503, 9000] {
-                    let inner = inner_mtu_bytes(link_mtu, labels, mode).expect("fits");
-                    assert!(frame_bytes(inner, labels, mode) <= link_mtu, "{functions} {link_mtu}");
-                    assert!(
-                        frame_bytes(inner + 1, labels, mode) > link_mtu,
-                        "{functions} {link_mtu}"
-                    );
+                    let inner = inner_mtu_bytes(link, link_mtu, labels, mode).expect("fits");
+                    let frame = |inner| frame_bytes(link, inner, labels, mode);
+                    assert!(frame(inner) <= link_mtu, "{link:?} {labels} {link_mtu}");
+                    assert!(frame(inner + 1) > link_mtu, "{link:?} {labels} {link_mtu}");
                 }
             }
         }
@@ -118,18 +142,22 @@ mod tests {
     fn the_inner_mtu_by_hand() {
         let tunnel = [1410, 1406, 1402, 1398, 1394, 1390];
         for (functions, expected) in (1..=6).zip(tunnel) {
-            assert_eq!(inner_mtu_bytes(1500, functions + 1, EspMode::Tunnel), Some(expected));
-            assert_eq!(
-                inner_mtu_bytes(1500, functions + 1, EspMode::Transport),
-                Some(expected + 20)
-            );
+            let inner = |mode| inner_mtu_bytes(UDP, 1500, functions + 1, mode);
+            assert_eq!(inner(EspMode::Tunnel), Some(expected));
+            assert_eq!(inner(EspMode::Transport), Some(expected + 20));
+            // Without the IPv4 and the UDP header of the link.
+            let ethernet =
+                inner_mtu_bytes(LinkKind::Ethernet, 1500, functions + 1, EspMode::Tunnel);
+            assert_eq!(ethernet, Some(expected + 28));
         }
-        assert_eq!(inner_mtu_bytes(80, 1, EspMode::Tunnel), None);
+        assert_eq!(inner_mtu_bytes(UDP, 80, 1, EspMode::Tunnel), None);
     }
 
     #[test]
     fn tunnel_mode_costs_what_the_diagram_says() {
-        assert_eq!(frame_bytes(1410, 2, EspMode::Tunnel), 20 + 8 + 8 + 20 + 16 + 1410 + 2 + 16);
+        let wanted = 20 + 8 + 8 + 20 + 16 + 1410 + 2 + 16;
+        assert_eq!(frame_bytes(UDP, 1410, 2, EspMode::Tunnel), wanted);
+        assert_eq!(frame_bytes(LinkKind::Ethernet, 1410, 2, EspMode::Tunnel), wanted - 28);
         assert_eq!(headroom_bytes(2), 8 + 20 + 16);
     }
 }

@@ -5,8 +5,9 @@ use std::fmt::Write;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::domain::{Domain, Keying, Profile, Rule, Suite, When};
-use crate::pathset::{Direction, Element, Path, PathSet, Role};
+use crate::domain::{Domain, Keying, LinkKind, Profile, Rule, Suite, When};
+use crate::mac::MacAddress;
+use crate::pathset::{Direction, Element, LinkSet, Path, PathSet, Role};
 
 /// A domain as programs look at it: the report `ringmail.domain/1`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -19,6 +20,11 @@ pub struct Shown {
     pub suite: Suite,
     /// Where traffic keys come from.
     pub keying: Keying,
+    /// How frames travel between elements.
+    pub link_kind: LinkKind,
+    /// The VLAN of links of Ethernet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
     /// Bytes of the longest IP packet on a link.
     pub link_mtu: u16,
     /// Bytes of the largest inner packet that every path carries.
@@ -42,8 +48,11 @@ pub struct ShownElement {
     pub role: Role,
     /// Its identity.
     pub spiffe_id: String,
-    /// Where it receives encapsulated packets, UDP address and port.
+    /// Its link address; with links of UDP where it receives encapsulated packets, address and port.
     pub link: String,
+    /// Where it receives encapsulated packets with links of Ethernet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<MacAddress>,
     /// Where it agrees on keys, TCP address and port.
     pub control: String,
     /// The label that names it.
@@ -99,6 +108,11 @@ pub fn shown(domain: &Domain, set: &PathSet) -> Shown {
         profile: set.profile,
         suite: set.suite,
         keying: set.keying,
+        link_kind: set.link.kind(),
+        vlan: match set.link {
+            LinkSet::Udp => None,
+            LinkSet::Ethernet { vlan } => vlan,
+        },
         link_mtu: set.link_mtu,
         inner_mtu: set.inner_mtu(),
         elements: set.elements.iter().map(element).collect(),
@@ -114,6 +128,7 @@ fn element(element: &Element) -> ShownElement {
         role: element.role,
         spiffe_id: element.spiffe_id.clone(),
         link: element.link.to_string(),
+        mac: element.mac,
         control: element.control.to_string(),
         label: element.label.get(),
         workers: element.workers,
@@ -164,12 +179,17 @@ pub fn text(domain: &Domain, set: &PathSet) -> String {
             e.name.clone(),
             word(&e.role),
             e.label.to_string(),
-            e.link.to_string(),
+            e.mac.map_or_else(|| e.link.to_string(), |mac| mac.to_string()),
             e.control.to_string(),
             e.workers.to_string(),
         ]
     });
-    let head = ["ID", "ELEMENT", "ROLE", "LABEL", "LINK (UDP)", "CONTROL (TCP)", "WORKERS"];
+    let link = match set.link {
+        LinkSet::Udp => "LINK (UDP)".to_owned(),
+        LinkSet::Ethernet { vlan: None } => "LINK (ETHERNET)".to_owned(),
+        LinkSet::Ethernet { vlan: Some(vlan) } => format!("LINK (VLAN {vlan})"),
+    };
+    let head = ["ID", "ELEMENT", "ROLE", "LABEL", &link, "CONTROL (TCP)", "WORKERS"];
     table(&mut out, &head, elements);
     let paths = set.paths.iter().map(|p| {
         let back = p.return_path.and_then(|id| set.path(id)).map_or("", |back| &back.name);

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result};
 use ringmail_model::domain::Domain;
+use ringmail_model::mac::MacAddress;
 use ringmail_model::net;
 use ringmail_model::pathset::{Element, PathSet, Role};
 use schemars::JsonSchema;
@@ -74,8 +75,11 @@ pub fn network(domain: &Domain, set: &PathSet) -> Result<Topology> {
     for element in &set.elements {
         plan.namespaces.push(namespace(&element.name, element.role));
         let address = within(domain.links.network, (*element.link.ip()).into())?;
-        let ends =
-            [port(FABRIC, &format!("e{}", element.id)), end(&element.name, LINK, vec![address])];
+        let mac = element.mac.map(MacAddress::bytes);
+        let ends = [
+            port(FABRIC, &format!("e{}", element.id)),
+            End { mac, ..end(&element.name, LINK, vec![address]) },
+        ];
         plan.cables.push(Cable { mtu, ends });
     }
     inside(domain, set, around, &mut plan)?;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use ringmail_model::domain::LinkKind;
 use ringmail_node::bench::chain::{self, Kind, Plan, Row, Traffic};
 use ringmail_node::bench::{self, Figure, hop};
 use ringmail_node::layout::Layout;
@@ -71,6 +72,10 @@ struct ChainArgs {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
     runs: u64,
 
+    /// How frames travel between elements
+    #[arg(long, default_value = "udp")]
+    link: LinkArg,
+
     /// Link MTU in bytes; above 1500 only with --jumbo
     #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u16).range(576..))]
     mtu: u16,
@@ -119,6 +124,14 @@ enum TrafficArg {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LinkArg {
+    /// In UDP, many a system call
+    Udp,
+    /// In Ethernet frames of EtherType 0x8847
+    Ethernet,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LayoutArg {
     /// One process, namespace and trust boundary an element
     Processes,
@@ -140,10 +153,14 @@ impl Report for chain::Report {
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let machine = &self.machine;
+        let link = match self.link {
+            LinkKind::Udp => "UDP",
+            LinkKind::Ethernet => "Ethernet",
+        };
         writeln!(
             out,
-            "{} x {}, kernel {}, link MTU {}",
-            machine.cpus, machine.cpu, machine.kernel, self.mtu
+            "{} x {}, kernel {}, links of {}, MTU {}",
+            machine.cpus, machine.cpu, machine.kernel, link, self.mtu
         )?;
         writeln!(
             out,
@@ -307,6 +324,10 @@ fn chain(args: &ChainArgs, context: &mut Context) -> Result<Outcome, Failure> {
         profile_parts: args.profile_parts,
         baseline: args.baseline,
         runs: usize::try_from(args.runs)?,
+        link: match args.link {
+            LinkArg::Udp => LinkKind::Udp,
+            LinkArg::Ethernet => LinkKind::Ethernet,
+        },
         mtu: args.mtu,
         download: Duration::from_secs(args.seconds),
         program: env::current_exe()?,

@@ -4,6 +4,7 @@ use ringmail_dataplane::esp::{NEXT_DUMMY, NEXT_IPV4};
 use ringmail_dataplane::function::{Action, FunctionCounter};
 use ringmail_dataplane::{DropReason, Function, FunctionBatch, Verdict};
 use ringmail_functions::Forward;
+use ringmail_model::domain::LinkKind;
 use ringmail_model::overhead::{self, EspMode};
 use ringmail_packet::flow::FlowKey;
 use ringmail_packet::ip::protocol;
@@ -311,7 +312,10 @@ fn a_frame_is_as_long_as_the_model_says() {
         for len in (headers..headers + 8).chain([usize::from(INNER_MTU_BYTES)]) {
             let packet = packets::tcp(&vec![7; len - headers]);
             let frame = chain.enter(&packet).expect("a frame");
-            assert_eq!(frame.bytes.len() + link, overhead::frame_bytes(len, 3, mode));
+            assert_eq!(
+                frame.bytes.len() + link,
+                overhead::frame_bytes(LinkKind::Udp, len, 3, mode)
+            );
         }
     }
 }

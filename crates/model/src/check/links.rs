@@ -1,14 +1,18 @@
 //! Links, keying, workers and limits.
 
+use std::collections::BTreeMap;
+
 use super::Checker;
-use crate::domain::Keying;
+use crate::domain::{Keying, LinkKind};
 use crate::limits;
 use crate::overhead::{EspMode, LABEL_BYTES, frame_bytes, inner_mtu_bytes};
+use crate::suggest;
 
 impl Checker<'_> {
     pub(super) fn links(&mut self) {
         self.keying();
         self.mtu();
+        self.ethernet();
         self.workers();
         let l = &self.domain.limits;
         let window = l.replay_window_packets;
@@ -78,7 +82,7 @@ impl Checker<'_> {
             return;
         }
         let labels = hops + 1;
-        let inner = inner_mtu_bytes(mtu.into(), labels, mode).unwrap_or(0);
+        let inner = inner_mtu_bytes(links.kind, mtu.into(), labels, mode).unwrap_or(0);
         let ipv6 = d.services.iter().flat_map(|s| &s.addresses).any(|a| a.is_ipv6());
         let (least, why) = if ipv6 {
             (limits::INNER_MTU_MIN_IPV6_BYTES, "a service has an IPv6 address")
@@ -86,12 +90,50 @@ impl Checker<'_> {
             (limits::INNER_MTU_MIN_BYTES, "every IPv4 host must take that much")
         };
         if inner < usize::from(least) {
-            let needed = frame_bytes(least.into(), labels, mode);
+            let needed = frame_bytes(d.links.kind, least.into(), labels, mode);
             let message = format!(
                 "path `{path}` leaves {inner} bytes for inner packets, fewer than {least} ({why}): {labels} labels of {LABEL_BYTES} bytes and ESP take the rest"
             );
             let mend = format!("write `mtu: {needed}` or more, or shorten the path");
             self.error("links.mtu", "mtu-too-small", message, mend);
+        }
+    }
+
+    /// What only links of `kind: ethernet` have.
+    fn ethernet(&mut self) {
+        let d = self.domain;
+        let links = &d.links;
+        if links.kind != LinkKind::Ethernet {
+            let mend = "delete it, or write `kind: ethernet`";
+            for (at, there) in
+                [("links.vlan", links.vlan.is_some()), ("links.macs", !links.macs.is_empty())]
+            {
+                if there {
+                    let message = "this has no meaning with `kind: udp`".to_owned();
+                    self.error(at, "ethernet-only", message, mend);
+                }
+            }
+            return;
+        }
+        if let Some(vlan) = links.vlan {
+            self.range("links.vlan", vlan, 1, limits::VLAN_MAX);
+        }
+        let elements = d.element_names();
+        let mut owners = BTreeMap::new();
+        for (name, mac) in &links.macs {
+            let at = format!("links.macs.{name}");
+            // Where names are doubled, that is said elsewhere.
+            let known = elements.iter().any(|element| element == name.as_str());
+            if !known && !elements.is_empty() {
+                let message = format!("the domain has no element `{name}`");
+                let names = elements.iter().map(String::as_str);
+                let mend = suggest::mend(name, "elements here", names);
+                self.error(&at, "unknown-element", message, mend);
+            }
+            if let Some(other) = owners.insert(mac, name) {
+                let message = format!("{mac} is the MAC address of `{other}` already");
+                self.error(&at, "duplicate-mac", message, "each element has one of its own");
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! Links, keying and the limits of the data plane.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -7,6 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Label;
+use crate::mac::MacAddress;
+use crate::names::Name;
 use crate::net::Cidr;
 use crate::overhead::EspMode;
 
@@ -70,13 +73,48 @@ pub struct Psk {
     pub keys_file: Option<PathBuf>,
 }
 
+/// How frames travel between elements.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkKind {
+    /// In UDP (RFC 7510): fast, needs no privilege, crosses routers.
+    #[default]
+    Udp,
+    /// In Ethernet frames of EtherType 0x8847 (RFC 3032), within one broadcast domain: for switches that forward by label.
+    Ethernet,
+}
+
 /// The links between elements: one IPv4 network that all of them share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Links {
     /// The IPv4 network of the fabric; elements without an address of their own get one from it.
     pub network: Cidr,
-    /// The link MTU in bytes: no IP packet on a link is longer.
+    /// How frames travel.
+    #[serde(default)]
+    pub kind: LinkKind,
+    /// The VLAN (IEEE 802.1Q) that frames of `kind: ethernet` are tagged with; without it they have no tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4094))]
+    pub vlan: Option<u16>,
+    /// MAC addresses with `kind: ethernet`, by the element's name. An element that is not named has `02:00` and the four
+    /// bytes of its link address.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub macs: BTreeMap<Name, MacAddress>,
+    /// The link MTU in bytes: no IP packet on a link is longer, nor any label stack with what it covers.
     #[serde(default = "mtu")]
     pub mtu: u16,
     /// Allows a link MTU above 1500.

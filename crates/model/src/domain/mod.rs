@@ -23,7 +23,7 @@ pub use function::{
 pub use gateway::{
     Certificate, CertificateFiles, ClientAuth, Gateway, GatewayLimits, Listener, ListenerKind,
 };
-pub use link::{Egress, Keying, Limits, Links, Profile, Psk, Suite};
+pub use link::{Egress, Keying, Limits, LinkKind, Links, Profile, Psk, Suite};
 pub use parse::{parse, parse_with_positions};
 pub use path::{Path, ReturnPath};
 pub use position::{Position, Positions};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::elements::{egress_name, elements};
-use super::{Direction, Hop, Path, PathSet, Role, Segment};
-use crate::domain::{Domain, Keying};
+use super::{Direction, Hop, LinkSet, Path, PathSet, Role, Segment};
+use crate::domain::{Domain, Keying, LinkKind};
 use crate::ids::{ElementId, Label, PathDigest, PathId, PathVersion};
 use crate::limits;
 use crate::names::Name;
@@ -118,6 +118,10 @@ impl PathSet {
             suite: domain.suite,
             keying: domain.keying,
             esp_mode,
+            link: match domain.links.kind {
+                LinkKind::Udp => LinkSet::Udp,
+                LinkKind::Ethernet => LinkSet::Ethernet { vlan: domain.links.vlan },
+            },
             link_mtu: domain.links.mtu,
             elements,
             paths: Vec::new(),
@@ -250,7 +254,9 @@ impl Router<'_> {
         let end = Hop { element: end, label: end_label, intrusive: true };
         let labels = hops.len() + 1;
         let link_mtu = usize::from(self.set.link_mtu);
-        let left = overhead::inner_mtu_bytes(link_mtu, labels, self.set.esp_mode).unwrap_or(0);
+        let left =
+            overhead::inner_mtu_bytes(self.set.link.kind(), link_mtu, labels, self.set.esp_mode);
+        let left = left.unwrap_or(0);
         if left < usize::from(limits::INNER_MTU_MIN_BYTES) {
             return Err(CompileError::MtuTooSmall { path: name.to_owned(), left_bytes: left });
         }

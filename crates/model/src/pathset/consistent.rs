@@ -21,7 +21,10 @@ impl PathSet {
             }
             let before = &self.elements[..index];
             if before.iter().any(|e| {
-                e.label == element.label || e.link == element.link || e.name == element.name
+                e.label == element.label
+                    || e.link == element.link
+                    || e.name == element.name
+                    || (e.mac.is_some() && e.mac == element.mac)
             }) {
                 return Err(wrong("two elements share a name, a label or an address"));
             }

@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use super::compile::{CompileError, by_name};
 use super::{Element, Role};
-use crate::domain::Domain;
+use crate::domain::{Domain, LinkKind};
 use crate::ids::{ElementId, Label};
 use crate::limits;
+use crate::mac::MacAddress;
 use crate::names::Name;
 
 /// The first label given out by itself; those below are left to operators.
@@ -56,6 +57,7 @@ pub(super) fn elements(domain: &Domain) -> Result<Vec<Element>, CompileError> {
             id: ElementId(id),
             role: element.role,
             spiffe_id: domain.domain.element_id(&element.name),
+            mac: mac(domain, &element.name, address),
             name: element.name,
             link: SocketAddrV4::new(address, domain.links.udp_port),
             control: SocketAddrV4::new(address, domain.links.control_port),
@@ -64,6 +66,13 @@ pub(super) fn elements(domain: &Domain) -> Result<Vec<Element>, CompileError> {
         });
     }
     Ok(elements)
+}
+
+/// The MAC address of an element, where links are Ethernet: the file's, or one made of the link address.
+fn mac(domain: &Domain, name: &str, address: Ipv4Addr) -> Option<MacAddress> {
+    let of_link = || MacAddress::of_link(address);
+    let mac = || domain.links.macs.get(name).copied().unwrap_or_else(of_link);
+    (domain.links.kind == LinkKind::Ethernet).then(mac)
 }
 
 /// The elements in the order of their ids.
@@ -108,6 +117,13 @@ fn wanted(domain: &Domain) -> Result<Vec<Wanted>, CompileError> {
         }
     }
     Ok(all)
+}
+
+impl Domain {
+    /// The names of all elements, as far as they are different.
+    pub(crate) fn element_names(&self) -> Vec<String> {
+        wanted(self).unwrap_or_default().into_iter().map(|element| element.name).collect()
+    }
 }
 
 /// The name of a service's own egress.

@@ -4,14 +4,17 @@
 //! its entries. There is one encoding of each path set: decoding refuses everything else.
 
 use super::wire::{Reader, Writer};
-use super::{Direction, Element, Hop, Path, PathSet, Role, Segment};
+use super::{Direction, Element, Hop, LinkSet, Path, PathSet, Role, Segment};
 use crate::domain::{Keying, Profile, Suite};
 use crate::ids::{ElementId, PathDigest, PathId, PathVersion};
+use crate::limits;
 use crate::names::{Name, TrustDomain};
 use crate::overhead::EspMode;
 
 const MAGIC: &[u8; 4] = b"RMPS";
 const FORMAT: u16 = 1;
+/// The profile `mpls` over links of Ethernet.
+const PROFILE_MPLS_ETHERNET: u8 = 2;
 const DIGEST_CONTEXT: &str = "ringmail path 1";
 
 /// Why bytes are no path set.
@@ -45,6 +48,9 @@ impl PathSet {
         out.u64(self.not_before_unix_s);
         out.u64(self.not_after_unix_s);
         self.write_suite(&mut out);
+        if let LinkSet::Ethernet { vlan } = self.link {
+            out.u16(vlan.unwrap_or(0));
+        }
         out.u16(self.link_mtu);
         out.u16(self.elements.len() as u16);
         for element in &self.elements {
@@ -70,8 +76,9 @@ impl PathSet {
         let version = PathVersion(input.u64("its version")?);
         let not_before_unix_s = input.u64("its validity")?;
         let not_after_unix_s = input.u64("its validity")?;
-        let profile = match input.u8("its profile")? {
-            1 => Profile::Mpls,
+        let (profile, ethernet) = match input.u8("its profile")? {
+            1 => (Profile::Mpls, false),
+            PROFILE_MPLS_ETHERNET => (Profile::Mpls, true),
             _ => return Err(DecodeError::Value("profile")),
         };
         let suite = match input.u8("its suite")? {
@@ -90,6 +97,10 @@ impl PathSet {
             2 => EspMode::Transport,
             _ => return Err(DecodeError::Value("ESP mode")),
         };
+        let link = match ethernet {
+            false => LinkSet::Udp,
+            true => LinkSet::Ethernet { vlan: read_vlan(&mut input)? },
+        };
         let link_mtu = input.u16("its link MTU")?;
         let mut set = PathSet {
             domain,
@@ -100,12 +111,13 @@ impl PathSet {
             suite,
             keying,
             esp_mode,
+            link,
             link_mtu,
             elements: Vec::new(),
             paths: Vec::new(),
         };
         for _ in 0..input.u16("its elements")? {
-            set.elements.push(read_element(&mut input)?);
+            set.elements.push(read_element(&mut input, ethernet)?);
         }
         for _ in 0..input.u16("its paths")? {
             set.paths.push(read_path(&mut input)?);
@@ -140,8 +152,9 @@ impl PathSet {
     }
 
     fn write_suite(&self, out: &mut Writer) {
-        out.u8(match self.profile {
-            Profile::Mpls => 1,
+        out.u8(match (self.profile, self.link) {
+            (Profile::Mpls, LinkSet::Udp) => 1,
+            (Profile::Mpls, LinkSet::Ethernet { .. }) => PROFILE_MPLS_ETHERNET,
         });
         out.u8(match self.suite {
             Suite::Aes128Gcm => 1,
@@ -159,6 +172,14 @@ impl PathSet {
     }
 }
 
+fn read_vlan(input: &mut Reader<'_>) -> Result<Option<u16>, DecodeError> {
+    match input.u16("its VLAN")? {
+        0 => Ok(None),
+        vlan @ 1..=limits::VLAN_MAX => Ok(Some(vlan)),
+        _ => Err(DecodeError::Value("VLAN")),
+    }
+}
+
 fn write_element(out: &mut Writer, element: &Element) {
     out.u16(element.id.0);
     out.u8(match element.role {
@@ -172,9 +193,12 @@ fn write_element(out: &mut Writer, element: &Element) {
     out.address(element.control);
     out.u32(element.label.get());
     out.u16(element.workers);
+    if let Some(mac) = element.mac {
+        out.0.extend_from_slice(&mac.bytes());
+    }
 }
 
-fn read_element(input: &mut Reader<'_>) -> Result<Element, DecodeError> {
+fn read_element(input: &mut Reader<'_>, ethernet: bool) -> Result<Element, DecodeError> {
     Ok(Element {
         id: ElementId(input.u16("an element")?),
         role: match input.u8("an element")? {
@@ -189,6 +213,10 @@ fn read_element(input: &mut Reader<'_>) -> Result<Element, DecodeError> {
         control: input.address("an element")?,
         label: input.label()?,
         workers: input.u16("an element")?,
+        mac: match ethernet {
+            false => None,
+            true => Some(input.mac()?),
+        },
     })
 }
 

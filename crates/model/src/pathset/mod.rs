@@ -19,8 +19,9 @@ pub use sign::{Expected, PublicKey, SignedPathSet, VerifyError, VerifyPathSet};
 
 use serde::Serialize;
 
-use crate::domain::{Keying, Profile, Suite};
+use crate::domain::{Keying, LinkKind, Profile, Suite};
 use crate::ids::{ElementId, Label, PathDigest, PathId, PathVersion};
+use crate::mac::MacAddress;
 use crate::names::{Name, TrustDomain};
 use crate::overhead::EspMode;
 
@@ -43,7 +44,9 @@ pub struct PathSet {
     pub keying: Keying,
     /// How ESP wraps the inner packet; transport only with `keying: psk`.
     pub esp_mode: EspMode,
-    /// Bytes of the longest IP packet on a link.
+    /// How frames travel between elements.
+    pub link: LinkSet,
+    /// Bytes of the longest IP packet on a link, or of the longest label stack with what it covers.
     pub link_mtu: u16,
     /// All elements; the element of id `n` is at index `n`. The gateway is 0.
     pub elements: Vec<Element>,
@@ -62,14 +65,40 @@ pub struct Element {
     pub role: Role,
     /// Its identity, `spiffe://DOMAIN/element/NAME`.
     pub spiffe_id: String,
-    /// Where it receives encapsulated packets (UDP).
+    /// Its link address; with links of UDP it receives encapsulated packets there.
     pub link: SocketAddrV4,
+    /// Where it receives encapsulated packets with links of Ethernet, and only then.
+    pub mac: Option<MacAddress>,
     /// Where it agrees on keys with its neighbours (TCP).
     pub control: SocketAddrV4,
     /// The label that names it.
     pub label: Label,
     /// Its workers.
     pub workers: u16,
+}
+
+/// The links of all elements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum LinkSet {
+    /// UDP to the elements' link addresses.
+    #[default]
+    Udp,
+    /// Ethernet to the elements' MAC addresses.
+    Ethernet {
+        /// The VLAN that frames are tagged with.
+        vlan: Option<u16>,
+    },
+}
+
+impl LinkSet {
+    /// What the domain file calls it.
+    pub const fn kind(self) -> LinkKind {
+        match self {
+            LinkSet::Udp => LinkKind::Udp,
+            LinkSet::Ethernet { .. } => LinkKind::Ethernet,
+        }
+    }
 }
 
 /// What an element is.

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::DecodeError;
 use crate::ids::Label;
+use crate::mac::MacAddress;
 
 pub(super) struct Writer(pub(super) Vec<u8>);
 
@@ -86,6 +87,11 @@ impl<'a> Reader<'a> {
 
     pub(super) fn label(&mut self) -> Result<Label, DecodeError> {
         Label::new(self.u32("a label")?).ok_or(DecodeError::Value("label"))
+    }
+
+    pub(super) fn mac(&mut self) -> Result<MacAddress, DecodeError> {
+        let bytes = self.array::<6>("an element")?;
+        MacAddress::new(bytes).ok_or(DecodeError::Value("MAC address"))
     }
 
     pub(super) fn address(&mut self, what: &'static str) -> Result<SocketAddrV4, DecodeError> {

@@ -1,12 +1,13 @@
 //! Path sets: what a file comes to, its bytes, its signature, and what is refused.
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use ringmail_model::domain::LinkKind;
 use ringmail_model::overhead::{EspMode, frame_bytes};
 use ringmail_model::pathset::{
-    CompileError, DecodeError, Direction, Expected, PathSet, PublicKey, Role, SignedPathSet,
-    VerifyError,
+    CompileError, DecodeError, Direction, Expected, LinkSet, PathSet, PublicKey, Role,
+    SignedPathSet, VerifyError,
 };
-use ringmail_model::{Domain, PathVersion, domain};
+use ringmail_model::{Domain, MacAddress, PathVersion, domain};
 
 use crate::examples::{ISSUE, campus};
 use crate::golden;
@@ -74,7 +75,7 @@ fn inner_mtus_fill_the_link_exactly() {
             domain.paths[0].hops = all.take(functions).collect();
             let set = PathSet::compile(&domain, ISSUE).expect("a path set");
             let inner = usize::from(set.path_named("plain").expect("the path").inner_mtu);
-            let frame = |inner| frame_bytes(inner, functions + 1, EspMode::Tunnel);
+            let frame = |inner| frame_bytes(LinkKind::Udp, inner, functions + 1, EspMode::Tunnel);
             assert!(frame(inner) <= link_mtu.into(), "{functions} functions, {link_mtu}");
             assert!(frame(inner + 1) > link_mtu.into(), "{functions} functions, {link_mtu}");
         }
@@ -278,4 +279,44 @@ fn each_service_can_have_an_egress_of_its_own() {
     domain.return_paths.push(shared);
     let error = PathSet::compile(&domain, ISSUE).expect_err("one return path of two egresses");
     assert!(matches!(error, CompileError::ReturnPathOfTwoEgresses { .. }), "{error}");
+}
+
+#[test]
+fn links_of_ethernet_have_mac_addresses_and_more_room() {
+    let mut domain = campus();
+    domain.links.kind = LinkKind::Ethernet;
+    domain.links.vlan = Some(77);
+    let own: MacAddress = "52:54:00:12:34:56".parse().expect("a MAC address");
+    domain.links.macs.insert("sf2".parse().expect("a name"), own);
+    let set = PathSet::compile(&domain, ISSUE).expect("a path set");
+    assert_eq!(set.link, LinkSet::Ethernet { vlan: Some(77) });
+    let macs: Vec<_> =
+        set.elements.iter().filter_map(|e| e.mac).map(|mac| mac.to_string()).collect();
+    assert_eq!(
+        macs,
+        ["02:00:0a:4d:00:01", "02:00:0a:4d:00:02", "52:54:00:12:34:56", "02:00:0a:4d:00:04"]
+    );
+    let (udp, ethernet) = (self::set(), &set.paths);
+    for (with, without) in ethernet.iter().zip(&udp.paths) {
+        assert_eq!(with.inner_mtu, without.inner_mtu + 28);
+        // Who agrees on keys over another kind of link means another path.
+        assert_ne!(with.digest, without.digest);
+    }
+    let bytes = set.encode();
+    assert_eq!(PathSet::decode(&bytes), Ok(set.clone()));
+    for end in 0..bytes.len() {
+        assert!(PathSet::decode(&bytes[..end]).is_err(), "{end} bytes");
+    }
+    // The VLAN stands before the link MTU, behind profile, suite, keying and ESP mode.
+    let mtu = bytes.windows(4).position(|part| part == [0, 77, 0x05, 0xdc]).expect("77, 1500");
+    let mut wrong = bytes.clone();
+    wrong[mtu..mtu + 2].copy_from_slice(&4095_u16.to_be_bytes());
+    assert_eq!(PathSet::decode(&wrong), Err(DecodeError::Value("VLAN")));
+    let mac = bytes.windows(6).position(|part| part == own.bytes()).expect("the address");
+    let mut wrong = bytes.clone();
+    wrong[mac] |= 1;
+    assert_eq!(PathSet::decode(&wrong), Err(DecodeError::Value("MAC address")));
+    let mut wrong = bytes;
+    wrong[mac..mac + 6].copy_from_slice(&[0x02, 0, 10, 77, 0, 1]);
+    assert!(matches!(PathSet::decode(&wrong), Err(DecodeError::Inconsistent(_))));
 }

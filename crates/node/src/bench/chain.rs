@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use ringmail_model::domain::LinkKind;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -27,6 +28,8 @@ pub struct Report {
     /// Where the time goes inside an intrusive hop, if that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hop_parts: Option<hop::Parts>,
+    /// How frames travelled between elements.
+    pub link: LinkKind,
     /// Bytes of the link MTU.
     pub mtu: u16,
     /// What it ran on.
@@ -115,13 +118,13 @@ pub async fn run(plan: &Plan, stage: &dyn Fn(String)) -> Result<Report> {
         true => Some(hop_parts(plan, stage)?),
         false => None,
     };
-    Ok(Report { rows, ratios, hop_parts, mtu: plan.mtu, machine: Machine::this() })
+    Ok(Report { rows, ratios, hop_parts, link: plan.link, mtu: plan.mtu, machine: Machine::this() })
 }
 
 /// In packets as large as a chain of one such function has them.
 fn hop_parts(plan: &Plan, stage: &dyn Fn(String)) -> Result<hop::Parts> {
     stage("inside a hop".to_owned());
-    let inner_bytes = domain::inner_mtu(Kind::Intrusive, 1, plan.mtu)?.into();
+    let inner_bytes = domain::inner_mtu(Kind::Intrusive, 1, plan.links())?.into();
     hop::parts(inner_bytes, plan.runs, HOP_PART)
 }
 
@@ -135,7 +138,7 @@ async fn side_by_side(
 ) -> Result<Vec<Row>> {
     let mut chains = Vec::new();
     for kind in &plan.kinds {
-        let file = domain::of(*kind, functions, plan.mtu)?;
+        let file = domain::of(*kind, functions, plan.links())?;
         let testbed = Testbed::start(settings(plan, file, layout)).await?;
         chains.push((*kind, testbed, Measured::default()));
     }
@@ -143,7 +146,7 @@ async fn side_by_side(
     let mut rows = Vec::new();
     for (kind, testbed, figures) in chains {
         testbed.stop().await?;
-        let packet_bytes = domain::inner_mtu(kind, functions, plan.mtu)?;
+        let packet_bytes = domain::inner_mtu(kind, functions, plan.links())?;
         if measured.is_ok() {
             rows.push(Row::of(plan, functions, kind, layout, packet_bytes, figures)?);
         }
@@ -165,7 +168,7 @@ async fn in_turn(
             let what =
                 format!("{functions} {kind_name}, {layout_name}, run {run} of {}", plan.runs);
             stage(what.clone());
-            let packet_bytes = domain::inner_mtu(*kind, functions, plan.mtu)?;
+            let packet_bytes = domain::inner_mtu(*kind, functions, plan.links())?;
             let testbed = &*testbed;
             let measuring = Measuring { plan: &once, testbed, layout, chain: true, packet_bytes };
             figures.add(measuring.run().await.context(what)?);
@@ -176,7 +179,7 @@ async fn in_turn(
 
 /// The same client and server; the proxy of the same gateway connects over a cable.
 async fn baseline(plan: &Plan) -> Result<Row> {
-    let settings = settings(plan, domain::of(Kind::Forward, 1, plan.mtu)?, Layout::Processes);
+    let settings = settings(plan, domain::of(Kind::Forward, 1, plan.links())?, Layout::Processes);
     let program = settings.program.clone();
     let made = |file: &DomainFile, authority| baseline::plan(file, authority, &program);
     let testbed = Testbed::start_as(settings, made).await?;

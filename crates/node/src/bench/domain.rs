@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
 use ringmail_model::PathVersion;
+use ringmail_model::domain::LinkKind;
 use ringmail_model::pathset::{Issue, PathSet};
 
 use super::plan::Kind;
@@ -19,15 +20,27 @@ pub(super) const GATEWAY: &str = "gateway";
 /// The only path's name.
 pub(super) const PATH: &str = "all";
 
-/// A domain of `functions` functions of this kind on links of this MTU.
+/// The links of a domain.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Links {
+    pub(super) kind: LinkKind,
+    pub(super) mtu: u16,
+}
+
+/// A domain of `functions` functions of this kind on such links.
 ///
 /// # Errors
 /// When the MTU leaves no room, which `domain check` would say.
-pub(super) fn of(kind: Kind, functions: usize, mtu: u16) -> Result<DomainFile> {
+pub(super) fn of(kind: Kind, functions: usize, links: Links) -> Result<DomainFile> {
+    let mtu = links.mtu;
+    let link = match links.kind {
+        LinkKind::Udp => "udp",
+        LinkKind::Ethernet => "ethernet",
+    };
     let mut text = format!(
         "domain: {}.bench.example\n\
          suite: aes-128-gcm\n\
-         links: {{network: 10.77.0.0/24, mtu: {mtu}, jumbo: {jumbo}}}\n\
+         links: {{network: 10.77.0.0/24, kind: {link}, mtu: {mtu}, jumbo: {jumbo}}}\n\
          gateway:\n  outside: [192.0.2.0/24]\n  inner: [10.78.0.0/24]\n  listeners:\n    \
          - {{name: web, address: '192.0.2.1:443', certificates: [{{server_names: [www.bench.example]}}]}}\n\
          egress: {{networks: [10.79.0.0/24]}}\n\
@@ -61,10 +74,10 @@ pub(super) fn of(kind: Kind, functions: usize, mtu: u16) -> Result<DomainFile> {
 }
 
 /// The inner MTU of such a domain, as its path set has it.
-pub(super) fn inner_mtu(kind: Kind, functions: usize, mtu: u16) -> Result<u16> {
+pub(super) fn inner_mtu(kind: Kind, functions: usize, links: Links) -> Result<u16> {
     let (version, not_before_unix_s, not_after_unix_s) = (PathVersion(1), 0, 1);
     let issue = Issue { version, not_before_unix_s, not_after_unix_s };
-    let set = PathSet::compile(&of(kind, functions, mtu)?.domain, issue)?;
+    let set = PathSet::compile(&of(kind, functions, links)?.domain, issue)?;
     set.inner_mtu().context("the domain has no path")
 }
 
@@ -76,8 +89,10 @@ mod tests {
     fn every_row_has_a_domain() {
         for kind in [Kind::Forward, Kind::Intrusive, Kind::Attached] {
             for functions in 1..=6 {
-                for mtu in [1000, 1500, 9000] {
-                    let domain = of(kind, functions, mtu);
+                for (link, mtu) in
+                    [(LinkKind::Udp, 1000), (LinkKind::Udp, 9000), (LinkKind::Ethernet, 1500)]
+                {
+                    let domain = of(kind, functions, Links { kind: link, mtu });
                     assert!(
                         domain.is_ok(),
                         "{kind:?} {functions} {mtu}: {:#}",

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ringmail_model::domain::LinkKind;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::domain::Links;
 use crate::layout::Layout;
 use crate::runtime::Place;
 use crate::topology::Privilege;
@@ -62,6 +64,12 @@ impl Traffic {
     }
 }
 
+impl Plan {
+    pub(super) fn links(&self) -> Links {
+        Links { kind: self.link, mtu: self.mtu }
+    }
+}
+
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -79,6 +87,8 @@ pub struct Plan {
     pub profile_parts: bool,
     /// Runs of every figure.
     pub runs: usize,
+    /// How frames travel between elements.
+    pub link: LinkKind,
     /// Bytes of the link MTU.
     pub mtu: u16,
     /// How long one download should take.

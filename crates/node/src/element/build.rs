@@ -3,14 +3,16 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ringmail_dataplane::edge::{Edge, Role as EdgeRole};
 use ringmail_dataplane::hop::Hop;
 use ringmail_dataplane::sa::SaTable;
-use ringmail_dataplane_io::Link;
+use ringmail_dataplane_io::ethernet::{EthernetConfig, EthernetLink};
 use ringmail_dataplane_io::udp::{UdpConfig, UdpLink};
+use ringmail_dataplane_io::{Link, packet};
 use ringmail_model::domain::Domain;
-use ringmail_model::pathset::{Element, PathSet, Role};
+use ringmail_model::pathset::{Element, LinkSet, PathSet, Role};
+use ringmail_packet::ethernet::Address;
 
 use super::worker::Core;
 use super::{attached, plan};
@@ -59,11 +61,50 @@ fn hop(domain: &Domain, element: &Element) -> Result<Hop> {
     Ok(hop.with_flows(domain.limits.flows as usize, random::seeds()?, Instant::now()))
 }
 
+/// The link of one worker, of the kind that the path set says, in the namespace of the calling thread.
+///
+/// # Errors
+/// When the system refuses a socket, or the element's interface is not as the path set says.
+pub(crate) fn link(set: &PathSet, element: &Element, worker: u16) -> Result<Box<dyn Link>> {
+    match set.link {
+        LinkSet::Udp => udp_link(set, element, worker),
+        LinkSet::Ethernet { vlan } => ethernet_link(set, element, vlan),
+    }
+}
+
+fn ethernet_link(set: &PathSet, element: &Element, vlan: Option<u16>) -> Result<Box<dyn Link>> {
+    let address = *element.link.ip();
+    let interface = packet::interface_of(address);
+    let interface = interface.with_context(|| format!("no interface has the address {address}"))?;
+    let mut config = EthernetConfig::new(&interface, plan::stations(set, element.id));
+    config.vlan = vlan;
+    // The interface is this element's alone, and so are the numbers of its groups.
+    config.fanout = (element.workers > 1).then_some(1);
+    let link = EthernetLink::open(&config);
+    let link = link.with_context(|| format!("no Ethernet link on {interface}"))?;
+    let wanted = element.mac.map(|mac| Address(mac.bytes()));
+    ensure!(
+        wanted == Some(link.address()),
+        "{interface} has the MAC address {}, not that of `{}` in the domain file: write it under \
+         `links.macs`, or set it with `ip link set {interface} address …`",
+        link.address(),
+        element.name
+    );
+    ensure!(
+        link.mtu_bytes() >= usize::from(set.link_mtu),
+        "{interface} has an MTU of {} bytes, less than the link MTU of {}: raise it with `ip link \
+         set {interface} mtu …`, or lower `links.mtu`",
+        link.mtu_bytes(),
+        set.link_mtu
+    );
+    Ok(Box::new(link))
+}
+
 /// The UDP link of one worker, in the namespace of the calling thread.
 ///
 /// # Errors
 /// When the system refuses a socket.
-pub(crate) fn udp_link(set: &PathSet, element: &Element, worker: u16) -> Result<Box<dyn Link>> {
+fn udp_link(set: &PathSet, element: &Element, worker: u16) -> Result<Box<dyn Link>> {
     let peers = plan::neighbours(set, element.id);
     let peers = peers.into_iter().map(|(to, address)| (to, SocketAddr::V4(address))).collect();
     let mut config = UdpConfig::new(SocketAddr::V4(element.link), peers);

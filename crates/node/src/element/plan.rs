@@ -9,6 +9,7 @@ use ringmail_dataplane::paths::{Destination, Leaving, PathConfig, Tunnel};
 use ringmail_model::ElementId;
 use ringmail_model::domain::Domain;
 use ringmail_model::pathset::{Direction, Element, Path, PathSet};
+use ringmail_packet::ethernet::Address;
 
 /// The neighbour that an element is to every other: its id.
 pub(crate) fn neighbour(element: ElementId) -> Neighbour {
@@ -19,6 +20,12 @@ pub(crate) fn neighbour(element: ElementId) -> Neighbour {
 pub(crate) fn neighbours(set: &PathSet, element: ElementId) -> Vec<(Neighbour, SocketAddrV4)> {
     let others = set.elements.iter().filter(|other| other.id != element);
     others.map(|other| (neighbour(other.id), other.link)).collect()
+}
+
+/// The MAC address of each neighbour of `element`, where links are Ethernet.
+pub(crate) fn stations(set: &PathSet, element: ElementId) -> Vec<(Neighbour, Address)> {
+    let others = set.elements.iter().filter(|other| other.id != element);
+    others.filter_map(|other| Some((neighbour(other.id), Address(other.mac?.bytes())))).collect()
 }
 
 /// Every path that `element` stands on, as it runs there.

@@ -20,7 +20,7 @@ use super::{build, plan};
 /// Where stations are driven.
 #[derive(Clone, Debug)]
 pub enum Workshop {
-    /// One thread a worker of the element, frames over UDP: layout `processes`.
+    /// One thread a worker of the element, frames over UDP or Ethernet: layout `processes`.
     Threads,
     /// One thread for all elements of the process: layout `single`.
     Mill(Arc<Mill>),
@@ -44,7 +44,7 @@ impl Workshop {
                 let numbered = (0..).zip(cores);
                 let start = |(worker, core)| {
                     let poller = Poller::new()?;
-                    let link = build::udp_link(set, element, worker)?;
+                    let link = build::link(set, element, worker)?;
                     let (station, handle) = Station::new(core, link, &poller.waker());
                     spawn(&format!("worker-{worker}"), vec![station], poller, ended.clone())?;
                     Ok(handle)

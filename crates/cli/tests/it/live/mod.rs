@@ -12,12 +12,14 @@
 mod attached;
 mod capture;
 mod counters;
+mod ethernet;
 mod lease;
 mod metrics;
 mod nginx;
 mod programs;
 mod refusals;
 mod returns;
+mod switch;
 mod variants;
 mod wire;
 mod world;

@@ -17,7 +17,7 @@ fn campus(privilege: Privilege) -> Setting {
 }
 
 /// The page comes to these clients by both versions of HTTP, sealed at every element, with nothing dropped as broken.
-fn serves(world: &World, address: &str, clients: &[&str]) {
+pub(crate) fn serves(world: &World, address: &str, clients: &[&str]) {
     let nginx = Nginx::start(world, "www", address);
     let content: Vec<u8> = (0..PAGE_BYTES).map(|n| (n * 31 / 7) as u8).collect();
     nginx.put("/page", &content);
