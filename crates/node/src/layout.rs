@@ -186,7 +186,8 @@ fn ends_tcp() -> Vec<Sysctl> {
 
 fn bridge(namespace: &str, mtu: u32) -> Namespace {
     let bridges = vec![Bridge { name: BRIDGE.to_owned(), mtu }];
-    Namespace { name: namespace.to_owned(), bridges, ..Namespace::default() }
+    let sysctls = Sysctl::bridging();
+    Namespace { name: namespace.to_owned(), bridges, sysctls, ..Namespace::default() }
 }
 
 fn port(namespace: &str, interface: &str) -> End {

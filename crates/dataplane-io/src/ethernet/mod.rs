@@ -4,7 +4,7 @@
 //! kernel hands over only frames to the own address, of this EtherType and VLAN. A label stack with what it covers is at
 //! most as long as the interface's MTU.
 
-mod peers;
+pub(crate) mod peers;
 mod receive;
 
 use std::io::{self, IoSlice};

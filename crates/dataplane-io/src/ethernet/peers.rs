@@ -5,7 +5,7 @@ use ringmail_packet::ethernet::{self, Address, EtherType};
 use ringmail_packet::vlan;
 
 /// The longest header before a label stack: Ethernet's and a tag.
-pub(super) const HEADER_BYTES_MAX: usize = ethernet::HEADER_LEN_BYTES + vlan::HEADER_LEN_BYTES;
+pub(crate) const HEADER_BYTES_MAX: usize = ethernet::HEADER_LEN_BYTES + vlan::HEADER_LEN_BYTES;
 
 /// What stands before the packets of a link, towards each neighbour.
 #[derive(Debug, Default)]
@@ -27,9 +27,7 @@ impl Peers {
             by_address.push((*address, *neighbour));
         }
         by_address.sort_unstable();
-        let tag = if vlan.is_some() { vlan::HEADER_LEN_BYTES } else { 0 };
-        let header_bytes = ethernet::HEADER_LEN_BYTES + tag;
-        Peers { by_neighbour, by_address, last: None, header_bytes }
+        Peers { by_neighbour, by_address, last: None, header_bytes: header_bytes(vlan) }
     }
 
     /// What stands before a packet to this neighbour.
@@ -52,8 +50,13 @@ impl Peers {
     }
 }
 
+/// Bytes of a header.
+pub(crate) fn header_bytes(vlan: Option<u16>) -> usize {
+    ethernet::HEADER_LEN_BYTES + vlan.map_or(0, |_| vlan::HEADER_LEN_BYTES)
+}
+
 /// An Ethernet header (RFC 3032 section 5), and a tag of IEEE 802.1Q behind it where there is a VLAN.
-fn header(to: Address, from: Address, vlan: Option<u16>) -> [u8; HEADER_BYTES_MAX] {
+pub(crate) fn header(to: Address, from: Address, vlan: Option<u16>) -> [u8; HEADER_BYTES_MAX] {
     let mut bytes = [0; HEADER_BYTES_MAX];
     let mut frame = ethernet::Packet::new_unchecked(&mut bytes[..]);
     frame.set_dst_addr(to);

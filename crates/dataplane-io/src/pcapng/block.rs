@@ -2,6 +2,8 @@
 
 /// Raw IP, version by its first nibble.
 pub(super) const LINKTYPE_RAW: u16 = 101;
+/// Ethernet frames without their check sequence.
+pub(super) const LINKTYPE_ETHERNET: u16 = 1;
 
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;
@@ -31,10 +33,10 @@ pub(super) fn section_header(out: &mut Vec<u8>) {
     });
 }
 
-/// Describes an interface of raw IP packets with times in nanoseconds.
-pub(super) fn interface(out: &mut Vec<u8>, name: &str, snap_len_bytes: u32) {
+/// Describes an interface of such packets with times in nanoseconds.
+pub(super) fn interface(out: &mut Vec<u8>, name: &str, link_type: u16, snap_len_bytes: u32) {
     block(out, INTERFACE_DESCRIPTION, |out| {
-        out.extend([LINKTYPE_RAW, 0].into_iter().flat_map(u16::to_ne_bytes));
+        out.extend([link_type, 0].into_iter().flat_map(u16::to_ne_bytes));
         number(out, snap_len_bytes);
         option(out, OPTION_INTERFACE_NAME, &name.as_bytes()[..name.len().min(255)]);
         option(out, OPTION_TIME_RESOLUTION, &[9]);

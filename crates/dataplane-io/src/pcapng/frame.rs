@@ -1,11 +1,13 @@
-//! What packets of a link look like in a capture: as they would on a wire, beginning with an IP header.
+//! What packets of a link look like in a capture: as they would on a wire, beginning with an IP or an Ethernet header.
 
 use std::net::{IpAddr, SocketAddr};
 
 use ringmail_dataplane::Neighbour;
+use ringmail_packet::ethernet::Address;
 
-use super::block::Way;
+use super::block::{self, Way};
 use crate::checksum;
+use crate::ethernet::peers;
 use crate::limits::MPLS_UDP_PORT;
 
 /// The longest headers put before a packet: IPv6 and UDP.
@@ -31,11 +33,28 @@ pub enum Framing {
         /// they really came from is not known here.
         peers: Vec<(Neighbour, SocketAddr)>,
     },
+    /// They are MPLS stacks, which get the Ethernet header back that the link took off.
+    MplsInEthernet {
+        /// This element's address.
+        local: Address,
+        /// The VLAN of the link.
+        vlan: Option<u16>,
+        /// Its neighbours' addresses.
+        peers: Vec<(Neighbour, Address)>,
+    },
 }
 
 impl Framing {
     /// Source port shown for packets of neighbours.
     pub const REMOTE_PORT: u16 = 49_152;
+
+    /// What a capture calls packets that begin so.
+    pub(super) fn link_type(&self) -> u16 {
+        match self {
+            Framing::Ip | Framing::MplsInUdp { .. } => block::LINKTYPE_RAW,
+            Framing::MplsInEthernet { .. } => block::LINKTYPE_ETHERNET,
+        }
+    }
 
     /// Writes the headers for one packet; returns how many bytes they have.
     pub(super) fn headers(
@@ -45,7 +64,19 @@ impl Framing {
         packet: &[u8],
         out: &mut [u8; HEADERS_BYTES_MAX],
     ) -> usize {
-        let Framing::MplsInUdp { local, source_port, peers } = self else { return 0 };
+        let (local, source_port, peers) = match self {
+            Framing::Ip => return 0,
+            Framing::MplsInUdp { local, source_port, peers } => (local, source_port, peers),
+            Framing::MplsInEthernet { local, vlan, peers } => {
+                let peer = peers.iter().find(|(known, _)| Some(*known) == neighbour);
+                // A stranger's address was not kept.
+                let peer = peer.map_or(Address::default(), |(_, address)| *address);
+                let (to, from) = if way == Way::Out { (peer, *local) } else { (*local, peer) };
+                let header = peers::header(to, from, *vlan);
+                out[..header.len()].copy_from_slice(&header);
+                return peers::header_bytes(*vlan);
+            }
+        };
         let peer = neighbour
             .and_then(|neighbour| peers.iter().find(|(known, _)| *known == neighbour))
             .map(|(_, address)| *address);

@@ -122,7 +122,7 @@ impl Capture {
     pub fn tap(&self, name: &str, framing: Framing) -> Tap {
         let mut interfaces = self.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
         let mut bytes = Vec::new();
-        block::interface(&mut bytes, name, self.snap_len_bytes as u32);
+        block::interface(&mut bytes, name, framing.link_type(), self.snap_len_bytes as u32);
         // Within the lock, so that interfaces are in the file in the order of their numbers.
         let _ = self.shared.to_writer.send(Message::Chunk(Chunk { bytes, packets: 0 }));
         *interfaces += 1;

@@ -8,6 +8,7 @@ use ringmail_dataplane::batch::BATCH_BYTES;
 use ringmail_dataplane::{Batch, Neighbour, Verdict};
 use ringmail_dataplane_io::pcapng::{Capture, CaptureLimits, CaptureReport, Framing, Tapped};
 use ringmail_dataplane_io::{Link, memory};
+use ringmail_packet::ethernet::Address;
 
 /// A file that goes when the test ends.
 struct TemporaryFile(PathBuf);
@@ -102,6 +103,33 @@ fn tshark_reads_mpls_ip_and_esp_in_both_directions() {
         }
         let bad = "-o ip.check_checksum:TRUE -o udp.check_checksum:TRUE \
             -Y _ws.malformed||_ws.expert.severity>=error";
+        assert_eq!(tshark(&file.0, bad), [""; 0]);
+    }
+}
+
+#[test]
+fn tshark_reads_frames_of_an_ethernet_link() {
+    for vlan in [None, Some(77)] {
+        let file = TemporaryFile::new(if vlan.is_some() { "vlan" } else { "ethernet" });
+        let capture = Capture::create(&file.0, CaptureLimits::default()).unwrap();
+        let (one, two) = memory::pair(Neighbour(4), Neighbour(5), BATCH_BYTES);
+        let [a, b] = [1, 2].map(|last| Address([2, 0, 0, 0, 0, last]));
+        let framing = |local, number, peer| Framing::MplsInEthernet {
+            local,
+            vlan,
+            peers: vec![(number, peer)],
+        };
+        let mut one = Tapped::new(one, capture.tap("one", framing(a, Neighbour(5), b)));
+        let mut two = Tapped::new(two, capture.tap("two", framing(b, Neighbour(4), a)));
+        assert_eq!(send(&mut one, &(0..10).map(frame).collect::<Vec<_>>(), Neighbour(5)), 10);
+        assert_eq!(two.recv(&mut Batch::default()).unwrap(), 10);
+        drop((one, two));
+        assert_eq!(capture.finish().unwrap(), CaptureReport { captured: 20, missed: 0 });
+        let fields = "-T fields -e frame.protocols -e eth.src -e eth.dst -e vlan.id -e mpls.label";
+        let (tag, id) = if vlan.is_some() { ("vlan:ethertype:", "77") } else { ("", "") };
+        let line = format!("eth:ethertype:{tag}mpls:ip:esp\t{a}\t{b}\t{id}\t100,101");
+        assert_eq!(tshark(&file.0, fields), vec![line; 20]);
+        let bad = "-o ip.check_checksum:TRUE -Y _ws.malformed||_ws.expert.severity>=error";
         assert_eq!(tshark(&file.0, bad), [""; 0]);
     }
 }

@@ -18,7 +18,7 @@ use ringmail_dataplane_io::{Link, LinkCounter as C};
 use ringmail_packet::ethernet::{Address, EtherType};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::netns::{ip, isolated};
+use crate::netns::{self, ip, isolated};
 
 const STATIONS: [(&str, Address); 3] = [
     ("a", Address([2, 0, 0, 0, 0, 1])),
@@ -38,6 +38,7 @@ pub(crate) fn bridge(mtu: u32) {
     }
     // A port takes frames as soon as its state says so.
     for (name, _) in STATIONS {
+        netns::await_up(name);
         while !ip(&format!("-d link show {name}-port")).contains("state forwarding") {
             std::thread::yield_now();
         }

@@ -47,6 +47,15 @@ pub(crate) fn add_address(address: &str, prefix: u8, interface: &str) {
     }
 }
 
+/// Waits until an interface of this thread's namespace carries frames: what is sent before is lost without a word.
+pub(crate) fn await_up(interface: &str) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !ip(&format!("link show {interface}")).contains("state UP") {
+        assert!(Instant::now() < deadline, "{interface} is not up after five seconds");
+        thread::yield_now();
+    }
+}
+
 /// Runs ip(8) in the namespace of this thread.
 pub(crate) fn ip(arguments: &str) -> String {
     let output = Command::new("ip").args(arguments.split_whitespace()).output().expect("ip(8)");

@@ -51,6 +51,13 @@ impl Sysctl {
         ]
     }
 
+    /// A namespace whose bridges pass frames on without asking the rules for IP packets, which there are none of.
+    pub fn bridging() -> Vec<Sysctl> {
+        ["iptables", "ip6tables", "arptables"]
+            .map(|rules| Sysctl::wished(format!("net.bridge.bridge-nf-call-{rules}"), "0"))
+            .into()
+    }
+
     /// TCP buffers that may grow to this size, for a namespace where a TCP connection ends.
     pub fn tcp_buffers(most_bytes: u32) -> Vec<Sysctl> {
         vec![
