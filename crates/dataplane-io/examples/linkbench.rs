@@ -5,6 +5,7 @@
 //! ```text
 //!   udp:  link 127.0.0.1 ── lo ── link 127.0.0.2            one thread sends 64 packets, then receives them
 //!   veth: link 10.8.0.1 ── veth ── link 10.8.0.2            likewise, across two namespaces
+//!   ether: link left ── veth ── link right                  likewise, frames of Ethernet
 //!   tun:  TCP sender ── tun ── this thread ── tun ── TCP receiver       one thread each
 //! ```
 #![allow(clippy::print_stdout, reason = "the figures are what this program is for")]
@@ -18,15 +19,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringmail_dataplane::{Batch, Neighbour, Verdict};
+use ringmail_dataplane_io::ethernet::{EthernetConfig, EthernetLink};
 use ringmail_dataplane_io::tun::coalesce::{Coalesce, Coalescer};
 use ringmail_dataplane_io::tun::split::SuperPacket;
 use ringmail_dataplane_io::tun::virtio::{Gso, VirtioHeader};
 use ringmail_dataplane_io::tun::{TunConfig, TunLink};
 use ringmail_dataplane_io::udp::{UdpConfig, UdpLink};
 use ringmail_dataplane_io::{Link, LinkCounter as C};
+use ringmail_packet::ethernet::Address;
 use rustix::event::{PollFd, PollFlags, poll};
 
-const UDP_PACKETS: usize = 2_000_000;
+const PACKETS: usize = 2_000_000;
 const TUN_SECONDS: u64 = 4;
 
 fn main() {
@@ -35,13 +38,19 @@ fn main() {
         let [a, b] = ["127.0.0.1:6635", "127.0.0.2:6635"].map(|text| text.parse().unwrap());
         let (mut a, mut b) = (udp_link(a, b), udp_link(b, a));
         for len in [64, 1400, 8900] {
-            udp("lo", &mut a, &mut b, len);
+            exchange("lo", &mut a, &mut b, len);
         }
     });
     let (mut a, mut b) = veth_links();
     for len in [64, 1400] {
-        udp("veth", &mut a, &mut b, len);
+        exchange("veth", &mut a, &mut b, len);
     }
+    in_namespace(|| {
+        let (mut a, mut b) = ethernet_links();
+        for len in [64, 1400] {
+            exchange("ether", &mut a, &mut b, len);
+        }
+    });
     for mtu_bytes in [1400, 8900] {
         tun(mtu_bytes);
     }
@@ -89,11 +98,11 @@ fn cut_and_coalesce() {
     );
 }
 
-fn udp(name: &str, a: &mut UdpLink, b: &mut UdpLink, len: usize) {
+fn exchange(name: &str, a: &mut impl Link, b: &mut impl Link, len: usize) {
     let (mut to, mut from) = (Batch::default(), Batch::with_capacity_bytes(1 << 18));
     let per_batch = 64.min(to.buffer().len() / len);
     let (mut sending, mut receiving, mut packets) = (Duration::ZERO, Duration::ZERO, 0);
-    while packets < UDP_PACKETS {
+    while packets < PACKETS {
         to.clear();
         for _ in 0..per_batch {
             let slot = to.push(0, len, 0).unwrap();
@@ -206,6 +215,19 @@ fn tun_side(host: u8, mtu_bytes: u32, links: &mpsc::Sender<TunLink>) {
 
 fn udp_link(local: SocketAddr, peer: SocketAddr) -> UdpLink {
     UdpLink::open(&UdpConfig::new(local, vec![(Neighbour(0), peer)])).unwrap()
+}
+
+/// Both ends of a veth pair in this thread's namespace.
+fn ethernet_links() -> (EthernetLink, EthernetLink) {
+    let [a, b] = [1, 2].map(|last| Address([2, 0, 0, 0, 0, last]));
+    ip(&format!("link add name left address {a} up type veth peer name right address {b}"));
+    ip("link set right up");
+    let open = |name, peer| {
+        EthernetLink::open(&EthernetConfig::new(name, vec![(Neighbour(0), peer)])).unwrap()
+    };
+    // What is sent before the interfaces are up is lost.
+    thread::sleep(Duration::from_secs(1));
+    (open("left", b), open("right", a))
 }
 
 /// Sockets keep the namespace that they were made in.

@@ -104,7 +104,7 @@ mod tests {
     fn blocks_are_whole_words_and_say_their_length_twice() {
         let mut out = Vec::new();
         section_header(&mut out);
-        interface(&mut out, "hop1", 9000);
+        interface(&mut out, "hop1", LINKTYPE_RAW, 9000);
         let before = out.len();
         packet(&mut out, 0, 1 << 40, [b"head", b"bytes"], 7, Way::Out);
         assert_eq!(out.len() - before, PACKET_OVERHEAD_BYTES + 8);

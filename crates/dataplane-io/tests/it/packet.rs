@@ -29,7 +29,7 @@ fn pair(mtu: u32) {
         "link add left mtu {mtu} address {LEFT} up type veth peer name right mtu {mtu} address {RIGHT}"
     ));
     ip("link set right up");
-    ["left", "right"].map(netns::await_up);
+    ["left", "right"].into_iter().for_each(netns::await_up);
 }
 
 fn frame(to: Address, ethertype: u16, number: usize, len: usize) -> Vec<u8> {
@@ -189,7 +189,7 @@ fn super_packets_of_tcp_come_and_go_uncut() {
         let far = far.join().unwrap();
         ip("link add near mtu 1500 address 02:00:00:00:00:03 up type veth peer name near-end");
         ip("link set near-end up");
-        ["near", "near-end"].map(netns::await_up);
+        ["near", "near-end"].into_iter().for_each(netns::await_up);
         ip("address add 10.5.0.1/24 dev near");
         ip("neighbour add 10.5.0.2 lladdr 02:00:00:00:00:04 dev near");
         let peer = thread::spawn(move || {
@@ -199,7 +199,7 @@ fn super_packets_of_tcp_come_and_go_uncut() {
             assert_eq!(moved, 0);
             ip("link add far mtu 1500 address 02:00:00:00:00:04 up type veth peer name far-end");
             ip("link set far-end up");
-            ["far", "far-end"].map(netns::await_up);
+            ["far", "far-end"].into_iter().for_each(netns::await_up);
             ip("address add 10.5.0.2/24 dev far");
             ip("neighbour add 10.5.0.1 lladdr 02:00:00:00:00:03 dev far");
             let socket = PacketSocket::open(&PacketConfig::supers("far-end")).unwrap();
@@ -284,7 +284,7 @@ fn what_the_kernel_drops_and_what_does_not_fit_is_counted() {
         batch.clear();
         assert_eq!(right.receive(&mut batch, ROOM).unwrap(), 0);
         ip("link set right up");
-        ["left", "right"].map(netns::await_up);
+        ["left", "right"].into_iter().for_each(netns::await_up);
         send(&mut left, &frames[..1]);
         assert!(receive(&mut right, 1) == frames[..1]);
     });
