@@ -3,20 +3,26 @@
 
 use std::net::Ipv4Addr;
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use ringmail_model::check;
 use ringmail_model::domain;
 use ringmail_model::ids::PathVersion;
-use ringmail_model::pathset::{Issue, PathSet, SignedPathSet};
+use ringmail_model::pathset::{Issue, PathSet, PublicKey, SignedPathSet};
+use ringmail_model::pdp::{
+    Absent, Follower, FollowerConfig, FollowerEvent, Framer, Held, Message, Publisher,
+    PublisherConfig, PublisherEvent, SessionId,
+};
 use ringmail_model::rules::{RequestFacts, RuleSet, host, url};
 
 /// The body of one target.
 pub type Body = fn(&[u8]);
 
 /// Every target by name; the name is the corpus's folder too.
-pub const TARGETS: [(&str, Body); 3] = [
+pub const TARGETS: [(&str, Body); 4] = [
     ("model_domain", fuzz_domain),
     ("model_pathset", fuzz_pathset),
+    ("model_pdp", fuzz_pdp),
     ("model_request", fuzz_request),
 ];
 
@@ -51,6 +57,61 @@ pub fn fuzz_pathset(data: &[u8]) {
     }
     if let Ok(signed) = SignedPathSet::from_bytes(data) {
         assert_eq!(signed.to_bytes(), data);
+    }
+}
+
+/// A peer of the Path Distribution Protocol that says what it likes: what decodes encodes to the same bytes; an element
+/// takes nothing that nobody signed, and neither end says what is no message.
+pub fn fuzz_pdp(data: &[u8]) {
+    if let Ok(message) = Message::decode(data) {
+        assert_eq!(message.encode()[4..], *data);
+    }
+    let mut framer = Framer::new(64);
+    framer.push(data);
+    while let Ok(Some(message)) = framer.next_message() {
+        assert!(message.len() <= 64);
+    }
+    let mut now = Instant::now();
+    let config = FollowerConfig {
+        domain: "fuzz.example".parse().expect("a trust domain"),
+        element: "sf1".to_owned(),
+        path_key: PublicKey([7; 32]),
+        profiles: vec![domain::Profile::Mpls],
+        life: [1; 16],
+        jitter_seed: 1,
+    };
+    let mut follower = Follower::new(now, config, Held::default());
+    let config = PublisherConfig { life: [2; 16], absent: Absent::GoOn };
+    let mut publisher = Publisher::new(config, None);
+    let mut left = data;
+    while let Some(([step, length], rest)) = left.split_first_chunk::<2>() {
+        let (bytes, rest) = rest.split_at(usize::from(*length).min(rest.len()));
+        left = rest;
+        let session = SessionId(u64::from(step >> 4));
+        match step & 0x0f {
+            0 => follower.connected(now),
+            1 => follower.disconnected(now),
+            2 => publisher.connected(now, session, ["sf1", "sf2"][usize::from(step >> 7)]),
+            3 => publisher.disconnected(now, session),
+            4..=7 => now += Duration::from_millis((u64::from(*length) * 1000) >> (step & 3)),
+            8..=11 => follower.handle_message(now, 1, bytes),
+            _ => publisher.handle_message(now, 1, session, bytes),
+        }
+        follower.handle_timeout(now);
+        publisher.handle_timeout(now);
+        while let Some(said) = follower.poll_transmit() {
+            assert!(Message::decode(&said[4..]).is_ok());
+        }
+        while let Some((_, said)) = publisher.poll_transmit() {
+            assert!(Message::decode(&said[4..]).is_ok());
+        }
+        while let Some(event) = follower.poll_event() {
+            assert!(!matches!(event, FollowerEvent::Stage { .. } | FollowerEvent::Activate(_)));
+        }
+        while let Some(event) = publisher.poll_event() {
+            assert!(!matches!(event, PublisherEvent::Commit(_) | PublisherEvent::Reissue { .. }));
+        }
+        assert_eq!(follower.held(), Held::default());
     }
 }
 

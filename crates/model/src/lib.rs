@@ -20,6 +20,7 @@ pub mod names;
 pub mod net;
 pub mod overhead;
 pub mod pathset;
+pub mod pdp;
 pub mod rules;
 pub mod show;
 mod suggest;

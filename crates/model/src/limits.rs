@@ -1,9 +1,13 @@
 //! Every limit of a domain in one place: what the file may hold, and the defaults of what it leaves out.
 
+use std::time::Duration;
+
 /// Bytes of a domain file.
 pub const DOMAIN_FILE_BYTES: usize = 1 << 20;
 /// Bytes of a name in the file: a DNS label less room for a prefix, since names become parts of SPIFFE ids.
 pub const NAME_BYTES: usize = 32;
+/// Bytes of an element's name: `egress-` and a service's name are the longest.
+pub const ELEMENT_NAME_BYTES: usize = NAME_BYTES + 8;
 /// Functions of a path. Six is the paper's most; each takes 4 bytes of every frame.
 pub const HOPS_A_PATH: usize = 16;
 /// Elements of a domain: gateway, functions and egresses.
@@ -46,3 +50,38 @@ pub const INNER_MTU_MIN_IPV6_BYTES: u16 = 1280;
 pub const REPLAY_WINDOW_MIN_PACKETS: u32 = 1024;
 /// Packets of the largest anti-replay window.
 pub const REPLAY_WINDOW_MAX_PACKETS: u32 = 1 << 16;
+
+/// Bytes of the longest message of the Path Distribution Protocol from control to an element.
+pub const PDP_MESSAGE_BYTES: usize = 4 << 20;
+/// Bytes of the longest message from an element to control.
+pub const PDP_REQUEST_BYTES: usize = 64 << 10;
+/// Bytes of a path set, or of a revocation list, in a message.
+pub const PDP_OFFER_BYTES: usize = 2 << 20;
+/// Bytes of a certificate, request, signature or lease in a message.
+pub const PDP_ITEM_BYTES: usize = 16 << 10;
+/// Entries of a list in a message.
+pub const PDP_LIST_ENTRIES: usize = 64;
+/// Bytes of a text for people in a message.
+pub const PDP_DETAIL_BYTES: usize = 512;
+/// Messages that wait to be sent to one peer; more than any orderly exchange makes.
+pub const PDP_TRANSMITS: usize = 1024;
+/// From a connection to the first message of the other end.
+pub const PDP_GREETING_WITHIN: Duration = Duration::from_secs(5);
+/// How often an end says that it lives.
+pub const PDP_HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
+/// After this long without a message a session is over.
+pub const PDP_SILENT_AFTER: Duration = Duration::from_secs(35);
+/// The wait after the first failed dial; it doubles with each.
+pub const PDP_REDIAL_FIRST: Duration = Duration::from_millis(250);
+/// The longest wait before a dial.
+pub const PDP_REDIAL_MOST: Duration = Duration::from_secs(15);
+/// How long a staged version waits to be activated or abandoned.
+pub const PDP_STAGED_FOR: Duration = Duration::from_secs(600);
+/// How long elements may take to stage a version.
+pub const PDP_STAGE_WITHIN: Duration = Duration::from_secs(30);
+/// How long elements may take to activate a version that counts, until somebody is told.
+pub const PDP_ACTIVATE_WITHIN: Duration = Duration::from_secs(30);
+/// After this long the version that counts is offered once more to an element that has refused it.
+pub const PDP_REOFFER_AFTER: Duration = Duration::from_secs(60);
+/// The least time between two versions that are signed anew because an element has seen a higher one.
+pub const PDP_REISSUE_EVERY: Duration = Duration::from_secs(60);

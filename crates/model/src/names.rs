@@ -231,6 +231,11 @@ impl TrustDomain {
         format!("spiffe://{self}/element/{name}")
     }
 
+    /// The SPIFFE id of whoever distributes the domain's paths: `spiffe://DOMAIN/control`.
+    pub fn control_id(&self) -> String {
+        format!("spiffe://{self}/control")
+    }
+
     /// The SPIFFE id that the domain's own authority gives a client: `spiffe://DOMAIN/client/NAME`.
     pub fn client_id(&self, name: &str) -> String {
         format!("spiffe://{self}/client/{name}")

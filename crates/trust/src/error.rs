@@ -80,6 +80,14 @@ pub enum AuthorityError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Whoever wants to enrol showed a token that is unknown, spent, too old or another element's.
+    #[error(
+        "the token of element {element} is refused: it is unknown, spent, too old or another's"
+    )]
+    BadToken {
+        /// Who it claims to be.
+        element: String,
+    },
     /// The caller named a certificate that was never issued, or is long gone.
     #[error("no certificate is known as {0}")]
     NoSuchCertificate(String),
@@ -115,6 +123,7 @@ impl AuthorityError {
             AuthorityError::Newer { .. } => "use the release that wrote it, or a later one",
             AuthorityError::Busy { .. } => "look for a ringmail process that hangs",
             AuthorityError::NoSuchCertificate(_) => "see which there are with: ringmail ca list",
+            AuthorityError::BadToken { .. } => "make another with: ringmail ca token NAME",
             AuthorityError::Full(_) => "start a new authority; this one has issued too many",
             _ => return None,
         })

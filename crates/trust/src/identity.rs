@@ -82,7 +82,8 @@ impl fmt::Debug for TrustBundle {
     }
 }
 
-/// The key of an element, made in the process that uses it and never written anywhere.
+/// The key of an element, made where it is used. It leaves the process only into the element's own state directory,
+/// if it has one.
 #[derive(Debug)]
 pub struct ElementKey(SigningKey);
 
@@ -93,6 +94,11 @@ impl ElementKey {
     /// [`AuthorityError::Certificate`] when the system has no random bytes.
     pub fn generate() -> Result<ElementKey, AuthorityError> {
         Ok(ElementKey(SigningKey::generate()?))
+    }
+
+    /// The private key in PKCS #8, for the element's own state directory.
+    pub fn private_key(&self) -> PrivateKey {
+        self.0.private_key()
     }
 
     /// A request (RFC 2986) for a certificate over this key. What name the certificate has is the authority's to say.

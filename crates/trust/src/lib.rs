@@ -14,7 +14,9 @@ pub mod pem;
 mod secret;
 
 pub use authority::Authority;
-pub use ca::{EmbeddedCa, Issued, Kind, Record, Request, Serial, SubjectName};
+pub use ca::{
+    EmbeddedCa, Issued, Kind, Locked, Record, Request, Serial, Store, SubjectName, Token,
+};
 pub use error::AuthorityError;
 pub use identity::{Certificates, ElementKey, Identity, TrustBundle};
 pub use secret::PrivateKey;

@@ -16,6 +16,12 @@ pub const CERTIFICATE_LASTS_MAX: Duration = Duration::from_secs(825 * 24 * 3600)
 /// How long an element's certificate lasts: its key lives in memory only, and a new one is had within milliseconds.
 pub const ELEMENT_LASTS: Duration = DAY;
 
+/// The longest that a token may wait for its element.
+pub const TOKEN_LASTS_MAX: Duration = DAY;
+
+/// Tokens that wait for their elements.
+pub const TOKENS: usize = 1024;
+
 /// How long a revocation list is valid.
 pub const CRL_LASTS: Duration = Duration::from_secs(7 * 24 * 3600);
 

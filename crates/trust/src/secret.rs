@@ -65,6 +65,11 @@ impl PrivateKey {
         PrivateKey(Zeroizing::new(der))
     }
 
+    /// The PKCS #8 bytes, for a file that nobody else can read.
+    pub fn danger_pkcs8(&self) -> &[u8] {
+        &self.0
+    }
+
     /// A copy in the form that rustls takes. The copy is not wiped when dropped: hand it over and keep none.
     pub fn danger_copy_for_tls(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.0.to_vec()))

@@ -7,8 +7,9 @@ use proptest::prelude::*;
 use ringmail_model::domain;
 use ringmail_model::ids::PathVersion;
 use ringmail_model::pathset::{Issue, PathSet};
+use ringmail_model::pdp::Message;
 
-use crate::fuzz_bodies::{fuzz_domain, fuzz_pathset, fuzz_request};
+use crate::fuzz_bodies::{fuzz_domain, fuzz_pathset, fuzz_pdp, fuzz_request};
 
 const CAMPUS: &str = include_str!("../../../../examples/campus.yaml");
 
@@ -57,6 +58,33 @@ proptest! {
     fn arbitrary_bytes_are_no_trouble(data in proptest::collection::vec(any::<u8>(), 0..400)) {
         fuzz_domain(&data);
         fuzz_pathset(&data);
+        fuzz_pdp(&data);
+    }
+
+    /// Steps with messages in them that one of the ends says.
+    #[test]
+    fn a_hostile_peer_is_no_trouble(
+        steps in proptest::collection::vec((any::<u8>(), 0usize..8, any::<u8>()), 0..60)
+    ) {
+        let version = |of: u8| PathVersion(of.into());
+        let mut data = Vec::new();
+        for (step, which, of) in steps {
+            let (life, now_unix_ms, protocol) = ([of; 16], 1, 1);
+            let message = match which {
+                0 => Message::Hello { protocol, life, active: version(of), highest: version(9) },
+                1 => Message::Welcome { protocol, life, now_unix_ms, committed: version(of) },
+                2 => Message::Activate { version: version(of) },
+                3 => Message::Abandon { version: version(of) },
+                4 => Message::Ack { version: version(of) },
+                5 => Message::Activated { version: version(of) },
+                6 => Message::Heartbeat,
+                _ => Message::Lease { signed: vec![of; 9] },
+            };
+            let bytes = message.encode().split_off(4);
+            data.extend([step, bytes.len() as u8]);
+            data.extend(bytes);
+        }
+        fuzz_pdp(&data);
     }
 
     #[test]

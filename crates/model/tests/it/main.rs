@@ -12,6 +12,7 @@ mod fuzz_replay;
 mod fuzzed;
 mod golden;
 mod pathset;
+mod pdp;
 mod round_trip;
 mod rules;
 mod schema;

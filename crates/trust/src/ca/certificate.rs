@@ -56,7 +56,7 @@ pub(crate) fn end(
     params.extended_key_usages = match kind {
         Kind::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
         Kind::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
-        Kind::Element => {
+        Kind::Element | Kind::Control => {
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth]
         }
     };

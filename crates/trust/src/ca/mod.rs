@@ -8,6 +8,7 @@
 //!   crl.pem               the revocation list again, for other programs
 //!   server/NAME/          cert.pem key.pem
 //!   client/NAME/          cert.pem key.pem
+//!   tokens.json           hashes of the tokens that elements may still enrol with
 //!   lock                  held while a process reads or changes the rest
 //! ```
 //!
@@ -15,10 +16,12 @@
 //! before anything that it records is handed out. So a crash loses at most what nobody got.
 
 mod certificate;
+mod control;
 mod names;
 mod open;
 mod state;
 mod store;
+mod token;
 mod vouch;
 
 use std::fmt;
@@ -34,7 +37,8 @@ use rustls_pki_types::CertificateDer;
 pub use self::names::SubjectName;
 use self::state::State;
 pub use self::state::{Kind, Record, Serial};
-use self::store::Store;
+pub use self::store::{Locked, Store};
+pub use self::token::Token;
 use crate::error::AuthorityError;
 use crate::identity::{Certificates, Identity};
 use crate::limits;
@@ -211,7 +215,7 @@ impl EmbeddedCa {
                 );
             }
             Kind::Server => {}
-            Kind::Element => {
+            Kind::Element | Kind::Control => {
                 return Err(bad("an element makes its own key and sends a request".to_owned()));
             }
         }

@@ -66,6 +66,8 @@ pub enum Kind {
     Client,
     /// A gateway, hop or egress towards its neighbours.
     Element,
+    /// Whoever distributes the domain's paths, towards elements.
+    Control,
 }
 
 impl Kind {
@@ -75,6 +77,7 @@ impl Kind {
             Kind::Server => "server",
             Kind::Client => "client",
             Kind::Element => "element",
+            Kind::Control => "control",
         }
     }
 }

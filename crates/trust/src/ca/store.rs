@@ -1,4 +1,4 @@
-//! The directory of an authority: owner-only, one user at a time, and every write all or nothing.
+//! A directory of keys, an authority's or an element's: owner-only, one user at a time, and every write all or nothing.
 //!
 //! A file is written beside its place, synced, renamed, and the directory synced: after a crash it is the old or the
 //! new one. What a crash left beside is swept away by the next use.
@@ -21,19 +21,22 @@ const UNFINISHED: &str = ".unfinished-";
 
 /// The directory.
 #[derive(Debug)]
-pub(crate) struct Store {
+pub struct Store {
     dir: PathBuf,
 }
 
 /// Says that this process alone uses the directory; until dropped.
 #[derive(Debug)]
-pub(crate) struct Locked {
+pub struct Locked {
     _file: File,
 }
 
 impl Store {
     /// Makes the directory, its parents included, for its owner alone.
-    pub(crate) fn create(dir: &Path) -> Result<Store, AuthorityError> {
+    ///
+    /// # Errors
+    /// [`AuthorityError::File`].
+    pub fn create(dir: &Path) -> Result<Store, AuthorityError> {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700);
         builder.create(dir).map_err(failed("make", dir))?;
@@ -41,20 +44,25 @@ impl Store {
     }
 
     /// The directory as it is there.
-    pub(crate) fn open(dir: &Path) -> Store {
+    pub fn open(dir: &Path) -> Store {
         Store { dir: dir.to_owned() }
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    /// Where a file of this name is.
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    pub(crate) fn dir(&self) -> &Path {
+    /// The directory.
+    pub fn dir(&self) -> &Path {
         &self.dir
     }
 
     /// Waits until no other process uses the directory, and clears away what a crash left.
-    pub(crate) fn lock(&self) -> Result<Locked, AuthorityError> {
+    ///
+    /// # Errors
+    /// [`AuthorityError::Busy`] when another one keeps it.
+    pub fn lock(&self) -> Result<Locked, AuthorityError> {
         let path = self.path(LOCK);
         let file = OpenOptions::new()
             .create(true)
@@ -83,7 +91,10 @@ impl Store {
     }
 
     /// Refuses a directory or file that others can read or change.
-    pub(crate) fn check_private(&self, name: &str) -> Result<(), AuthorityError> {
+    ///
+    /// # Errors
+    /// [`AuthorityError::Exposed`].
+    pub fn check_private(&self, name: &str) -> Result<(), AuthorityError> {
         let path = if name.is_empty() { self.dir.clone() } else { self.path(name) };
         let mode =
             fs::metadata(&path).map_err(failed("look at", &path))?.permissions().mode() & 0o777;
@@ -91,12 +102,15 @@ impl Store {
     }
 
     /// Whether a file of this name is there.
-    pub(crate) fn has(&self, name: &str) -> bool {
+    pub fn has(&self, name: &str) -> bool {
         self.path(name).exists()
     }
 
     /// A file as text, wiped when dropped.
-    pub(crate) fn read(&self, name: &str) -> Result<Zeroizing<String>, AuthorityError> {
+    ///
+    /// # Errors
+    /// [`AuthorityError`].
+    pub fn read(&self, name: &str) -> Result<Zeroizing<String>, AuthorityError> {
         let path = self.path(name);
         let file = File::open(&path).map_err(failed("open", &path))?;
         let mut text = Zeroizing::new(String::new());
@@ -111,7 +125,10 @@ impl Store {
     }
 
     /// Puts a file in place, all or nothing, in the place of what was there. Only its owner can read it.
-    pub(crate) fn write(&self, name: &str, content: &str) -> Result<(), AuthorityError> {
+    ///
+    /// # Errors
+    /// [`AuthorityError::File`]; what was there before is there still.
+    pub fn write(&self, name: &str, content: &str) -> Result<(), AuthorityError> {
         let path = self.path(name);
         let beside = self.path(&format!("{UNFINISHED}{name}"));
         write_synced(&beside, content)?;

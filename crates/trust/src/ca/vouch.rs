@@ -43,28 +43,9 @@ impl Authority for EmbeddedCa {
         element: &Name,
         request: &CertificateSigningRequestDer<'_>,
     ) -> Result<Certificates, AuthorityError> {
-        let refused = |reason: String| AuthorityError::BadSigningRequest {
-            element: element.to_string(),
-            reason,
-        };
-        if request.len() > limits::REQUEST_BYTES {
-            return Err(refused(format!("it is larger than {} bytes", limits::REQUEST_BYTES)));
-        }
-        let parsed = CertificateSigningRequestParams::from_der(request)
-            .map_err(|error| refused(error.to_string()))?;
-        let algorithm = PublicKeyData::algorithm(&parsed.public_key);
-        if *algorithm != rcgen::PKCS_ECDSA_P256_SHA256 {
-            return Err(refused("its key is not ECDSA P-256".to_owned()));
-        }
-        let names = [spiffe(&self.trust_domain.element_id(element))?];
+        let parsed = parsed(element, request)?;
         let _locked = self.store.lock()?;
-        let lasts = limits::ELEMENT_LASTS;
-        let (_, record, certificate) =
-            self.certify(Kind::Element, element, &names, lasts, &parsed.public_key)?;
-        Ok(Certificates {
-            chain: vec![certificate.der().clone()],
-            not_after_unix_s: record.not_after_unix_s,
-        })
+        self.certify_element(element, &parsed)
     }
 
     fn sign_path_set(&self, set: &PathSet) -> Result<SignedPathSet, AuthorityError> {
@@ -103,8 +84,55 @@ impl EmbeddedCa {
         serials.next().ok_or(AuthorityError::Signature)
     }
 
-    fn sign_path(&self, message: &[u8]) -> Result<[u8; 64], AuthorityError> {
+    /// An element's certificate for a request that was looked at. The caller holds the lock.
+    pub(super) fn certify_element(
+        &self,
+        element: &Name,
+        request: &CertificateSigningRequestParams,
+    ) -> Result<Certificates, AuthorityError> {
+        let names = [spiffe(&self.trust_domain.element_id(element))?];
+        let lasts = limits::ELEMENT_LASTS;
+        self.certify_request(Kind::Element, element, &names, lasts, request)
+    }
+
+    /// A certificate for a request that was looked at. The caller holds the lock.
+    pub(super) fn certify_request(
+        &self,
+        kind: Kind,
+        name: &Name,
+        names: &[(String, rcgen::SanType)],
+        lasts: Duration,
+        request: &CertificateSigningRequestParams,
+    ) -> Result<Certificates, AuthorityError> {
+        let (_, record, certificate) =
+            self.certify(kind, name, names, lasts, &request.public_key)?;
+        Ok(Certificates {
+            chain: vec![certificate.der().clone()],
+            not_after_unix_s: record.not_after_unix_s,
+        })
+    }
+
+    pub(super) fn sign_path(&self, message: &[u8]) -> Result<[u8; 64], AuthorityError> {
         let signature = rcgen::SigningKey::sign(self.path_key.pair(), message)?;
         signature.try_into().map_err(|_| AuthorityError::Signature)
     }
+}
+
+/// A certificate signing request that proves possession of a key of the one kind that is taken.
+pub(super) fn parsed(
+    asker: &str,
+    request: &CertificateSigningRequestDer<'_>,
+) -> Result<CertificateSigningRequestParams, AuthorityError> {
+    let refused =
+        |reason: String| AuthorityError::BadSigningRequest { element: asker.to_owned(), reason };
+    if request.len() > limits::REQUEST_BYTES {
+        return Err(refused(format!("it is larger than {} bytes", limits::REQUEST_BYTES)));
+    }
+    let parsed = CertificateSigningRequestParams::from_der(request)
+        .map_err(|error| refused(error.to_string()))?;
+    let algorithm = PublicKeyData::algorithm(&parsed.public_key);
+    if *algorithm != rcgen::PKCS_ECDSA_P256_SHA256 {
+        return Err(refused("its key is not ECDSA P-256".to_owned()));
+    }
+    Ok(parsed)
 }

@@ -6,3 +6,4 @@ mod files;
 mod harness;
 mod openssl;
 mod tls;
+mod token;

@@ -1,0 +1,37 @@
+//! The Path Distribution Protocol without I/O: signed paths reach the elements of a domain that run on machines of their
+//! own, and count everywhere or nowhere (`docs/pdp.md`).
+//!
+//! A driver authenticates both ends with TLS 1.3 and passes messages and time in; messages and wishes come out.
+//! [`Publisher`] is control's end, for all elements; [`Follower`] is an element's.
+//!
+//! ```text
+//!  element                                           control
+//!    │ HELLO(active, highest) ─────────────────────────► │
+//!    │ ◄───────────────────────────── WELCOME(committed) │
+//!    │ ◄───────────── OFFER(path set, domain file, signed) │   to all
+//!  build beside what runs                                │
+//!    │ ACK ────────────────────────────────────────────► │   from all: commit
+//!    │ ◄──────────────────────────────────────── ACTIVATE │   to all
+//!    │ ACTIVATED ──────────────────────────────────────► │
+//!    │ LEASE_REQUEST ─►       ◄─ LEASE, HEARTBEAT either way
+//! ```
+
+mod documents;
+mod follower;
+mod message;
+mod publisher;
+mod reason;
+
+pub use documents::{DocumentError, Documents};
+pub use follower::{Follower, FollowerConfig, FollowerEvent, Held};
+pub use message::{EnrolSecret, Framer, Life, Message, MessageError, Usage};
+pub use publisher::{
+    Absent, Progress, Published, Publisher, PublisherConfig, PublisherEvent, SessionId,
+};
+pub use reason::{CloseReason, Nack};
+
+/// The ALPN protocol id (RFC 7301) of sessions.
+pub const ALPN: &[u8] = b"ringmail-pdp/1";
+
+/// The version of the protocol that this release speaks.
+pub const PROTOCOL: u8 = 1;
