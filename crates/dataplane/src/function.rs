@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Instant;
 
 use ringmail_model::PathId;
+use ringmail_model::pathset::Direction;
 use ringmail_packet::flow::FlowKey;
 
 use crate::batch::{BATCH_PACKETS, Batch};
@@ -17,6 +18,9 @@ pub enum Action {
     Drop { rule: u32 },
     /// Dropped because of the rule of this index, and both ends of the TCP connection get a reset.
     Reset { rule: u32 },
+    /// Dropped because of the rule of this index, and its sender is told: by a reset if it is TCP, or else by an ICMP
+    /// error that says "administratively prohibited".
+    Reject { rule: u32 },
     /// Dropped because the function has no room to keep what it must know of the flow.
     NoRoom,
     /// Dropped though it matched no rule: it could make the receiver see what the function did not. The function's own
@@ -94,14 +98,22 @@ pub struct Entry {
     pub visible_bytes: u32,
     /// The path that the packet travels.
     pub path: PathId,
+    /// The direction of that path.
+    pub direction: Direction,
     /// What the function said; `Pass` until it says otherwise.
     pub action: Action,
 }
 
 impl Entry {
     /// An entry that passes; what arrays of entries start from.
-    pub const PASS: Entry =
-        Entry { index: 0, offset: 0, visible_bytes: 0, path: PathId(0), action: Action::Pass };
+    pub const PASS: Entry = Entry {
+        index: 0,
+        offset: 0,
+        visible_bytes: 0,
+        path: PathId(0),
+        direction: Direction::Forward,
+        action: Action::Pass,
+    };
 }
 
 impl<'a> FunctionBatch<'a> {
@@ -134,6 +146,12 @@ impl<'a> FunctionBatch<'a> {
     #[inline]
     pub fn path(&self, nth: usize) -> PathId {
         self.entries[nth].path
+    }
+
+    /// Whether packet `nth` goes to a service or comes from there.
+    #[inline]
+    pub fn direction(&self, nth: usize) -> Direction {
+        self.entries[nth].direction
     }
 
     /// Says what is to be done with packet `nth`.

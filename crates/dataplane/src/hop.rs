@@ -18,6 +18,7 @@ use crate::labels::ENTRY_BYTES;
 use crate::memory::FlowMemory;
 use crate::outer;
 use crate::paths::PathTable;
+use crate::prohibited;
 use crate::reset;
 use crate::sa::SaTable;
 use crate::verdict::{DropReason, Verdict};
@@ -166,6 +167,7 @@ impl Hop {
             offset: visible.start as u32,
             visible_bytes: (visible.end - visible.start) as u32,
             path: state.config.id,
+            direction: state.config.direction,
             action: Action::Pass,
         })
     }
@@ -185,6 +187,10 @@ impl Hop {
             Action::Reset { .. } => {
                 self.reset(now, batch, index, made);
                 Err(DropReason::FunctionReset)
+            }
+            Action::Reject { .. } => {
+                self.reject(now, batch, index, made);
+                Err(DropReason::FunctionReject)
             }
         };
         if let Err(reason) = outcome {
@@ -225,19 +231,40 @@ impl Hop {
     fn reset(&mut self, now: Instant, batch: &Batch, index: usize, made: &mut Batch) {
         let work = self.work[index];
         let packet = &batch.packet(index)[work.inner.start..work.inner.end];
-        let remembered = self.memory.as_mut().and_then(|memory| memory.end(now, packet));
-        let Some(state) = self.paths.get(work.path) else { return };
-        let back = state.config.return_path.or_else(|| {
-            // Paths may have changed since.
-            let returns = |path| self.paths.get(path)?.config.return_path;
-            remembered.filter(|path| returns(*path) == Some(work.path))
-        });
+        let back = self.way_back(now, packet, work.path);
         for (path, towards) in
             [(Some(work.path), reset::Towards::Receiver), (back, reset::Towards::Sender)]
         {
             let Some(state) = path.and_then(|path| self.paths.get_mut(path)) else { continue };
             reset::originate(now, packet, towards, state, made, &self.counters);
         }
+    }
+
+    /// Tells the sender of packet `index`, and nobody else, that it was refused: by a reset of its TCP connection, or by
+    /// an ICMP error. What is not opened is not answered.
+    fn reject(&mut self, now: Instant, batch: &Batch, index: usize, made: &mut Batch) {
+        if !self.intrusive {
+            return;
+        }
+        let work = self.work[index];
+        let packet = &batch.packet(index)[work.inner.start..work.inner.end];
+        let back = self.way_back(now, packet, work.path);
+        let Some(state) = back.and_then(|path| self.paths.get_mut(path)) else { return };
+        if reset::segment(packet).is_some() {
+            reset::originate(now, packet, reset::Towards::Sender, state, made, &self.counters);
+        } else {
+            prohibited::originate(now, packet, state, made, &self.counters);
+        }
+    }
+
+    /// The path by which the sender of a packet on `path` is reached, if one is known. The connection is taken as over.
+    fn way_back(&mut self, now: Instant, packet: &[u8], path: PathId) -> Option<PathId> {
+        let remembered = self.memory.as_mut().and_then(|memory| memory.end(now, packet));
+        self.paths.get(path)?.config.return_path.or_else(|| {
+            // Paths may have changed since.
+            let returns = |path| self.paths.get(path)?.config.return_path;
+            remembered.filter(|other| returns(*other) == Some(path))
+        })
     }
 
     fn refuse(&self, batch: &mut Batch, index: usize, reason: DropReason) {

@@ -20,6 +20,7 @@ pub mod limits;
 mod memory;
 mod outer;
 pub mod paths;
+mod prohibited;
 pub mod replay;
 mod reset;
 pub mod sa;

@@ -107,6 +107,8 @@ reasons! {
     Function = "function_drop",
     /// A service function said reset: the packet was dropped and both ends got a TCP reset.
     FunctionReset = "function_reset",
+    /// A service function said reject: the packet was dropped and its sender was told by a TCP reset or an ICMP error.
+    FunctionReject = "function_reject",
     /// The function needs state that is full; it fails closed.
     FunctionTableFull = "function_table_full",
     /// An attached function sent a packet of no flow that was sent into it, and it is not said to rewrite headers.

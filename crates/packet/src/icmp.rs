@@ -16,6 +16,7 @@ use crate::ip::{Addresses, protocol};
 use crate::{Layer, Result, checksum};
 
 mod about;
+pub mod quoted;
 pub mod v4;
 pub mod v6;
 

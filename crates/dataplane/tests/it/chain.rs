@@ -10,7 +10,7 @@ use ringmail_model::{PathId, SaSpi};
 use ringmail_packet::flow::FlowKey;
 use ringmail_packet::ip::protocol;
 use ringmail_packet::tcp::Flags;
-use ringmail_packet::{ipv4, tcp};
+use ringmail_packet::{icmp, ipv4, tcp};
 
 use crate::packets::{self, CLIENT};
 use crate::testbed::{Chain, FORWARD, Frame, INNER_MTU_BYTES, SERVICE};
@@ -353,4 +353,65 @@ fn a_reset_reaches_both_ends_and_the_packet_neither() {
     };
     assert_eq!(seen, [(service, 7000, 9000), (CLIENT, 9000, 7004)]);
     assert_eq!(packets::flow().protocol, protocol::TCP);
+}
+
+/// What the gateway's inner side gets for a packet that a function on the way rejects.
+fn answer_of_a_rejection(packet: &[u8], pinned: FlowKey) -> Vec<u8> {
+    let mut chain = Chain::new(vec![
+        (true, Box::<Forward>::default()),
+        (true, Box::new(Always(Action::Reject { rule: 0 }))),
+    ]);
+    chain.gateway.pin(pinned, FORWARD).expect("room");
+    let frame = chain.enter(packet).expect("a frame");
+    let frame = chain.step(&frame).frame.expect("passes the first hop");
+    let outcome = chain.step(&frame);
+    assert_eq!(outcome.verdict, Verdict::Drop(DropReason::FunctionReject));
+    let mut made: Vec<_> = outcome.made.into_iter().map(|frame| chain.run(frame)).collect();
+    assert_eq!(made.len(), 1, "only the sender is told");
+    made.pop().and_then(Result::ok).expect("delivered")
+}
+
+#[test]
+fn a_rejected_connection_is_reset_towards_its_sender_only() {
+    let begin = packets::tcp_between(packets::flow(), Flags::SYN, 7000, 0, b"");
+    let answer = answer_of_a_rejection(&begin, packets::flow());
+    let ip = ipv4::Packet::new_checked(&answer[..]).expect("IPv4");
+    let reset = tcp::Packet::new_checked(ip.payload()).expect("TCP");
+    assert_eq!(ip.dst_addr(), CLIENT);
+    assert!(ip.verify_checksum() && reset.verify_checksum(ip.addresses()));
+    assert_eq!((reset.flags(), reset.ack_number()), (Flags::RST | Flags::ACK, 7001));
+}
+
+#[test]
+fn the_sender_of_a_rejected_datagram_hears_that_it_is_prohibited() {
+    for bytes in [3, 1200] {
+        let datagram = packets::udp(&vec![b'x'; bytes]);
+        let flow = FlowKey::of(&datagram).expect("a flow");
+        let answer = answer_of_a_rejection(&datagram, flow);
+        let ip = ipv4::Packet::new_checked(&answer[..]).expect("IPv4");
+        let error = icmp::Packet::new_checked(ip.payload()).expect("ICMP");
+        assert_eq!((ip.dst_addr(), ip.protocol()), (CLIENT, protocol::ICMP));
+        assert!(ip.verify_checksum() && error.verify_checksum(ip.addresses()));
+        assert_eq!((error.kind(), error.code()), (3, 13));
+        assert!(datagram.starts_with(error.payload()) && error.payload().len() >= 28);
+        assert!(answer.len() <= 576);
+    }
+}
+
+#[test]
+fn an_icmp_error_about_another_flow_is_not_delivered() {
+    let mut chain = pin(Chain::intrusive(1));
+    let frame = chain.enter(&packets::tcp(b"teaches the egress")).expect("a frame");
+    chain.run(frame).expect("delivered");
+    let error = |about: FlowKey| {
+        let sent = packets::tcp_between(about, Flags::ACK, 1, 1, b"");
+        let mut error = vec![0x45, 0, 0, 28 + sent.len() as u8, 0, 0, 0, 0, 64, protocol::ICMP];
+        error.extend([0, 0, 10, 79, 0, 10, 10, 78, 0, 1, 3, 13, 0, 0, 0, 0, 0, 0]);
+        error.extend(&sent);
+        error
+    };
+    let related = error(packets::flow());
+    assert_eq!(chain.back(&related), Ok(related), "it has the way of the flow that it is about");
+    let other = FlowKey { src_port: 40_001, ..packets::flow() };
+    assert_eq!(chain.back(&error(other)), Err(Verdict::Drop(DropReason::NoPath)));
 }
