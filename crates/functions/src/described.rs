@@ -1,5 +1,7 @@
 //! Settings as the domain file describes them.
 
+mod firewall;
+
 use ringmail_model::domain::{self, DpiAction, Function, FunctionKind};
 
 use crate::settings::{BuildError, DpiRule, DpiSettings, OnMatch, Pattern, Settings};
@@ -19,6 +21,10 @@ impl TryFrom<&Function> for Settings {
                     stream_bytes: usize::try_from(dpi.limits.stream_bytes).unwrap_or(usize::MAX),
                     ..DpiSettings::new(rules)
                 }))
+            }
+            (FunctionKind::Firewall, _) => {
+                let firewall = function.firewall.as_ref().ok_or(BuildError::NoRules)?;
+                firewall::settings(firewall, function.intrusive).map(Settings::Firewall)
             }
         }
     }
@@ -69,6 +75,7 @@ mod tests {
             intrusive: true,
             dpi: Some(domain::DpiSettings { rules: vec![rule], limits }),
             attached: None,
+            firewall: None,
             workers: None,
             address: None,
             label: None,

@@ -4,9 +4,11 @@
 
 #![forbid(unsafe_code)]
 
+mod alerts;
 pub mod catalog;
 mod described;
 pub mod dpi;
+pub mod firewall;
 pub mod forward;
 pub mod limits;
 pub mod settings;
@@ -14,6 +16,7 @@ pub mod settings;
 use ringmail_dataplane::Function;
 
 pub use dpi::Dpi;
+pub use firewall::{Firewall, FirewallRule, FirewallSettings};
 pub use forward::Forward;
 pub use settings::{BuildError, DpiRule, DpiSettings, OnMatch, Pattern, Settings};
 
@@ -26,5 +29,6 @@ pub fn build(settings: &Settings, seeds: [u64; 4]) -> Result<Box<dyn Function>, 
     Ok(match settings {
         Settings::Forward => Box::new(Forward::default()),
         Settings::Dpi(settings) => Box::new(Dpi::new(settings, seeds)?),
+        Settings::Firewall(settings) => Box::new(Firewall::new(settings, seeds)?),
     })
 }

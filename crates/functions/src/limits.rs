@@ -61,6 +61,25 @@ pub const TCP_CLOSING_S: u32 = 30;
 /// Seconds that a stopped connection stays stopped after its last packet: as long as its ends may still try.
 pub const TCP_STOPPED_S: u32 = 600;
 
+/// Rules of one `firewall`.
+pub const FIREWALL_RULES: usize = 4096;
+
+/// Connections that `firewall` remembers, unless the domain says otherwise.
+pub const FIREWALL_CONNECTIONS: usize = 65_536;
+
+/// Most connections that a domain may ask for.
+pub const FIREWALL_CONNECTIONS_MAX: usize = 4 << 20;
+
+/// Seconds that `firewall` waits for the first answer where there is no TCP: RFC 4787 section 4.3 asks for at least 2
+/// minutes, RFC 5508 section 3.2 for one.
+pub const UNANSWERED_S: u32 = 120;
+
+/// Seconds that an answered connection without TCP is remembered: RFC 4787 section 4.3 recommends 5 minutes.
+pub const ANSWERED_S: u32 = 300;
+
+/// Rejected packets that `firewall` answers in a second: as many as Linux sends ICMP errors.
+pub const REJECTS_A_SECOND: u32 = 1000;
+
 /// Entries of the connection table that are looked at for their age in each call of `handle_timeout`.
 pub const SWEEP_ENTRIES: usize = 256;
 

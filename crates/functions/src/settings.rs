@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::firewall::FirewallSettings;
 use crate::limits;
 
 /// Which function to build.
@@ -11,6 +12,8 @@ pub enum Settings {
     Forward,
     /// Searches TCP and UDP payloads for patterns.
     Dpi(DpiSettings),
+    /// Lets connections through by rules.
+    Firewall(FirewallSettings),
 }
 
 /// Settings of the function `dpi`.
@@ -56,7 +59,12 @@ impl DpiSettings {
     }
 }
 
-fn in_range(what: &'static str, value: usize, min: usize, max: usize) -> Result<(), BuildError> {
+pub(crate) fn in_range(
+    what: &'static str,
+    value: usize,
+    min: usize,
+    max: usize,
+) -> Result<(), BuildError> {
     if (min..=max).contains(&value) {
         Ok(())
     } else {
@@ -124,13 +132,28 @@ pub enum BuildError {
     #[error("an attached function is a program of its own and not built in")]
     Attached,
     /// No rule at all.
-    #[error("a dpi function needs at least one rule")]
+    #[error("the function needs at least one rule")]
     NoRules,
     /// More rules than there may be.
     #[error("{count} rules are more than the {} that one dpi function may have", limits::DPI_RULES)]
     TooManyRules {
         /// How many there were.
         count: usize,
+    },
+    /// More rules than a firewall may have.
+    #[error(
+        "{count} rules are more than the {} that one firewall may have",
+        limits::FIREWALL_RULES
+    )]
+    TooManyFirewallRules {
+        /// How many there were.
+        count: usize,
+    },
+    /// A rule names a set that is not there.
+    #[error("there is no set named \"{set}\"")]
+    UnknownSet {
+        /// The name.
+        set: String,
     },
     /// Two rules of one name.
     #[error("two rules are named \"{rule}\"")]
@@ -203,6 +226,8 @@ impl BuildError {
             BuildError::Attached => "attach it, as `kind: attached` asks for",
             BuildError::NoRules => "add a rule, or use the function forward",
             BuildError::TooManyRules { .. } => "spread the rules over two functions of the path",
+            BuildError::TooManyFirewallRules { .. } => "use sets, or a second firewall in the path",
+            BuildError::UnknownSet { .. } => "define the set, or write its entries in the rule",
             BuildError::SameName { .. } => "rename one of them; alerts and counters go by the name",
             BuildError::EmptyPattern { .. } => "write at least one byte, better four",
             BuildError::PatternTooLong { .. } => "keep the part that tells it from other traffic",

@@ -18,6 +18,10 @@ pub const PATHS: usize = 4096;
 pub const RULES: usize = 4096;
 /// Entries of one list in the file (names in a condition, patterns of a function, …).
 pub const LIST_ENTRIES: usize = 4096;
+/// Entries of one set of addresses or ports of a firewall.
+pub const SET_ENTRIES: usize = 65_536;
+/// Connections that a firewall can remember.
+pub const FIREWALL_CONNECTIONS: u32 = 4 << 20;
 /// Bytes of one dpi pattern.
 pub const PATTERN_BYTES: usize = 1024;
 /// Bytes of one regular expression.

@@ -29,7 +29,6 @@
 //!
 //! Other protocols pass unsearched, and are counted.
 
-mod alerts;
 mod counters;
 mod history;
 mod hits;
@@ -51,7 +50,6 @@ use ringmail_model::PathId;
 use ringmail_packet::flow::FlowKey;
 use ringmail_packet::tcp::Flags;
 
-use self::alerts::Alerts;
 use self::history::Pool;
 use self::hits::Hits;
 use self::inner::{ConnectionKey, Inner, Segment};
@@ -59,6 +57,7 @@ use self::matcher::Matcher;
 use self::ranges::RangePool;
 pub use self::refusal::Refusal;
 use self::stream::{Shared, Stream};
+use crate::alerts::Alerts;
 use crate::limits;
 use crate::settings::{BuildError, DpiRule, DpiSettings, OnMatch};
 

@@ -10,41 +10,49 @@ impl Checker<'_> {
     pub(super) fn functions(&mut self) {
         for (index, function) in self.domain.functions.iter().enumerate() {
             let at = format!("functions[{index}]");
-            match (function.kind, &function.dpi) {
-                (FunctionKind::Forward, None) => {}
-                (FunctionKind::Forward, Some(_)) => {
-                    let message = "`dpi` has no meaning with `kind: forward`".to_owned();
-                    let mend = "delete it, or write `kind: dpi`";
-                    self.error(&format!("{at}.dpi"), "settings-of-other-kind", message, mend);
-                }
-                (FunctionKind::Dpi, None) => {
-                    let message =
-                        format!("the dpi function `{}` has nothing to look for", function.name);
-                    let mend = "add `dpi: {rules: […]}`, or write `kind: forward`";
-                    self.error(&at, "no-settings", message, mend);
-                }
-                (FunctionKind::Dpi, Some(dpi)) => self.dpi(&at, function, dpi),
-                (FunctionKind::Attached, None) => {}
-                (FunctionKind::Attached, Some(_)) => {
-                    let message = "`dpi` has no meaning with `kind: attached`".to_owned();
-                    let mend = "delete it, or write `kind: dpi`";
-                    self.error(&format!("{at}.dpi"), "settings-of-other-kind", message, mend);
-                }
+            self.settings_of_other_kinds(&at, function);
+            match function.kind {
+                FunctionKind::Forward => {}
+                FunctionKind::Dpi => match &function.dpi {
+                    Some(dpi) => self.dpi(&at, function, dpi),
+                    None => {
+                        let message =
+                            format!("the dpi function `{}` has nothing to look for", function.name);
+                        let mend = "add `dpi: {rules: […]}`, or write `kind: forward`";
+                        self.error(&at, "no-settings", message, mend);
+                    }
+                },
+                FunctionKind::Firewall => match &function.firewall {
+                    Some(firewall) => self.firewall(&at, function, firewall),
+                    None => {
+                        let message = format!("the firewall `{}` has no rules", function.name);
+                        let mend = "add `firewall: {rules: […]}`, or write `kind: forward`";
+                        self.error(&at, "no-settings", message, mend);
+                    }
+                },
+                FunctionKind::Attached => match &function.attached {
+                    Some(attached) => self.attached(&at, function, attached),
+                    None => {
+                        let message =
+                            format!("nothing is said of the attached function `{}`", function.name);
+                        let mend = "add `attached: {setup: […], run: […]}`";
+                        self.error(&at, "no-settings", message, mend);
+                    }
+                },
             }
-            match (function.kind, &function.attached) {
-                (FunctionKind::Attached, None) => {
-                    let message =
-                        format!("nothing is said of the attached function `{}`", function.name);
-                    let mend = "add `attached: {setup: […], run: […]}`";
-                    self.error(&at, "no-settings", message, mend);
-                }
-                (FunctionKind::Attached, Some(attached)) => self.attached(&at, function, attached),
-                (kind, Some(_)) => {
-                    let message = format!("`attached` has no meaning with `kind: {kind}`");
-                    let mend = "delete it, or write `kind: attached`";
-                    self.error(&format!("{at}.attached"), "settings-of-other-kind", message, mend);
-                }
-                (_, None) => {}
+        }
+    }
+
+    fn settings_of_other_kinds(&mut self, at: &str, function: &Function) {
+        for (key, kind, given) in [
+            ("dpi", FunctionKind::Dpi, function.dpi.is_some()),
+            ("firewall", FunctionKind::Firewall, function.firewall.is_some()),
+            ("attached", FunctionKind::Attached, function.attached.is_some()),
+        ] {
+            if given && function.kind != kind {
+                let message = format!("`{key}` has no meaning with `kind: {}`", function.kind);
+                let mend = format!("delete it, or write `kind: {kind}`");
+                self.error(&format!("{at}.{key}"), "settings-of-other-kind", message, mend);
             }
         }
     }

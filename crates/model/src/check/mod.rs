@@ -5,6 +5,7 @@
 
 mod addresses;
 mod attach;
+mod firewall;
 mod functions;
 mod gateway;
 mod links;

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::attach::AttachSettings;
+use super::firewall::FirewallSettings;
 use crate::ids::Label;
 use crate::names::{Name, shorten};
 
@@ -26,6 +27,9 @@ pub struct Function {
     /// Settings of `kind: attached`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attached: Option<AttachSettings>,
+    /// Settings of `kind: firewall`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firewall: Option<FirewallSettings>,
     /// Workers, where not the domain's number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<u16>,
@@ -50,6 +54,8 @@ pub enum FunctionKind {
     Dpi,
     /// A program of yours that takes and gives plain IP packets, in a network namespace of its own.
     Attached,
+    /// Lets connections through by rules.
+    Firewall,
 }
 
 impl fmt::Display for FunctionKind {
@@ -58,6 +64,7 @@ impl fmt::Display for FunctionKind {
             FunctionKind::Forward => "forward",
             FunctionKind::Dpi => "dpi",
             FunctionKind::Attached => "attached",
+            FunctionKind::Firewall => "firewall",
         })
     }
 }

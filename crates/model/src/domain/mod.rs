@@ -5,6 +5,7 @@
 
 mod attach;
 mod client;
+mod firewall;
 mod function;
 mod gateway;
 mod link;
@@ -17,6 +18,10 @@ mod service;
 
 pub use attach::{AttachSettings, Checksums, Shape, TellApart};
 pub use client::{Client, Identity, IdentityError};
+pub use firewall::{
+    AddressEntry, AddressSet, EntryError, FirewallAction, FirewallLimits, FirewallRule,
+    FirewallSettings, IcmpType, Opener, PortEntry, PortSet, Protocol,
+};
 pub use function::{
     DpiAction, DpiLimits, DpiRule, DpiSettings, Function, FunctionKind, Pattern, PatternError,
 };

@@ -4,8 +4,10 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use ringmail_model::domain::{
-    self, BodyMatch, Client, Domain, DpiAction, DpiRule, DpiSettings, Function, FunctionKind,
-    HeaderMatch, Identity, Keying, Limits, Path, Psk, ReturnPath, Rule, Suite, UrlPath, When,
+    self, AddressEntry, AddressSet, BodyMatch, Client, Domain, DpiAction, DpiRule, DpiSettings,
+    FirewallAction, FirewallLimits, FirewallRule, FirewallSettings, Function, FunctionKind,
+    HeaderMatch, IcmpType, Identity, Keying, Limits, Opener, Path, PortEntry, PortSet, Protocol,
+    Psk, ReturnPath, Rule, Suite, UrlPath, When,
 };
 use ringmail_model::overhead::EspMode;
 use ringmail_model::{Label, Name, check};
@@ -43,22 +45,100 @@ fn function() -> impl Strategy<Value = Function> {
         },
     );
     let dpi = vec(rule, 0..3).prop_map(|rules| DpiSettings { rules, limits: Default::default() });
-    let kind = prop_oneof![Just(FunctionKind::Forward), Just(FunctionKind::Dpi)];
+    let kind = prop_oneof![
+        Just(FunctionKind::Forward),
+        Just(FunctionKind::Dpi),
+        Just(FunctionKind::Firewall)
+    ];
     let own = (
         option::of(any::<u16>()),
         option::of(any::<std::net::Ipv4Addr>()),
         option::of(16..1u32 << 20),
     );
-    (name(), kind, any::<bool>(), option::of(dpi), own).prop_map(
-        |(name, kind, intrusive, dpi, (workers, address, label))| Function {
+    (name(), kind, any::<bool>(), (option::of(dpi), option::of(firewall())), own).prop_map(
+        |(name, kind, intrusive, (dpi, firewall), (workers, address, label))| Function {
             name,
             kind,
             intrusive,
             dpi,
             attached: None,
+            firewall,
             workers,
             address,
             label: label.and_then(Label::new),
+        },
+    )
+}
+
+fn firewall() -> impl Strategy<Value = FirewallSettings> {
+    let network = (any::<std::net::IpAddr>(), 0u8..=32);
+    let network =
+        network.prop_map(|(ip, len)| ringmail_model::Cidr::around(ip, len).expect("a prefix"));
+    // A number alone would be read as a port.
+    let set = "[a-z][a-z0-9]{0,5}|null|true|y|1e3";
+    let set = move || set.prop_map(|text| text.parse::<Name>().expect("a name"));
+    let address =
+        prop_oneof![network.prop_map(AddressEntry::Network), name().prop_map(AddressEntry::Set)];
+    let addresses = option::of(vec(address, 0..3));
+    let port = prop_oneof![
+        (any::<u16>(), 0u16..9).prop_map(|(a, b)| PortEntry::Range(a, a.saturating_add(b))),
+        set().prop_map(PortEntry::Set)
+    ];
+    let ports = option::of(vec(port, 0..3));
+    let icmp = prop_oneof![
+        Just(IcmpType::EchoRequest),
+        Just(IcmpType::TimestampRequest),
+        any::<u8>().prop_map(IcmpType::Number)
+    ];
+    let action = || {
+        prop_oneof![
+            Just(FirewallAction::Allow),
+            Just(FirewallAction::Drop),
+            Just(FirewallAction::Reject)
+        ]
+    };
+    let from = prop_oneof![Just(Opener::Client), Just(Opener::Service), Just(Opener::Any)];
+    let rule = (
+        (name(), from, action(), any::<bool>()),
+        (addresses.clone(), addresses.clone()),
+        (ports.clone(), ports.clone()),
+        (option::of(vec(any::<u8>().prop_map(Protocol), 0..3)), option::of(vec(icmp, 0..3))),
+    );
+    let rule = rule.prop_map(
+        |((name, from, action, log), (sources, destinations), ports, (protocols, icmp_types))| {
+            FirewallRule {
+                name,
+                from,
+                sources,
+                destinations,
+                protocols,
+                source_ports: ports.0,
+                ports: ports.1,
+                icmp_types,
+                action,
+                log,
+            }
+        },
+    );
+    let address_set = (name(), addresses).prop_map(|(name, addresses)| AddressSet {
+        name,
+        addresses: addresses.unwrap_or_default(),
+    });
+    let port_set = (name(), ports)
+        .prop_map(|(name, ports)| PortSet { name, ports: ports.unwrap_or_default() });
+    let sets = (vec(address_set, 0..2), vec(port_set, 0..2));
+    let own = (action(), any::<bool>(), any::<bool>(), any::<u32>());
+    (own, sets, vec(rule, 0..3)).prop_map(
+        |((default, log, pick_up, connections), (address_sets, port_sets), rules)| {
+            FirewallSettings {
+                default,
+                log,
+                pick_up,
+                address_sets,
+                port_sets,
+                rules,
+                limits: FirewallLimits { connections },
+            }
         },
     )
 }

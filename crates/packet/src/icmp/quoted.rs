@@ -75,7 +75,8 @@ fn v4(bytes: &[u8]) -> Option<Subject<'_>> {
     if header_len < ipv4::MIN_HEADER_LEN_BYTES || offset != 0 {
         return None;
     }
-    let address = |at: usize| IpAddr::from([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
+    let address =
+        |at: usize| IpAddr::from([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
     Some(Subject {
         addresses: Addresses::new(address(12), address(16))?,
         protocol: fixed[9],

@@ -6,7 +6,7 @@ use ringmail_dataplane::function::Alert;
 
 /// A bounded queue; what does not fit is counted, since the oldest alerts tell how it began.
 #[derive(Debug)]
-pub(super) struct Alerts {
+pub(crate) struct Alerts {
     waiting: VecDeque<Alert>,
     alerts_max: usize,
     lost: u64,
@@ -14,11 +14,11 @@ pub(super) struct Alerts {
 
 impl Alerts {
     /// A queue for this many alerts, which it takes the memory for.
-    pub(super) fn new(alerts_max: usize) -> Alerts {
+    pub(crate) fn new(alerts_max: usize) -> Alerts {
         Alerts { waiting: VecDeque::with_capacity(alerts_max), alerts_max, lost: 0 }
     }
 
-    pub(super) fn raise(&mut self, alert: Alert) {
+    pub(crate) fn raise(&mut self, alert: Alert) {
         if self.waiting.len() < self.alerts_max {
             self.waiting.push_back(alert);
         } else {
@@ -26,11 +26,11 @@ impl Alerts {
         }
     }
 
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Alert> {
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Alert> {
         self.waiting.drain(..)
     }
 
-    pub(super) fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.lost
     }
 }
