@@ -1,11 +1,14 @@
-//! Once a connection is known, no packet allocates.
+//! No packet allocates.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use ringmail_functions::OnMatch;
+use ringmail_functions::{FirewallRule, OnMatch};
+use ringmail_model::domain::FirewallAction;
 
-use crate::harness::{Inspector, Way, bytes, datagram, out, regex, segment};
+use crate::firewall::Side::{Client, Service};
+use crate::firewall::{Gate, error_about, rule, tcp, udp};
+use crate::harness::{Inspector, SYN, Way, bytes, datagram, out, regex, segment};
 
 struct Counting;
 
@@ -61,4 +64,38 @@ fn no_packet_allocates() {
     });
     assert_eq!(count, 0);
     assert_ne!(allocations(|| drop(std::hint::black_box(vec![1]))), 0, "the counter counts");
+}
+
+#[test]
+fn no_packet_allocates_in_a_firewall() {
+    let rules = vec![
+        rule("web", 6, Some(80), FirewallAction::Allow),
+        rule("no-web", 6, Some(81), FirewallAction::Reject),
+        FirewallRule { log: true, ..rule("dns", 17, Some(53), FirewallAction::Allow) },
+    ];
+    let mut gate = Gate::new(rules);
+    gate.judge(Client, &tcp(Client, (1, 80), SYN, (99, None), b""));
+    let sent = udp(Client, (7, 53));
+    let packets = [
+        tcp(Client, (2, 80), SYN, (99, None), b""),
+        tcp(Client, (2, 80), 0, (100, Some(5)), b"too early"),
+        tcp(Client, (2, 81), SYN, (99, None), b""),
+        tcp(Client, (3, 80), SYN, (99, None), b""),
+        sent.clone(),
+    ];
+    let answers = [
+        tcp(Service, (2, 80), SYN, (499, Some(100)), b""),
+        udp(Service, (7, 53)),
+        error_about(Service, &sent),
+    ];
+    let count = allocations(|| {
+        for packet in &packets {
+            gate.judge(Client, packet);
+        }
+        for packet in &answers {
+            assert!(gate.passes(Service, packet));
+        }
+        gate.wait(1000);
+    });
+    assert_eq!(count, 0);
 }

@@ -2,6 +2,7 @@
 
 mod allocation;
 mod connections;
+mod firewall;
 mod harness;
 mod hostile;
 mod rules;
