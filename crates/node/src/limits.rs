@@ -83,3 +83,6 @@ pub const METRICS_CONNECTION_LASTS: Duration = Duration::from_secs(600);
 
 /// How long a client of the admin socket waits for an answer.
 pub const ADMIN_ANSWER_WITHIN: Duration = Duration::from_secs(15);
+
+/// Alerts of a function that are written down one by one in each tick of a worker; more are only numbered.
+pub const ALERTS_A_TICK: usize = 64;

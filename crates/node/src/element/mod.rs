@@ -7,6 +7,7 @@
 //! ```
 
 mod agreement;
+mod alerts;
 mod attached;
 mod build;
 mod chain;

@@ -17,6 +17,7 @@ use ringmail_dataplane::{Batch, Side};
 use ringmail_dataplane_io::poll::{Poller, Waker};
 use ringmail_dataplane_io::{Link, LinkCounters};
 
+use super::alerts;
 use super::command::{Command, Outcome};
 
 /// How long a worker without traffic sleeps before it lets its state age.
@@ -180,8 +181,11 @@ impl Station {
 
     fn tick(&mut self, now: Instant) {
         match &mut self.core {
-            Core::Hop(hop) => hop.handle_timeout(now),
             Core::Attached(hop, _) => hop.handle_timeout(now),
+            Core::Hop(hop) => {
+                hop.handle_timeout(now);
+                alerts::write(hop.function());
+            }
             Core::Edge(edge, _) => edge.handle_timeout(now),
         }
     }

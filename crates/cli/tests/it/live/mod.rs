@@ -13,6 +13,7 @@ mod attached;
 mod capture;
 mod counters;
 mod ethernet;
+mod firewall;
 mod lease;
 mod metrics;
 mod nginx;

@@ -1,0 +1,55 @@
+//! A firewall in a chain: allowed, rejected, dropped and unspoken-of services, what clients get and what is counted.
+
+use crate::live::programs::{Curl, Nginx};
+use crate::live::world::{World, eventually, live};
+
+/// A counter of a rule of the firewall.
+fn rule(world: &World, what: &str, rule: &str) -> u64 {
+    world.counter("fw", &format!("function_rule_{what}{{rule={rule:?}}}"))
+}
+
+#[test]
+fn a_firewall_lets_connections_through_by_its_rules() {
+    live(|privilege| {
+        let world = World::new(privilege, "firewall.yaml");
+        let nginx = Nginx::start(&world, "www", "10.79.0.10:80");
+        nginx.put("/page", &[b'x'; 48_000]);
+        let curl = Curl::new(&world, "client1");
+        for (option, verdict) in [("--http1.1", "1.1 200"), ("--http2", "2 200")] {
+            let got = curl.get("/page", &[option]);
+            assert_eq!((got.verdict.as_str(), got.body.len()), (verdict, 48_000), "{}", got.said);
+        }
+        let connections = rule(&world, "connections", "web");
+        assert!(connections >= 1);
+        // Both directions belong to the connection: more bytes came back than the answers have.
+        assert!(rule(&world, "bytes", "web") > 2 * 48_000);
+        assert!(rule(&world, "packets", "web") > connections * 40);
+        assert_eq!(world.counter("fw", "function_refused_no_connection"), 0);
+        assert!(world.counter("outer", "function_rule_bytes{rule=\"elements\"}") > 2 * 48_000);
+
+        // A rejected connection is refused at once, a dropped one after the gateway's patience; both are the chain's
+        // fault to the client.
+        for (host, counted, reason) in [
+            ("admin", "admin", "function_reject"),
+            ("other", "default", "function_reject"),
+            ("silent", "silent", "function_drop"),
+        ] {
+            let before = (rule(&world, "packets", counted), world.drops("fw", reason));
+            let host = format!("Host: {host}.{}", world.domain);
+            let got = curl.get("/page", &["--header", &host]);
+            assert!(got.verdict.ends_with(" 502") || got.verdict.ends_with(" 504"), "{}", got.said);
+            assert!(rule(&world, "packets", counted) > before.0, "{counted}");
+            assert!(world.drops("fw", reason) > before.1, "{reason}");
+        }
+        assert_eq!(rule(&world, "connections", "admin"), 0);
+        eventually("the rule that is to be reported is", || {
+            world.log().text().lines().any(|line| line.contains("rule=\"admin\"")).then_some(())
+        });
+        // What passed before still does.
+        let got = curl.get("/page", &[]);
+        assert_eq!(got.verdict, "2 200", "{}", got.said);
+        let shown = world.ringmail(&["status"]);
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        assert!(shown.contains("function_rule_packets{rule=\"web\"}"), "{shown}");
+    });
+}
