@@ -120,10 +120,10 @@ fn emit(addresses: Addresses, quoted: &[u8], buffer: &mut [u8]) -> Option<()> {
     let mut message = icmp::Packet::new_unchecked(buffer.get_mut(ip_len..)?);
     match addresses {
         Addresses::V4 { .. } => {
-            icmp::v4::Repr::unreachable(PROHIBITED[0]).emit(&mut message).ok()?
+            icmp::v4::Repr::unreachable(PROHIBITED[0]).emit(&mut message).ok()?;
         }
         Addresses::V6 { .. } => {
-            icmp::v6::Repr::unreachable(PROHIBITED[1]).emit(&mut message).ok()?
+            icmp::v6::Repr::unreachable(PROHIBITED[1]).emit(&mut message).ok()?;
         }
     }
     message.payload_mut().get_mut(..quoted.len())?.copy_from_slice(quoted);

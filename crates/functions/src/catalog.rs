@@ -2,8 +2,9 @@
 
 use ringmail_dataplane::Function;
 use ringmail_dataplane::function::FunctionCounter;
-use ringmail_model::domain::FunctionKind;
+use ringmail_model::domain::{FirewallAction, FunctionKind};
 
+use crate::firewall::{FirewallRule, FirewallSettings};
 use crate::settings::{DpiRule, DpiSettings, OnMatch, Pattern, Settings};
 use crate::{BuildError, build};
 
@@ -15,7 +16,7 @@ pub type Specimen = (FunctionKind, Box<dyn Function>);
 /// # Errors
 /// Never, unless a kind cannot be built from the least that it takes, which a test sees.
 pub fn specimens() -> Result<Vec<Specimen>, BuildError> {
-    let kinds = [FunctionKind::Forward, FunctionKind::Dpi];
+    let kinds = [FunctionKind::Forward, FunctionKind::Dpi, FunctionKind::Firewall];
     kinds.into_iter().map(|kind| Ok((kind, build(&least(kind), [0; 4])?))).collect()
 }
 
@@ -48,6 +49,10 @@ fn least(kind: FunctionKind) -> Settings {
                 ports: Vec::new(),
                 on_match: OnMatch::Alert,
             }])
+        }),
+        FunctionKind::Firewall => Settings::Firewall(FirewallSettings {
+            connections: 1,
+            ..FirewallSettings::new(vec![FirewallRule::any("NAME", FirewallAction::Allow)])
         }),
     }
 }

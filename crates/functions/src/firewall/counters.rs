@@ -4,6 +4,9 @@ use ringmail_dataplane::function::FunctionCounter;
 
 use super::{Firewall, Refusal};
 
+/// Those that may fall.
+pub(super) const GAUGES: &[&str] = &["connections"];
+
 /// All counters as they stand.
 pub(super) fn of(firewall: &Firewall) -> Vec<FunctionCounter> {
     let counter =

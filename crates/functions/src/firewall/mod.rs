@@ -347,6 +347,10 @@ impl Function for Firewall {
         counters::of(self)
     }
 
+    fn gauges(&self) -> &'static [&'static str] {
+        counters::GAUGES
+    }
+
     fn drain_alerts(&mut self, sink: &mut dyn FnMut(Alert)) {
         self.alerts.drain().for_each(sink);
     }

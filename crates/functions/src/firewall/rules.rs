@@ -52,6 +52,9 @@ struct Axis {
     bits: Vec<u64>,
 }
 
+/// What of a field's values a rule holds for, first and last of each range; `None` for all.
+type Ranges = Option<Vec<(u128, u128)>>;
+
 /// Where ICMPv6's types begin on the axis of types; behind them lies the value of what has no type.
 const ICMPV6_TYPES: u128 = 256;
 const NO_TYPE: u128 = 512;
@@ -59,9 +62,8 @@ const NO_TYPE: u128 = 512;
 impl Rules {
     pub(super) fn new(rules: &[FirewallRule]) -> Rules {
         let words = rules.len().div_ceil(64).max(1);
-        let axis = |ranges: &dyn Fn(&FirewallRule) -> Option<Vec<(u128, u128)>>| {
-            Axis::new(words, rules.iter().map(ranges))
-        };
+        let axis =
+            |ranges: &dyn Fn(&FirewallRule) -> Ranges| Axis::new(words, rules.iter().map(ranges));
         let networks = |networks: &Option<Vec<Cidr>>, v4: bool| {
             let of_version = networks.as_ref()?.iter().filter(|network| network.is_ipv4() == v4);
             Some(of_version.map(|network| bounds(*network)).collect())
@@ -123,8 +125,8 @@ fn type_value(protocol: u8, kind: Option<u8>) -> u128 {
 }
 
 impl Axis {
-    /// The axis of one field. Each rule has ranges, first and last value, or holds for all.
-    fn new(words: usize, rules: impl Iterator<Item = Option<Vec<(u128, u128)>>>) -> Axis {
+    /// The axis of one field.
+    fn new(words: usize, rules: impl Iterator<Item = Ranges>) -> Axis {
         // At each value where something changes: by how much each rule's count of ranges does.
         let mut changes: BTreeMap<u128, Vec<(usize, i32)>> = BTreeMap::from([(0, Vec::new())]);
         for (rule, ranges) in rules.enumerate() {

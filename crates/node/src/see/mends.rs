@@ -77,6 +77,9 @@ pub fn mend(reason: DropReason) -> &'static str {
         }
         DropReason::Function => "The function's rules say so; its own counters say which.",
         DropReason::FunctionReset => "A rule of the function matched; its own counters say which.",
+        DropReason::FunctionReject => {
+            "A rule of the firewall rejects such connections; its counters say which, and `log: true` says whose."
+        }
         DropReason::FunctionTableFull => {
             "Raise the function's limits in the domain file, or find out who opens so many connections."
         }
