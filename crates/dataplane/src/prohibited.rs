@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use ringmail_packet::icmp::{self, quoted as subject};
+use ringmail_packet::icmp::{self, quoted};
 use ringmail_packet::ip::{Addresses, Ecn, protocol};
 use ringmail_packet::{ipv4, ipv6};
 
@@ -72,7 +72,7 @@ fn answerable(packet: &[u8]) -> Option<Addresses> {
             (packet.addresses(), upper.protocol, upper.payload)
         }
     };
-    let is_error = payload.first().is_some_and(|kind| subject::is_error(upper, *kind));
+    let is_error = payload.first().is_some_and(|kind| quoted::is_error(upper, *kind));
     let one = |address: IpAddr| match address {
         IpAddr::V4(v4) => !v4.is_multicast() && !v4.is_broadcast() && !v4.is_unspecified(),
         IpAddr::V6(v6) => !v6.is_multicast() && !v6.is_unspecified(),

@@ -1,7 +1,7 @@
 //! What of a packet the firewall looks at: whose connection it is, and what it does there (RFC 791, 8200, 9293, 768, 792,
 //! 4443).
 
-use ringmail_packet::icmp::subject;
+use ringmail_packet::icmp::quoted;
 use ringmail_packet::ip::{Addresses, protocol};
 use ringmail_packet::tcp::{Flags, TcpOption};
 use ringmail_packet::{ipv4, ipv6, tcp, udp};
@@ -169,7 +169,7 @@ fn transport(
             Ok(match question(protocol, kind) {
                 Some(true) => ([identifier; 2], What::Query(kind)),
                 Some(false) => ([identifier; 2], What::Answer),
-                None if subject::is_error(protocol, kind) => {
+                None if quoted::is_error(protocol, kind) => {
                     ([0; 2], What::Error(about(addresses, protocol, payload)))
                 }
                 None => ([0; 2], What::Alone(kind)),
@@ -197,7 +197,7 @@ fn question(protocol: u8, kind: u8) -> Option<bool> {
 
 /// The ends of the packet that an ICMP error is about.
 fn about(addresses: Addresses, icmp: u8, message: &[u8]) -> Option<Ends> {
-    let subject = subject::of(addresses, icmp, message)?;
+    let subject = quoted::of(addresses, icmp, message)?;
     let ports = match subject.protocol {
         protocol::TCP | protocol::UDP | protocol::SCTP => first_ports(subject.transport)?,
         protocol::ICMP | protocol::ICMPV6 => {
