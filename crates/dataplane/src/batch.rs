@@ -56,27 +56,32 @@ impl Batch {
     }
 
     /// Forgets every packet; the buffer stays.
+    #[inline]
     pub fn clear(&mut self) {
         self.len = 0;
         self.source = None;
     }
 
     /// How many packets there are.
+    #[inline]
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// Whether there is no packet.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Whether no further packet fits.
+    #[inline]
     pub fn is_full(&self) -> bool {
         self.len == BATCH_PACKETS
     }
 
     /// The neighbour that the whole batch came from, where the link knew it.
+    #[inline]
     pub fn source(&self) -> Option<Neighbour> {
         self.source
     }
@@ -100,6 +105,7 @@ impl Batch {
     ///
     /// # Errors
     /// [`Full`] when 64 packets are there or the range leaves the buffer.
+    #[inline]
     pub fn declare(
         &mut self,
         start: usize,
@@ -129,6 +135,7 @@ impl Batch {
     ///
     /// # Errors
     /// [`Full`] when there is no room for it.
+    #[inline]
     pub fn push(&mut self, headroom: usize, len: usize, tailroom: usize) -> Result<usize, Full> {
         let floor = match self.len {
             0 => 0,
@@ -153,24 +160,28 @@ impl Batch {
     }
 
     /// The bytes of packet `index`.
+    #[inline]
     pub fn packet(&self, index: usize) -> &[u8] {
         let slot = &self.slots[..self.len][index];
         &self.bytes[slot.start as usize..slot.end as usize]
     }
 
     /// The bytes of packet `index`, to change in place.
+    #[inline]
     pub fn packet_mut(&mut self, index: usize) -> &mut [u8] {
         let slot = &self.slots[..self.len][index];
         &mut self.bytes[slot.start as usize..slot.end as usize]
     }
 
     /// Where packet `index` lies in the buffer.
+    #[inline]
     pub fn range(&self, index: usize) -> std::ops::Range<usize> {
         let slot = &self.slots[..self.len][index];
         slot.start as usize..slot.end as usize
     }
 
     /// Bytes by which packet `index` can grow at the front and at the back.
+    #[inline]
     pub fn room(&self, index: usize) -> (usize, usize) {
         let slot = &self.slots[..self.len][index];
         ((slot.start - slot.floor) as usize, (slot.ceiling - slot.end) as usize)
@@ -178,6 +189,7 @@ impl Batch {
 
     /// Takes `count` bytes off the front; they become headroom. False, and nothing changes, if there are fewer.
     #[must_use]
+    #[inline]
     pub fn trim_front(&mut self, index: usize, count: usize) -> bool {
         let slot = &mut self.slots[..self.len][index];
         let fits = count <= (slot.end - slot.start) as usize;
@@ -189,6 +201,7 @@ impl Batch {
 
     /// Takes `count` bytes off the back; they become tailroom. False, and nothing changes, if there are fewer.
     #[must_use]
+    #[inline]
     pub fn trim_back(&mut self, index: usize, count: usize) -> bool {
         let slot = &mut self.slots[..self.len][index];
         let fits = count <= (slot.end - slot.start) as usize;
@@ -200,6 +213,7 @@ impl Batch {
 
     /// Grows into the headroom by `count` bytes. False, and nothing changes, if there is less.
     #[must_use]
+    #[inline]
     pub fn grow_front(&mut self, index: usize, count: usize) -> bool {
         let slot = &mut self.slots[..self.len][index];
         let fits = count <= (slot.start - slot.floor) as usize;
@@ -211,6 +225,7 @@ impl Batch {
 
     /// Grows into the tailroom by `count` bytes. False, and nothing changes, if there is less.
     #[must_use]
+    #[inline]
     pub fn grow_back(&mut self, index: usize, count: usize) -> bool {
         let slot = &mut self.slots[..self.len][index];
         let fits = count <= (slot.ceiling - slot.end) as usize;
@@ -221,11 +236,13 @@ impl Batch {
     }
 
     /// What becomes of packet `index`.
+    #[inline]
     pub fn verdict(&self, index: usize) -> Verdict {
         self.slots[..self.len][index].verdict
     }
 
     /// Decides what becomes of packet `index`.
+    #[inline]
     pub fn set_verdict(&mut self, index: usize, verdict: Verdict) {
         self.slots[..self.len][index].verdict = verdict;
     }

@@ -56,7 +56,8 @@ pub const LINK: &str = "link0";
 const OUTER: &str = "outer0";
 
 /// Bytes that TCP may buffer where the proxy's connections into the chain end: what bounds the packets that wait inside.
-const TCP_BUFFER_BYTES: u32 = 6 << 20;
+/// No more than an inspection keeps to compare retransmissions with (`STREAM_WINDOW_BYTES` of the functions).
+const TCP_BUFFER_BYTES: u32 = 4 << 20;
 
 /// The least MTU of cables to clients and services: a narrow link between elements makes their networks no narrower, but
 /// a wide one gains little if they stay narrow.

@@ -14,6 +14,7 @@ const BLOCK_BYTES: usize = 64;
 /// The order of bytes in a word does not matter but for a swap at the end (RFC 1071 section 2(B)), and carries may be
 /// kept for later (section 2(C)): words of 32 bits, as they lie, are added into numbers of 64 bits, which cannot
 /// overflow below 16 GiB of data.
+#[inline]
 pub fn data(bytes: &[u8]) -> u16 {
     let (blocks, rest) = bytes.as_chunks::<BLOCK_BYTES>();
     let mut sum = if blocks.is_empty() { 0 } else { sum_blocks(blocks) };
@@ -43,6 +44,7 @@ fn sum_blocks(blocks: &[[u8; BLOCK_BYTES]]) -> u64 {
 }
 
 /// A wide sum as 16 bits, end-around carries added (RFC 1071 section 4.1).
+#[inline]
 pub fn fold(sum: u64) -> u16 {
     let sum = (sum & 0xffff_ffff) + (sum >> 32);
     let sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
@@ -51,11 +53,13 @@ pub fn fold(sum: u64) -> u16 {
 }
 
 /// The sum of parts, given the sum of each. Every part but the last has an even length.
+#[inline]
 pub fn combine(sums: &[u16]) -> u16 {
     fold(sums.iter().map(|&sum| u64::from(sum)).sum())
 }
 
 /// The sum of the IPv4 pseudo-header (RFC 9293 section 3.1). `upper_len_bytes` counts transport header and data.
+#[inline]
 pub fn pseudo_header_v4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, upper_len_bytes: u16) -> u16 {
     let addresses = u64::from(src.to_bits()) + u64::from(dst.to_bits());
     fold(addresses + u64::from(protocol) + u64::from(upper_len_bytes))
@@ -69,6 +73,7 @@ pub fn pseudo_header_v6(src: Ipv6Addr, dst: Ipv6Addr, protocol: u8, upper_len_by
 
 /// The checksum after one 16-bit word under it changed from `old` to `new`: HC' = ~(~HC + ~m + m') (RFC 1624
 /// equation 3). In UDP a result of 0 is written as 0xffff.
+#[inline]
 pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
     !fold(u64::from(!checksum) + u64::from(!old) + u64::from(new))
 }

@@ -230,6 +230,7 @@ impl Pool {
 }
 
 /// Content block by block.
+#[derive(Clone)]
 pub(crate) struct Slices<'a> {
     pool: &'a Pool,
     block: u32,

@@ -11,6 +11,8 @@ pub(super) struct Matcher {
     /// Those that mind case, and those that do not.
     literals: Vec<Literals>,
     regexes: Option<Regexes>,
+    /// The bytes that a byte pattern begins with, in either case where it does not mind.
+    firsts: Box<[bool; 256]>,
     tail: Vec<u8>,
     tail_bytes: usize,
 }
@@ -43,6 +45,7 @@ impl Matcher {
         Ok(Matcher {
             literals,
             regexes: Regexes::new(&regexes)?,
+            firsts: firsts(rules),
             tail: Vec::with_capacity(tail_bytes),
             tail_bytes,
         })
@@ -62,12 +65,16 @@ impl Matcher {
     pub(super) fn search<'a>(
         &mut self,
         state: &mut State,
-        tail: impl Iterator<Item = &'a [u8]>,
+        tail: impl Iterator<Item = &'a [u8]> + Clone,
         chunk: &[u8],
         hits: &mut Hits,
     ) {
         self.tail.clear();
-        tail.for_each(|slice| self.tail.extend_from_slice(slice));
+        // Mostly no pattern begins in the tail, and it need not be looked at again.
+        let begins = |slice: &'a [u8]| slice.iter().any(|byte| self.firsts[usize::from(*byte)]);
+        if tail.clone().any(begins) {
+            tail.for_each(|slice| self.tail.extend_from_slice(slice));
+        }
         for literals in &mut self.literals {
             literals.search(&self.tail, chunk, hits);
         }
@@ -81,4 +88,20 @@ impl Matcher {
         let mut state = self.start();
         self.search(&mut state, std::iter::empty(), datagram, hits);
     }
+}
+
+fn firsts(rules: &[DpiRule]) -> Box<[bool; 256]> {
+    let mut firsts = Box::new([false; 256]);
+    for rule in rules {
+        if let Pattern::Bytes(bytes) = &rule.pattern
+            && let Some(&first) = bytes.first()
+        {
+            firsts[usize::from(first)] = true;
+            if rule.ignore_case {
+                firsts[usize::from(first.to_ascii_lowercase())] = true;
+                firsts[usize::from(first.to_ascii_uppercase())] = true;
+            }
+        }
+    }
+    firsts
 }
