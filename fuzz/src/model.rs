@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use ringmail_model::check;
-use ringmail_model::domain;
+use ringmail_model::domain::{self, ApplicationProtocol};
 use ringmail_model::ids::PathVersion;
 use ringmail_model::pathset::{Issue, PathSet, PublicKey, SignedPathSet};
 use ringmail_model::pdp::{
@@ -139,6 +139,7 @@ pub fn fuzz_request(data: &[u8]) {
     let headers = [("content-type", parts.next().unwrap_or_default())];
     let facts = RequestFacts {
         client,
+        protocol: ApplicationProtocol::Http,
         sni: Some(given_host),
         source: source.into(),
         host: given_host,

@@ -28,6 +28,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use ringmail_gateway::{
     Chain, ChainError, ChainRequest, ChainStream, Counters, Gateway, Limits, Policy, bind, tls,
 };
+use ringmail_model::domain::ListenerKind;
 use ringmail_model::pathset::Issue;
 use ringmail_model::{PathSet, PathVersion, RuleSet};
 use rustix::time::{ClockId, clock_gettime};
@@ -217,8 +218,12 @@ fn run(case: &str, seconds: f64) -> Figures {
     let version = PathVersion(1);
     let issue = Issue { version, not_before_unix_s: 0, not_after_unix_s: u64::MAX };
     let set = PathSet::compile(&domain, issue).unwrap();
-    let policy = Policy { version, rules: RuleSet::compile(&domain, &set).unwrap() };
-    let settings = tls::settings(pki.sites(), pki.trust(2040)).unwrap();
+    let policy = Policy {
+        version,
+        rules: RuleSet::compile(&domain, &set).unwrap(),
+        services: ringmail_gateway::Services::default(),
+    };
+    let settings = tls::settings(ListenerKind::Https, pki.sites(), pki.trust(2040)).unwrap();
     let gateway = Gateway::new(
         settings,
         policy.into_handle(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::access::{Entry, Record};
 use crate::counters::Counters;
 use crate::limits::{H2_CANCEL_WINDOW_MS, Limits, ms};
 
@@ -16,6 +17,8 @@ pub(crate) struct Activity {
     start: Instant,
     multiplexed: bool,
     in_flight: AtomicU32,
+    /// Streams whose bytes pass unread; they have an idle time of their own.
+    tunnels: AtomicU32,
     progress_ms: AtomicU64,
     /// When the first byte of a request that is not yet complete came; 0 where none did.
     header_ms: AtomicU64,
@@ -45,6 +48,7 @@ impl Activity {
             start: Instant::now(),
             multiplexed,
             in_flight: AtomicU32::new(0),
+            tunnels: AtomicU32::new(0),
             progress_ms: AtomicU64::new(0),
             header_ms: AtomicU64::new(0),
             cancelled: AtomicU32::new(0),
@@ -102,6 +106,9 @@ impl Activity {
         if self.flooded(limits) {
             return Watch::CancelFlood;
         }
+        if self.tunnels.load(Relaxed) > 0 {
+            return Watch::Until(self.soonest(Instant::now() + limits.stall(), limits));
+        }
         let header_ms = self.header_ms.load(Relaxed);
         let progress_ms = self.progress_ms.load(Relaxed);
         let (since_ms, limit, verdict) = if self.in_flight.load(Relaxed) > 0 {
@@ -122,23 +129,71 @@ impl Activity {
     }
 }
 
+/// A tunnel that its connection carries.
+#[derive(Debug)]
+pub(crate) struct Busy(Arc<Activity>);
+
+impl Busy {
+    pub(crate) fn new(activity: &Arc<Activity>) -> Busy {
+        activity.tunnels.fetch_add(1, Relaxed);
+        Busy(Arc::clone(activity))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.progress();
+        self.0.tunnels.fetch_sub(1, Relaxed);
+    }
+}
+
 /// One request in progress: from its head until both bodies are done.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     pub(crate) activity: Arc<Activity>,
     pub(crate) counters: Arc<Counters>,
+    /// The line that tells of it.
+    pub(crate) record: Option<Record>,
     answered: AtomicBool,
 }
 
 impl Ticket {
-    pub(crate) fn new(activity: &Arc<Activity>, counters: &Arc<Counters>) -> Arc<Ticket> {
+    pub(crate) fn new(
+        activity: &Arc<Activity>,
+        counters: &Arc<Counters>,
+        record: Option<Record>,
+    ) -> Arc<Ticket> {
         counters.requests.one();
         activity.begin();
         Arc::new(Ticket {
             activity: Arc::clone(activity),
             counters: Arc::clone(counters),
+            record,
             answered: AtomicBool::new(false),
         })
+    }
+
+    /// Notes something for the log; the time is in microseconds since the request came.
+    pub(crate) fn note(&self, what: impl FnOnce(&mut Entry, u64)) {
+        if let Some(record) = &self.record {
+            record.note(what);
+        }
+    }
+
+    /// Bytes of the request's body went on.
+    pub(crate) fn received(&self, bytes: u64) {
+        self.counters.bytes_from_clients.add(bytes);
+        if let Some(record) = &self.record {
+            record.bytes_in.fetch_add(bytes, Relaxed);
+        }
+    }
+
+    /// Bytes of the answer's body went on.
+    pub(crate) fn sent(&self, bytes: u64) {
+        self.counters.bytes_to_clients.add(bytes);
+        if let Some(record) = &self.record {
+            record.bytes_out.fetch_add(bytes, Relaxed);
+        }
     }
 
     /// The answer began.
@@ -187,7 +242,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_is_stalled_only_when_nothing_moves() {
         let (activity, counters) = (Arc::new(Activity::new(true)), Arc::default());
-        let ticket = Ticket::new(&activity, &counters);
+        let ticket = Ticket::new(&activity, &counters, None);
         tokio::time::advance(limits().stall() - ms(1)).await;
         activity.progress();
         tokio::time::advance(ms(100)).await;
@@ -203,7 +258,7 @@ mod tests {
     async fn cancelled_requests_are_counted_over_a_window() {
         let (activity, counters) = (Arc::new(Activity::new(true)), Arc::<Counters>::default());
         let limits = Limits { h2_cancelled: 3, ..limits() };
-        let cancel = |n: u32| (0..n).for_each(|_| drop(Ticket::new(&activity, &counters)));
+        let cancel = |n: u32| (0..n).for_each(|_| drop(Ticket::new(&activity, &counters, None)));
         cancel(3);
         assert!(!activity.flooded(&limits));
         tokio::time::advance(ms(H2_CANCEL_WINDOW_MS + 1)).await;

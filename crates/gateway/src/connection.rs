@@ -6,7 +6,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use http::Request;
@@ -14,16 +14,22 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use ringmail_model::domain::ListenerKind;
+use ringmail_model::net::Cidr;
 use rustls::CertificateError;
+use rustls::server::Acceptor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
+use crate::access::{AccessSink, Entry, Kind, Record};
 use crate::activity::{Activity, Watch};
 use crate::census::{Census, Place};
 use crate::chain::Chain;
+use crate::client_trust::ClientCheck;
 use crate::counters::{Counter, Counters};
 use crate::exchange::Exchange;
 use crate::identity::Client;
@@ -31,11 +37,23 @@ use crate::limits::{
     COPY_BUFFER_BYTES, H2_CONNECTION_WINDOW_BYTES, H2_PENDING_RESETS, H2_SEND_BUFFER_BYTES,
     H2_STREAM_WINDOW_BYTES, Limits, ms,
 };
+use crate::passing::Asking;
 use crate::policy::PolicyHandle;
+use crate::preamble;
 use crate::proxy::Session;
+use crate::proxy_protocol;
 use crate::response_body::ResponseBody;
-use crate::tls::TlsSettings;
+use crate::tls::{self, TlsSettings};
 use crate::tls_io::ClientIo;
+
+/// What a connection is told while it is served.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct News {
+    /// The gateway shuts down: end in good order.
+    pub(crate) stopping: bool,
+    /// How often revocation lists were replaced.
+    pub(crate) trust: u64,
+}
 
 /// What the connections of one worker share.
 #[derive(Debug)]
@@ -44,50 +62,102 @@ pub(crate) struct Worker<C> {
     pub(crate) policy: PolicyHandle,
     pub(crate) exchange: Arc<Exchange<C>>,
     pub(crate) census: Arc<Census>,
+    pub(crate) access: Option<AccessSink>,
+    /// Who speaks for others, by the PROXY protocol.
+    pub(crate) load_balancers: Arc<[Cidr]>,
 }
 
 impl<C: Chain> Worker<C> {
-    /// Serves a connection until it ends; `shutdown` asks to end it in good order.
+    /// Serves a connection until it ends; `news` may ask to end it.
     pub(crate) async fn serve(
         self: Arc<Worker<C>>,
         tcp: TcpStream,
         peer: SocketAddr,
         place: Place,
-        shutdown: watch::Receiver<bool>,
+        mut news: watch::Receiver<News>,
     ) {
         let counters = &self.exchange.counters;
-        let Some((tcp, tls, client)) = self.handshake(tcp, &place).await else { return };
+        let begun = Instant::now();
+        // One that has no address any more is of no use.
+        let Ok(destination) = tcp.local_addr() else { return };
+        let mut source = peer;
+        let Some((tcp, tls, client)) = self.handshake(tcp, &place, &mut source).await else {
+            return;
+        };
         let Some(_of_client) = place.for_client(&client.identity) else {
             tracing::debug!(client = &*client.identity, "too many connections of one client");
             return counters.refused_per_client.one();
         };
         let sni = tls.server_name().map(str::to_owned);
+        let handshake_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let access = self
+            .access
+            .as_ref()
+            .map(|sink| (sink.clone(), Entry::of(&client, source, sni.as_deref(), handshake_us)));
         let Some(names) = self.tls.sites.names(sni.as_deref()) else { return };
         let h2 = tls.alpn_protocol() == Some(b"h2");
         counters.connections_authenticated.one();
         let activity = Arc::new(Activity::new(h2));
         let limits = &self.exchange.limits;
         let io = ClientIo::new(tcp, tls, Arc::clone(&activity), limits.linger_ms);
+        if self.tls.kind == ListenerKind::Tls {
+            let sni = sni.as_deref();
+            let record = access.map(|(sink, known)| Record::new(&sink, Kind::Connection, &known));
+            let asking =
+                Asking { client: &client, sni, names: &names, source, destination, record };
+            return self.guard(&io, &mut news, self.pass(io.clone(), asking)).await;
+        }
         let session = Arc::new(Session {
             exchange: Arc::clone(&self.exchange),
             policy: Arc::clone(&self.policy),
             client,
             sni,
             names,
-            source: peer.ip(),
+            source,
+            destination,
+            access,
             activity: Arc::clone(&activity),
+            tunnel: Mutex::new(None),
         });
+        let for_requests = Arc::clone(&session);
         let service = service_fn(move |request: Request<Incoming>| {
-            let session = Arc::clone(&session);
+            let session = Arc::clone(&for_requests);
             async move { Ok::<_, Infallible>(session.answer(request).await) }
         });
-        let watched = Watched { io: io.clone(), activity, limits, counters, shutdown };
+        let (clients, news) = (&*self.tls.clients, &mut news);
+        let watched = Watched { io: io.clone(), activity, limits, counters, clients, news };
         if h2 {
             counters.connections_http2.one();
             watched.drive(http2(limits).serve_connection(TokioIo::new(io), service)).await;
         } else {
             counters.connections_http1.one();
-            watched.drive(http1(limits).serve_connection(TokioIo::new(io), service)).await;
+            let connection = http1(limits).serve_connection(TokioIo::new(io.clone()), service);
+            watched.drive(connection.with_upgrades()).await;
+            if let Some(tunnel) = session.take_tunnel() {
+                io.pass();
+                self.guard(&io, news, tunnel.run()).await;
+            }
+        }
+    }
+
+    /// Does `work` on a connection until it ends, or the client's certificate is revoked.
+    async fn guard(
+        &self,
+        io: &ClientIo,
+        news: &mut watch::Receiver<News>,
+        work: impl Future<Output = ()>,
+    ) {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut work => return,
+                Ok(()) = news.changed() => {
+                    if io.is_revoked(&self.tls.clients) {
+                        return revoked(&self.exchange.counters);
+                    }
+                }
+            }
         }
     }
 
@@ -96,19 +166,24 @@ impl<C: Chain> Worker<C> {
         &self,
         tcp: TcpStream,
         place: &Place,
+        source: &mut SocketAddr,
     ) -> Option<(TcpStream, rustls::ServerConnection, Client)> {
         let Exchange { counters, limits, .. } = &*self.exchange;
         let Some(under_way) = place.for_handshake() else {
             counters.refused_handshakes.one();
             return None;
         };
-        let accept = TlsAcceptor::from(Arc::clone(&self.tls.config)).accept(tcp).into_fallible();
-        match timeout(ms(limits.handshake_ms), accept).await {
+        match timeout(ms(limits.handshake_ms), self.accept(tcp, source)).await {
             Err(_) => {
                 counters.handshake_timeout.one();
                 None
             }
-            Ok(Err((error, tcp))) => {
+            Ok(Err((error, None))) => {
+                tracing::debug!(error = &error as &dyn StdError, "before the handshake");
+                counters.handshake_failed.one();
+                None
+            }
+            Ok(Err((error, Some(tcp)))) => {
                 tracing::debug!(error = &error as &dyn StdError, "handshake");
                 handshake_counter(&error, counters).one();
                 drop(under_way);
@@ -121,6 +196,41 @@ impl<C: Chain> Worker<C> {
                 Some((tcp, tls, client))
             }
         }
+    }
+}
+
+fn revoked(counters: &Counters) {
+    tracing::info!("a connection is cut: its client's certificate was revoked");
+    counters.connections_revoked.one();
+}
+
+/// A socket with TLS on it, or what went wrong and the socket, if there is an alert that the client is to read.
+type Accepted = Result<TlsStream<TcpStream>, (io::Error, Option<TcpStream>)>;
+
+impl<C: Chain> Worker<C> {
+    async fn accept(&self, mut tcp: TcpStream, source: &mut SocketAddr) -> Accepted {
+        let whole = |(error, tcp)| (error, Some(tcp));
+        let balancer = source.ip().to_canonical();
+        if self.load_balancers.iter().any(|network| network.contains(balancer)) {
+            let named = proxy_protocol::read(&mut tcp).await.map_err(|error| (error, None))?;
+            *source = named.unwrap_or(*source);
+        }
+        if self.tls.kind == ListenerKind::Https {
+            let acceptor = TlsAcceptor::from(Arc::clone(&self.tls.config));
+            return acceptor.accept(tcp).into_fallible().await.map_err(whole);
+        }
+        preamble::answer(&mut tcp).await.map_err(|error| (error, None))?;
+        let mut hello = pin!(LazyConfigAcceptor::new(Acceptor::default(), tcp));
+        let start = match hello.as_mut().await {
+            Ok(start) => start,
+            Err(error) => return Err((error, hello.take_io())),
+        };
+        let postgresql = start
+            .client_hello()
+            .alpn()
+            .is_some_and(|mut offered| offered.any(|name| name == tls::POSTGRESQL.as_bytes()));
+        let config = if postgresql { &self.tls.postgresql } else { &self.tls.config };
+        start.into_stream(Arc::clone(config)).into_fallible().await.map_err(whole)
     }
 }
 
@@ -163,7 +273,8 @@ fn http2(limits: &Limits) -> http2::Builder<TokioExecutor> {
         .max_pending_accept_reset_streams(H2_PENDING_RESETS)
         .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
-        .max_send_buf_size(H2_SEND_BUFFER_BYTES);
+        .max_send_buf_size(H2_SEND_BUFFER_BYTES)
+        .enable_connect_protocol();
     http
 }
 
@@ -172,7 +283,7 @@ trait Connection: Future<Output = hyper::Result<()>> {
     fn wind_up(self: Pin<&mut Self>);
 }
 
-impl<S> Connection for http1::Connection<TokioIo<ClientIo>, S>
+impl<S> Connection for http1::UpgradeableConnection<TokioIo<ClientIo>, S>
 where
     S: HttpService<Incoming, ResBody = ResponseBody>,
     S::Error: Into<Box<dyn StdError + Send + Sync>>,
@@ -199,7 +310,8 @@ struct Watched<'a> {
     activity: Arc<Activity>,
     limits: &'a Limits,
     counters: &'a Counters,
-    shutdown: watch::Receiver<bool>,
+    clients: &'a ClientCheck,
+    news: &'a mut watch::Receiver<News>,
 }
 
 /// How a poll of the connection ended it.
@@ -210,7 +322,7 @@ enum End {
 }
 
 impl Watched<'_> {
-    async fn drive(mut self, connection: impl Connection) {
+    async fn drive(self, connection: impl Connection) {
         let mut connection = pin!(connection);
         let mut watchdog = pin!(sleep_until(Instant::now()));
         let mut winding_up = false;
@@ -242,9 +354,14 @@ impl Watched<'_> {
                     Watch::Stalled => return self.counters.stalled_closed.one(),
                     Watch::CancelFlood => return self.ended(End::Flooded),
                 },
-                _ = self.shutdown.changed(), if !winding_up => {
-                    winding_up = true;
-                    connection.as_mut().wind_up();
+                Ok(()) = self.news.changed() => {
+                    if self.io.is_revoked(self.clients) {
+                        return revoked(self.counters);
+                    }
+                    if self.news.borrow_and_update().stopping && !winding_up {
+                        winding_up = true;
+                        connection.as_mut().wind_up();
+                    }
                 }
             }
         }

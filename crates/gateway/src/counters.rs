@@ -70,6 +70,17 @@ counters! {
     connections_authenticated, "connections", "client connections whose TLS handshake succeeded";
     connections_http1, "connections", "authenticated connections that speak HTTP/1";
     connections_http2, "connections", "authenticated connections that speak HTTP/2";
+    passed, "connections", "connections of listeners of kind tls that a rule let through to their service";
+    passed_refused_by_rules, "connections", "connections of listeners of kind tls that no rule allows";
+    passed_unreachable, "connections", "connections of listeners of kind tls whose service could not be reached";
+    tunnels, "tunnels", "WebSockets and CONNECT tunnels opened";
+    connections_revoked, "connections", "open connections cut because their client's certificate was revoked";
+    crl_reloads, "reloads", "revocation lists replaced while running";
+    crl_refused, "reloads", "new revocation lists refused; the old ones stay in force";
+    access_lines, "lines", "lines of the access log handed to its writer";
+    access_dropped, "lines", "lines of the access log left out because its writer could not keep up";
+    passed_idle_closed, "connections", "passed unread, and closed because nothing moved for the idle time";
+    passed_truncated, "connections", "passed unread, and ended by the client without a close of TLS";
     accept_failed, "connections", "accepts that the system refused, most often for want of file descriptors";
     refused_connections, "connections", "refused because the gateway holds as many as it may";
     refused_handshakes, "connections", "refused because as many handshakes as allowed were under way";
@@ -93,7 +104,7 @@ counters! {
     refused_slow_body, "requests", "refused with 408 or cut: the body stopped coming";
     refused_misdirected, "requests", "refused with 421: an authority outside the connection's certificate";
     refused_header_size, "requests", "refused with 431 or 414: too many or too large headers";
-    refused_method, "requests", "refused with 501: CONNECT, TRACE or an upgrade";
+    refused_method, "requests", "refused with 501: TRACE, or a change to a protocol that is not offered";
     backend_refused, "requests", "answered 502: the service could not be reached or answered nonsense";
     backend_not_ready, "requests", "answered 503: the chain is not ready";
     backend_busy, "requests", "answered 503: as many connections to services as allowed";
@@ -104,8 +115,8 @@ counters! {
     responses, "responses", "responses begun, refusals included";
     backend_opened, "connections", "connections opened to services";
     backend_reused, "requests", "requests sent over a pooled connection";
-    bytes_from_clients, "bytes", "request body bytes passed on";
-    bytes_to_clients, "bytes", "response body bytes passed on";
+    bytes_from_clients, "bytes", "bytes of request bodies, and of what passes unread";
+    bytes_to_clients, "bytes", "bytes of response bodies, and of what passes unread";
 }
 
 #[cfg(test)]

@@ -6,15 +6,18 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::pin;
 use std::sync::Arc;
 
+use ringmail_model::net::Cidr;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use crate::access::AccessSink;
 use crate::census::Census;
 use crate::chain::Chain;
-use crate::connection::Worker;
+use crate::client_trust::Revocation;
+use crate::connection::{News, Worker};
 use crate::counters::Counters;
 use crate::exchange::Exchange;
 use crate::limits::{ACCEPT_QUEUE, ACCEPT_RETRY_MS, Limits, ms};
@@ -31,6 +34,8 @@ pub struct Gateway<C> {
     limits: Arc<Limits>,
     counters: Arc<Counters>,
     census: Arc<Census>,
+    access: Option<AccessSink>,
+    load_balancers: Arc<[Cidr]>,
 }
 
 /// How a worker ended.
@@ -59,12 +64,39 @@ impl<C: Chain> Gateway<C> {
     pub fn new(tls: TlsSettings, policy: PolicyHandle, chain: C, limits: Limits) -> Gateway<C> {
         let limits = Arc::new(limits);
         let census = Census::new(&limits);
-        Gateway { tls, policy, chain: Arc::new(chain), limits, counters: Arc::default(), census }
+        Gateway {
+            tls,
+            policy,
+            chain: Arc::new(chain),
+            limits,
+            counters: Arc::default(),
+            census,
+            access: None,
+            load_balancers: Arc::default(),
+        }
+    }
+
+    /// Writes a line for every request and connection.
+    #[must_use]
+    pub fn with_access_log(self, access: AccessSink) -> Gateway<C> {
+        let access = Some(access.counted_by(self.counters()));
+        Gateway { access, ..self }
+    }
+
+    /// Takes a PROXY header from connections of these networks, and the client's address from it.
+    #[must_use]
+    pub fn behind(self, load_balancers: &[Cidr]) -> Gateway<C> {
+        Gateway { load_balancers: load_balancers.into(), ..self }
     }
 
     /// What it did so far, over all workers.
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)
+    }
+
+    /// The way to its revocation lists.
+    pub fn revocation(&self) -> Revocation {
+        Revocation { check: Arc::clone(&self.tls.clients), counters: self.counters() }
     }
 
     /// One worker: serves what `listener` accepts until `shutdown` completes, then lets requests in
@@ -92,8 +124,11 @@ impl<C: Chain> Gateway<C> {
                 counters: Arc::clone(&self.counters),
             }),
             census: Arc::clone(&self.census),
+            access: self.access.clone(),
+            load_balancers: Arc::clone(&self.load_balancers),
         });
-        let (stop, stopping) = watch::channel(false);
+        let (tell, mut told) = watch::channel(News::default());
+        let mut trust = self.tls.clients.changes();
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
         let mut sweep = interval(ms(self.limits.pool_idle_ms.max(2) / 2));
@@ -104,6 +139,7 @@ impl<C: Chain> Gateway<C> {
                 () = &mut shutdown => break,
                 Some(_) = connections.join_next() => {}
                 _ = sweep.tick() => pool.sweep(),
+                Ok(()) = trust.changed() => tell.send_modify(|news| news.trust += 1),
                 accepted = listener.accept() => match accepted {
                     Ok((tcp, peer)) => {
                         self.counters.connections.one();
@@ -114,7 +150,9 @@ impl<C: Chain> Gateway<C> {
                             continue;
                         };
                         let worker = Arc::clone(&worker);
-                        connections.spawn(worker.serve(tcp, peer, place, stopping.clone()));
+                        // What is old news for it does not have to be looked at.
+                        told.mark_unchanged();
+                        connections.spawn(worker.serve(tcp, peer, place, told.clone()));
                     }
                     Err(error) => {
                         self.counters.accept_failed.one();
@@ -126,7 +164,7 @@ impl<C: Chain> Gateway<C> {
         }
         drop(listener);
         pool.clear();
-        let _ = stop.send(true);
+        tell.send_modify(|news| news.stopping = true);
         let drained = timeout(ms(self.limits.drain_ms), async {
             while connections.join_next().await.is_some() {}
         });

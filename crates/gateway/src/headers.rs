@@ -30,12 +30,24 @@ const CLAIMS: [HeaderName; 6] = [
 /// What the scrubbed request asked of this hop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Asked {
-    /// To change to another protocol on this connection; `h2c` aside, which a server ignores.
-    pub(crate) upgrade: bool,
+    /// To change to another protocol on this connection.
+    pub(crate) upgrade: Upgrade,
     /// Not to send the body before 100 (Continue).
     pub(crate) expect_continue: bool,
     /// An expectation that nobody knows.
     pub(crate) expect_other: bool,
+}
+
+/// The change of protocol that a request of HTTP/1.1 asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Upgrade {
+    /// None, or `h2c`, which a server ignores.
+    #[default]
+    None,
+    /// RFC 6455.
+    Websocket,
+    /// What this gateway does not know.
+    Other,
 }
 
 /// Makes a client's fields into those for the service; what rules see is the result.
@@ -104,9 +116,17 @@ fn is_claim(name: &HeaderName) -> bool {
         && matches!((name[1], name[11]), (b'-' | b'_', b'-' | b'_'))
 }
 
-fn wants_upgrade(headers: &HeaderMap) -> bool {
+fn wants_upgrade(headers: &HeaderMap) -> Upgrade {
     let named = headers.get_all(CONNECTION).iter().any(|value| has_token(value, "upgrade"));
-    named && headers.get_all(UPGRADE).iter().any(|value| !has_token(value, "h2c"))
+    let mut offers = headers.get_all(UPGRADE).iter();
+    match (named, offers.next(), offers.next()) {
+        (false, ..) | (_, None, _) => Upgrade::None,
+        (_, Some(one), None) if one.as_bytes().eq_ignore_ascii_case(b"websocket") => {
+            Upgrade::Websocket
+        }
+        (_, Some(one), None) if has_token(one, "h2c") => Upgrade::None,
+        _ => Upgrade::Other,
+    }
 }
 
 fn has_token(value: &HeaderValue, token: &str) -> bool {
@@ -197,9 +217,15 @@ mod tests {
     #[test]
     fn upgrades_and_expectations_are_seen() {
         let asked = |fields: &[(&'static str, &'static str)]| scrub_request(&mut map(fields));
-        assert!(asked(&[("connection", "Upgrade"), ("upgrade", "websocket")]).upgrade);
-        assert!(!asked(&[("connection", "upgrade, http2-settings"), ("upgrade", "h2c")]).upgrade);
-        assert!(!asked(&[("upgrade", "websocket")]).upgrade, "not for this hop");
+        let upgrade = |fields: &[(&'static str, &'static str)]| asked(fields).upgrade;
+        let websocket = [("connection", "Upgrade"), ("upgrade", "WebSocket")];
+        assert_eq!(upgrade(&websocket), Upgrade::Websocket);
+        assert_eq!(upgrade(&[("connection", "upgrade"), ("upgrade", "tls/1.0")]), Upgrade::Other);
+        let both = [("connection", "upgrade"), ("upgrade", "websocket"), ("upgrade", "tls/1.0")];
+        assert_eq!(upgrade(&both), Upgrade::Other, "one at a time");
+        let h2c = [("connection", "upgrade, http2-settings"), ("upgrade", "h2c")];
+        assert_eq!(upgrade(&h2c), Upgrade::None);
+        assert_eq!(upgrade(&[("upgrade", "websocket")]), Upgrade::None, "not for this hop");
         assert!(asked(&[("expect", "100-Continue")]).expect_continue);
         assert!(asked(&[("expect", "magic")]).expect_other);
     }

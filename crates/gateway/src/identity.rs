@@ -31,6 +31,8 @@ pub(crate) struct Client {
     pub(crate) identity: Arc<str>,
     /// All its names.
     names: Arc<[String]>,
+    /// The subject of its certificate (RFC 4514).
+    pub(crate) subject: Arc<str>,
     /// Its certificate, for keeping its connections apart from others'.
     pub(crate) fingerprint: Fingerprint,
 }
@@ -59,7 +61,16 @@ impl Client {
         let identity = names.first().map(String::as_str).ok_or(IdentityError::Nameless)?.into();
         let mut fingerprint = [0; 32];
         fingerprint.copy_from_slice(digest(&SHA256, certificate).as_ref());
-        Ok(Client { identity, names: names.into(), fingerprint: Fingerprint(fingerprint) })
+        let (_, parsed) =
+            X509Certificate::from_der(certificate).map_err(|_| IdentityError::Malformed)?;
+        let subject = parsed.subject().to_string().into();
+        let fingerprint = Fingerprint(fingerprint);
+        Ok(Client { identity, names: names.into(), subject, fingerprint })
+    }
+
+    /// All its names, as the domain file spells them.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// The name that `rules` know it by; its first where they know none.

@@ -12,27 +12,38 @@
 //! What is allowed goes to its service over a connection that no other client certificate, rule,
 //! path version or service shares, and that the implementer of [`Chain`] opens on the rule's path.
 //!
+//! On a listener of kind `tls` the same holds once a connection, whose bytes then pass unread.
+//!
 //! Nothing is buffered whole: a slow side holds the other up, over [`limits`] that each have a
 //! [`Counters`] entry.
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 mod activity;
 mod census;
 mod chain;
 mod chunks;
+mod client_trust;
 mod connection;
 mod counters;
 mod exchange;
+mod forwarded;
 mod gate;
 mod gateway;
 mod headers;
 mod identity;
+mod leg;
 pub mod limits;
+mod passing;
 mod policy;
 mod pool;
+mod preamble;
 mod proxy;
+mod proxy_protocol;
+mod recognize;
 mod refusal;
+mod relay;
 mod request_body;
 mod response_body;
 mod service_io;
@@ -41,10 +52,13 @@ mod sites;
 mod target;
 pub mod tls;
 mod tls_io;
+mod tunnel;
 
 pub use chain::{Chain, ChainError, ChainRequest, ChainStream};
+pub use client_trust::{CrlError, Revocation};
 pub use counters::{Counter, Counters, Reading};
 pub use gateway::{Drained, Gateway, bind};
 pub use identity::{Fingerprint, IdentityError};
+pub use leg::{ServiceOptions, ServiceTls, Services};
 pub use limits::Limits;
 pub use policy::{Policy, PolicyHandle};

@@ -23,6 +23,10 @@ pub const IDLE_MS: u64 = 60_000;
 pub const BODY_IDLE_MS: u64 = 30_000;
 /// A client that takes nothing of its responses; never less than what a service may take.
 pub const STALL_MS: u64 = 120_000;
+/// Without a byte in either direction, where bytes pass unread.
+pub const TUNNEL_IDLE_MS: u64 = 3_600_000;
+/// For the first byte of a client that passes unread; then it counts as one that waits for the service.
+pub const FIRST_BYTE_MS: u64 = 500;
 /// After a close: how long the client's remaining bytes are read, so that it sees our last words.
 pub const LINGER_MS: u64 = 2_000;
 /// After a shutdown: how long requests in progress may take.
@@ -80,6 +84,16 @@ pub const COPY_BUFFER_BYTES: usize = 128 * 1024;
 pub const TLS_RECEIVE_BYTES: usize = 64 * 1024;
 /// Plaintext that waits as ciphertext for a client's socket.
 pub const TLS_SEND_BYTES: usize = 256 * 1024;
+/// Bytes that are held for each direction of a connection that passes unread, while it moves.
+pub const RELAY_BUFFER_BYTES: usize = 64 * 1024;
+/// Lines of the access log that wait for the writer; more are left out and counted.
+pub const ACCESS_QUEUE: usize = 8_192;
+/// Bytes of the access log that are written at once.
+pub const ACCESS_BUFFER_BYTES: usize = 64 * 1024;
+/// How often the access log's writer looks whether its file is still in its place.
+pub const ACCESS_LOOK_MS: u64 = 500;
+/// Bytes of a PROXY header behind its fixed part.
+pub const PROXY_HEADER_BYTES: usize = 2_048;
 /// Bytes that a listening socket's queue holds connections for.
 pub const ACCEPT_QUEUE: i32 = 4_096;
 /// After a failed accept (no file descriptors left): the pause before the next.
@@ -104,6 +118,10 @@ pub struct Limits {
     pub body_idle_ms: u64,
     /// See [`STALL_MS`].
     pub stall_ms: u64,
+    /// See [`TUNNEL_IDLE_MS`].
+    pub tunnel_idle_ms: u64,
+    /// See [`FIRST_BYTE_MS`].
+    pub first_byte_ms: u64,
     /// See [`LINGER_MS`].
     pub linger_ms: u64,
     /// See [`DRAIN_MS`].
@@ -149,6 +167,8 @@ impl Default for Limits {
             idle_ms: IDLE_MS,
             body_idle_ms: BODY_IDLE_MS,
             stall_ms: STALL_MS,
+            tunnel_idle_ms: TUNNEL_IDLE_MS,
+            first_byte_ms: FIRST_BYTE_MS,
             linger_ms: LINGER_MS,
             drain_ms: DRAIN_MS,
             header_bytes: HEADER_BYTES,
@@ -180,6 +200,8 @@ impl From<&GatewayLimits> for Limits {
             handshake_ms: given.handshake_timeout_ms.into(),
             header_read_ms: given.header_timeout_ms.into(),
             idle_ms: given.idle_timeout_ms.into(),
+            tunnel_idle_ms: given.tunnel_idle_timeout_ms.into(),
+            first_byte_ms: given.first_byte_timeout_ms.into(),
             connect_ms: given.connect_timeout_ms.into(),
             pool_idle_per_key: given.pool_idle_connections as usize,
             pool_idle_ms: given.pool_idle_timeout_ms.into(),
@@ -217,6 +239,8 @@ mod tests {
             handshake_timeout_ms: 5,
             header_timeout_ms: 6,
             idle_timeout_ms: 7,
+            tunnel_idle_timeout_ms: 12,
+            first_byte_timeout_ms: 13,
             connect_timeout_ms: 8,
             pool_idle_connections: 9,
             pool_idle_timeout_ms: 10,
@@ -230,6 +254,8 @@ mod tests {
             handshake_ms: 5,
             header_read_ms: 6,
             idle_ms: 7,
+            tunnel_idle_ms: 12,
+            first_byte_ms: 13,
             connect_ms: 8,
             pool_idle_per_key: 9,
             pool_idle_ms: 10,

@@ -7,6 +7,8 @@ use http::HeaderMap;
 use ringmail_model::PathVersion;
 use ringmail_model::rules::{Headers, RuleSet};
 
+use crate::leg::Services;
+
 /// What the gateway may do, at one version of the path set.
 #[derive(Debug)]
 pub struct Policy {
@@ -14,6 +16,8 @@ pub struct Policy {
     pub version: PathVersion,
     /// The rules.
     pub rules: RuleSet,
+    /// How services are spoken to.
+    pub services: Services,
 }
 
 /// The handle through which a policy is replaced while requests run.

@@ -4,6 +4,7 @@
 //! certificate, rule, path version or service. A worker has a pool of its own.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -13,11 +14,11 @@ use ringmail_model::{PathId, PathVersion};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
-use crate::chain::ChainStream;
+use crate::chain::ChainRequest;
 use crate::identity::Fingerprint;
 use crate::limits::{COPY_BUFFER_BYTES, Limits, RESPONSE_HEADER_BYTES, ms};
 use crate::request_body::{Flow, RequestBody};
-use crate::service_io::{Open, ServiceIo};
+use crate::service_io::{Open, Opened, ServiceIo};
 
 /// What a connection may be used for again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +28,21 @@ pub(crate) struct PoolKey {
     pub(crate) path: PathId,
     pub(crate) rule: String,
     pub(crate) service: String,
+    /// The client's address, where the service was told it at the beginning of the connection.
+    pub(crate) source: Option<SocketAddr>,
+}
+
+impl PoolKey {
+    /// What a chain is asked for to open a connection for it.
+    pub(crate) fn request<'a>(&'a self, client: &'a str) -> ChainRequest<'a> {
+        ChainRequest {
+            path: self.path,
+            version: self.version,
+            service: &self.service,
+            rule: &self.rule,
+            client,
+        }
+    }
 }
 
 /// One worker's connections to services.
@@ -119,18 +135,18 @@ impl Pool {
     /// Speaks HTTP over a connection that was just opened.
     pub(crate) async fn adopt(
         self: &Arc<Pool>,
-        stream: ChainStream,
+        leg: Opened,
         open: Open,
         key: &Arc<PoolKey>,
     ) -> Result<Lease, hyper::Error> {
-        let (io, received) = ServiceIo::new(stream, open);
+        let (io, received) = ServiceIo::new(leg, open);
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(COPY_BUFFER_BYTES)
             .max_header_size(RESPONSE_HEADER_BYTES)
             .handshake(TokioIo::new(io))
             .await?;
         let task = tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(error = &error as &dyn std::error::Error, "service connection");
             }
         });

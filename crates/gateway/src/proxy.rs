@@ -1,33 +1,40 @@
 //! What happens to one request: checked, scrubbed, authorized by its own merits, sent on.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::poll_fn;
-use http::header::{CONNECTION, HOST, HeaderValue};
+use http::header::{CONNECTION, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, Version};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use ringmail_model::domain::ApplicationProtocol;
 use ringmail_model::rules::{Decision, Denied, RequestFacts};
 use tokio::time::timeout;
 
-use crate::activity::{Activity, Ticket};
+use crate::access::{AccessSink, Entry, Kind, Outcome, Record};
+use crate::activity::{Activity, Busy, Ticket};
 use crate::chain::Chain;
 use crate::exchange::{Exchange, Outgoing};
-use crate::headers;
+use crate::forwarded;
+use crate::headers::{self, Upgrade};
 use crate::identity::Client;
+use crate::leg::{Leg, ServiceOptions};
 use crate::limits::ms;
 use crate::policy::{Fields, Policy, PolicyHandle};
 use crate::pool::PoolKey;
 use crate::refusal::Refusal;
 use crate::request_body::RequestBody;
 use crate::response_body::ResponseBody;
+use crate::service_io::ServiceIo;
 use crate::sites::Names;
-use crate::target::{Target, target};
+use crate::target::{self, Target, target};
+use crate::tunnel::{self, Change, Service, Tunnel};
 
 /// What the requests of one client connection share.
 #[derive(Debug)]
@@ -37,14 +44,33 @@ pub(crate) struct Session<C> {
     pub(crate) client: Client,
     pub(crate) sni: Option<String>,
     pub(crate) names: Arc<Names>,
-    pub(crate) source: IpAddr,
+    pub(crate) source: SocketAddr,
+    /// The address that the client came to.
+    pub(crate) destination: SocketAddr,
+    /// What every line of the log says of this connection, and where they go.
+    pub(crate) access: Option<(AccessSink, Entry)>,
     pub(crate) activity: Arc<Activity>,
+    /// What an HTTP/1 connection becomes when its answer has left.
+    pub(crate) tunnel: Mutex<Option<Tunnel>>,
 }
 
 /// The beginning of a body: frames taken off it, and whether it ended in them.
 struct Prefix {
     frames: VecDeque<Frame<Bytes>>,
     ended: bool,
+}
+
+/// Counts and notes that a rule allowed a request.
+fn allowed(ticket: &Ticket, policy: &Policy, client: &str, key: &PoolKey) {
+    ticket.counters.requests_allowed.one();
+    ticket.note(|entry, us| {
+        entry.client = client.into();
+        entry.decision = Outcome::Allowed;
+        entry.rule = Some(key.rule.clone());
+        entry.path = policy.rules.path_name(key.path).map(str::to_owned);
+        entry.service = Some(key.service.clone());
+        entry.times_us.decided = Some(us);
+    });
 }
 
 /// What the rules say so far.
@@ -57,7 +83,9 @@ impl<C: Chain> Session<C> {
     /// The answer to a request: the service's, or a refusal.
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         let counters = &self.exchange.counters;
-        let ticket = Ticket::new(&self.activity, counters);
+        let record = self.access.as_ref();
+        let record = record.map(|(sink, known)| Record::new(sink, Kind::Request, known));
+        let ticket = Ticket::new(&self.activity, counters, record);
         let (head, body) = request.into_parts();
         let http1 = head.version != Version::HTTP_2;
         let answer = match Box::pin(self.pass(head, body, &ticket)).await {
@@ -65,12 +93,14 @@ impl<C: Chain> Session<C> {
             Err(refusal) => {
                 tracing::debug!(client = &*self.client.identity, ?refusal, "refused");
                 let mut answer = refusal.answer(counters);
+                ticket.note(|entry, _| entry.reason = Some(refusal.text()));
                 if http1 && refusal.ends_connection() {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 answer
             }
         };
+        ticket.note(|entry, _| entry.status = Some(answer.status().as_u16()));
         ticket.answered();
         answer
     }
@@ -83,40 +113,146 @@ impl<C: Chain> Session<C> {
     ) -> Result<Response<ResponseBody>, Refusal> {
         let limits = &self.exchange.limits;
         self.measure(&head)?;
-        if head.method == Method::CONNECT {
-            return Err(Refusal::Method("CONNECT is not offered"));
+        let change = tunnel::change(&head).map_err(Refusal::Method)?;
+        if change == Change::Connect {
+            return self.connect(head, ticket).await;
         }
         if head.method == Method::TRACE {
             return Err(Refusal::Method("TRACE is not offered"));
         }
-        let target = target(&head, self.sni.as_deref(), &self.names)?;
+        let mut target = target(&head, self.sni.as_deref(), &self.names)?;
         let asked = headers::scrub_request(&mut head.headers);
-        if asked.upgrade {
-            return Err(Refusal::Method("no other protocol is offered"));
+        let websocket = match asked.upgrade {
+            Upgrade::None => change == Change::Websocket,
+            Upgrade::Websocket if head.method == Method::GET && body.is_end_stream() => true,
+            _ => return Err(Refusal::Method("no other protocol than websocket is offered")),
+        };
+        if websocket {
+            target.protocol = ApplicationProtocol::Websocket;
+            head.method = Method::GET;
         }
         if asked.expect_other {
             return Err(Refusal::Expectation);
         }
+        ticket.note(|entry, _| {
+            entry.method = Some(head.method.to_string());
+            entry.host = Some(target.host.clone());
+            entry.url_path = Some(target.path.clone());
+            if websocket {
+                entry.protocol = ApplicationProtocol::Websocket.to_string();
+            } else if head.version == Version::HTTP_2 {
+                entry.protocol = "h2".to_owned();
+            }
+        });
         let policy = self.policy.load_full();
         let client = self.client.known_to(&policy.rules);
         let mut prefix = Prefix { frames: VecDeque::new(), ended: body.is_end_stream() };
         let key = self.authorize(client, &policy, &head, &target, &mut body, &mut prefix).await?;
-        self.exchange.counters.requests_allowed.one();
+        allowed(ticket, &policy, client, &key);
         let expect_continue = asked.expect_continue && prefix.frames.is_empty();
         let body = if prefix.ended && prefix.frames.is_empty() {
             RequestBody::none()
         } else {
             RequestBody::new(prefix.frames, body, ms(limits.body_idle_ms), Arc::clone(ticket))
         };
+        let leg = self.leg(&policy, &key.service);
+        if let Some(options) = leg.options {
+            self.tell(options, &target.authority, &mut head.headers);
+        }
         head.headers.insert(HOST, target.authority);
+        if websocket {
+            let mut key = [0; 16];
+            let made = aws_lc_rs::rand::fill(&mut key);
+            made.map_err(|_| Refusal::Backend("there is no randomness"))?;
+            tunnel::ask(&mut head.headers, head.version, key);
+        }
         let outgoing = Outgoing {
             method: head.method,
             uri: target.uri,
             headers: head.headers,
             body,
             expect_continue,
+            websocket,
         };
-        self.exchange.send(key, client, outgoing, ticket).await
+        let (mut answer, service) = self.exchange.send(key, client, leg, outgoing, ticket).await?;
+        if let Some(service) = service {
+            let side = head.extensions.remove::<OnUpgrade>();
+            let side = side.ok_or(Refusal::Method("this connection cannot change its protocol"))?;
+            tunnel::answer(&mut answer, head.version);
+            self.begin(side, service, head.version, ticket);
+        }
+        Ok(answer)
+    }
+
+    /// CONNECT: a way to the service of the rule that names the method; the service hears nothing of the request.
+    async fn connect(
+        &self,
+        mut head: Parts,
+        ticket: &Arc<Ticket>,
+    ) -> Result<Response<ResponseBody>, Refusal> {
+        let target = target::connect(&head)?;
+        ticket.note(|entry, _| {
+            entry.method = Some(head.method.to_string());
+            entry.host = Some(target.host.clone());
+            entry.protocol = "connect".to_owned();
+        });
+        let policy = self.policy.load_full();
+        let client = self.client.known_to(&policy.rules);
+        let Asked::Allowed(key) = self.ask(client, &policy, &head, &target, Some(&[]))? else {
+            return Err(Refusal::NoRule);
+        };
+        allowed(ticket, &policy, client, &key);
+        let side = head.extensions.remove::<OnUpgrade>();
+        let side = side.ok_or(Refusal::Method("this connection cannot become a tunnel"))?;
+        let leg = self.leg(&policy, &key.service);
+        let (stream, open) = self.exchange.connect(key.request(client), leg).await?;
+        let service = Service::Opened(Box::new(ServiceIo::new(stream, open).0));
+        ticket.note(|entry, us| entry.times_us.connect = Some(us));
+        self.begin(side, service, head.version, ticket);
+        Ok(Response::new(ResponseBody::text(Bytes::new())))
+    }
+
+    fn leg<'a>(&self, policy: &'a Policy, service: &str) -> Leg<'a> {
+        let options = policy.services.get(service);
+        Leg { options, source: self.source, destination: self.destination }
+    }
+
+    /// Tells the service what it may know of the client.
+    fn tell(&self, options: &ServiceOptions, host: &HeaderValue, headers: &mut HeaderMap) {
+        if options.forwarded
+            && let Some(value) = forwarded::forwarded(self.source, self.destination, host)
+        {
+            headers.insert(FORWARDED, value);
+        }
+        if options.client_certificate
+            && let Some(value) = forwarded::client_certificate(&self.client)
+        {
+            headers.insert(HeaderName::from_static("x-forwarded-client-cert"), value);
+        }
+    }
+
+    /// Has a tunnel begin when the answer has left.
+    fn begin(&self, client: OnUpgrade, service: Service, version: Version, ticket: &Arc<Ticket>) {
+        let counters = &self.exchange.counters;
+        let tunnel = Tunnel {
+            client,
+            service,
+            idle: ms(self.exchange.limits.tunnel_idle_ms),
+            ticket: Arc::clone(ticket),
+            busy: Busy::new(&self.activity),
+            counters: Arc::clone(counters),
+        };
+        if version == Version::HTTP_2 {
+            // It ends with its stream, and that with its connection.
+            tokio::spawn(tunnel.run());
+        } else {
+            *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+        }
+    }
+
+    /// What an HTTP/1 connection has become.
+    pub(crate) fn take_tunnel(&self) -> Option<Tunnel> {
+        self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// HTTP/1 headers are measured while they are parsed; those of HTTP/2 here, where it counts.
@@ -167,8 +303,9 @@ impl<C: Chain> Session<C> {
     ) -> Result<Asked, Refusal> {
         let decision = policy.rules.evaluate(&RequestFacts {
             client,
+            protocol: target.protocol,
             sni: self.sni.as_deref(),
-            source: self.source,
+            source: self.source.ip(),
             host: &target.host,
             method: head.method.as_str(),
             path: &target.path,
@@ -182,6 +319,7 @@ impl<C: Chain> Session<C> {
                 path,
                 rule: rule.to_owned(),
                 service: service.to_owned(),
+                source: self.leg(policy, service).pinned_source(),
             })),
             Decision::NeedBodyPrefix { bytes } => Ok(Asked::More(bytes)),
             Decision::Deny { reason } => {

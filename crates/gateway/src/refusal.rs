@@ -22,7 +22,7 @@ pub(crate) enum Refusal {
     Misdirected,
     /// 431: too many or too large headers.
     HeaderSize,
-    /// 501: CONNECT, TRACE or a change of protocol.
+    /// 501: TRACE, or a change to a protocol that is not offered.
     Method(&'static str),
     /// 502: no connection to the service, or no sensible answer.
     Backend(&'static str),
@@ -55,7 +55,8 @@ impl Refusal {
         matches!(self, Refusal::Malformed(_) | Refusal::SlowBody)
     }
 
-    fn text(self) -> &'static str {
+    /// Why, in words.
+    pub(crate) fn text(self) -> &'static str {
         match self {
             Refusal::Malformed(what) | Refusal::Method(what) | Refusal::Backend(what) => what,
             Refusal::NoRule => "no rule allows this request",

@@ -96,7 +96,7 @@ impl RequestBody {
         self.flow.moved.store(true, Relaxed);
         if let (Some(ticket), Some(data)) = (&self.ticket, frame.data_ref()) {
             ticket.activity.progress();
-            ticket.counters.bytes_from_clients.add(data.len() as u64);
+            ticket.received(data.len() as u64);
         }
     }
 }

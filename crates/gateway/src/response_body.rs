@@ -67,7 +67,7 @@ impl FromService {
                 self.silence.broken();
                 self.ticket.activity.progress();
                 if let Some(data) = frame.data_ref() {
-                    self.ticket.counters.bytes_to_clients.add(data.len() as u64);
+                    self.ticket.sent(data.len() as u64);
                 }
                 if self.body.is_end_stream() || frame.is_trailers() {
                     self.done();

@@ -10,8 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-
-use crate::chain::ChainStream;
+use tokio_rustls::client::TlsStream;
 
 /// A place among the open connections.
 #[derive(Debug)]
@@ -35,9 +34,71 @@ impl Drop for Open {
     }
 }
 
+/// A socket, with TLS or without.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A connection that is ready for its service's protocol, and what must live as long.
+pub(crate) struct Opened {
+    pub(crate) socket: Socket,
+    pub(crate) guard: Box<dyn Any + Send + Sync>,
+}
+
+macro_rules! of_socket {
+    ($socket:expr, $name:ident => $call:expr) => {
+        match $socket.get_mut() {
+            Socket::Plain($name) => $call,
+            Socket::Tls($name) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        of_socket!(self, socket => Pin::new(socket).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        of_socket!(self, socket => Pin::new(socket).poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        of_socket!(self, socket => Pin::new(socket).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        of_socket!(self, socket => Pin::new(socket).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        of_socket!(self, socket => Pin::new(socket).poll_shutdown(cx))
+    }
+}
+
 /// The fields are dropped in this order: the socket is closed before its guard goes.
 pub(crate) struct ServiceIo {
-    tcp: TcpStream,
+    socket: Socket,
     _guard: Box<dyn Any + Send + Sync>,
     _open: Open,
     received: Arc<AtomicU64>,
@@ -45,10 +106,10 @@ pub(crate) struct ServiceIo {
 
 impl ServiceIo {
     /// The connection, and the count of bytes that it received.
-    pub(crate) fn new(stream: ChainStream, open: Open) -> (ServiceIo, Arc<AtomicU64>) {
+    pub(crate) fn new(leg: Opened, open: Open) -> (ServiceIo, Arc<AtomicU64>) {
         let received = Arc::new(AtomicU64::new(0));
-        let ChainStream { tcp, guard } = stream;
-        let io = ServiceIo { tcp, _guard: guard, _open: open, received: Arc::clone(&received) };
+        let Opened { socket, guard } = leg;
+        let io = ServiceIo { socket, _guard: guard, _open: open, received: Arc::clone(&received) };
         (io, received)
     }
 }
@@ -61,7 +122,7 @@ impl AsyncRead for ServiceIo {
     ) -> Poll<io::Result<()>> {
         let io = self.get_mut();
         let before = buf.filled().len();
-        ready!(Pin::new(&mut io.tcp).poll_read(cx, buf))?;
+        ready!(Pin::new(&mut io.socket).poll_read(cx, buf))?;
         io.received.fetch_add((buf.filled().len() - before) as u64, Relaxed);
         Poll::Ready(Ok(()))
     }
@@ -73,7 +134,7 @@ impl AsyncWrite for ServiceIo {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().tcp).poll_write(cx, buf)
+        Pin::new(&mut self.get_mut().socket).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -81,7 +142,7 @@ impl AsyncWrite for ServiceIo {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().tcp).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.get_mut().socket).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -89,10 +150,10 @@ impl AsyncWrite for ServiceIo {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tcp).poll_flush(cx)
+        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tcp).poll_shutdown(cx)
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
     }
 }

@@ -53,6 +53,11 @@ impl Names {
         Some(names)
     }
 
+    /// The one that stands for a client which asks for none: never a wildcard.
+    pub(crate) fn first(&self) -> Option<String> {
+        self.exact.first().cloned().or_else(|| self.addresses.first().map(ToString::to_string))
+    }
+
     fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.wildcard.is_empty() && self.addresses.is_empty()
     }

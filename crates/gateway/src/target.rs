@@ -6,6 +6,7 @@ use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Uri, Version};
+use ringmail_model::domain::ApplicationProtocol;
 use ringmail_model::rules::{host, url};
 
 use crate::refusal::Refusal;
@@ -22,11 +23,30 @@ pub(crate) struct Target {
     pub(crate) path: String,
     /// Path in normal form and query: the request target for the service.
     pub(crate) uri: Uri,
+    /// What is asked for.
+    pub(crate) protocol: ApplicationProtocol,
+}
+
+/// The target of CONNECT: an authority alone, which need not be one that the certificate stands for.
+pub(crate) fn connect(head: &Parts) -> Result<Target, Refusal> {
+    let (authority, host) = named(head, None)?;
+    let uri = Uri::from_static("/");
+    Ok(Target { host, authority, path: "/".to_owned(), uri, protocol: ApplicationProtocol::Http })
 }
 
 /// The target of a request that came over a connection with server name `sni`, whose certificate
 /// stands for `names`.
 pub(crate) fn target(head: &Parts, sni: Option<&str>, names: &Names) -> Result<Target, Refusal> {
+    let (authority, host) = named(head, sni)?;
+    if head.uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTPS) || !names.cover(&host) {
+        return Err(Refusal::Misdirected);
+    }
+    let (path, uri) = path(head)?;
+    Ok(Target { host, authority, path, uri, protocol: ApplicationProtocol::Http })
+}
+
+/// The authority for the service, and its host in its one form.
+fn named(head: &Parts, sni: Option<&str>) -> Result<(HeaderValue, String), Refusal> {
     let authority = authority(head, sni)?;
     if authority.as_str().contains('@') {
         return Err(Refusal::Malformed("the authority holds a user name"));
@@ -34,13 +54,9 @@ pub(crate) fn target(head: &Parts, sni: Option<&str>, names: &Names) -> Result<T
     let host = host::canonical(authority.as_str())
         .ok_or(Refusal::Malformed("the authority is no host name or address"))?
         .into_owned();
-    if head.uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTPS) || !names.cover(&host) {
-        return Err(Refusal::Misdirected);
-    }
-    let (path, uri) = path(head)?;
     let authority = HeaderValue::from_str(authority.as_str())
         .map_err(|_| Refusal::Malformed("the authority is not printable"))?;
-    Ok(Target { host, authority, path, uri })
+    Ok((authority, host))
 }
 
 fn authority(head: &Parts, sni: Option<&str>) -> Result<Authority, Refusal> {

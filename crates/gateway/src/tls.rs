@@ -3,19 +3,16 @@
 
 use std::sync::Arc;
 
-use rustls::client::danger::HandshakeSignatureValid;
+use ringmail_model::domain::ListenerKind;
+use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
     NoServerSessionStorage, ResolvesServerCert, ServerConfig, VerifierBuilderError,
-    WebPkiClientVerifier,
-};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
 };
 
-use crate::identity;
+use crate::client_trust::ClientCheck;
 use crate::sites::Sites;
 
 /// A server certificate with the names that it is shown for.
@@ -83,8 +80,12 @@ pub enum TlsError {
 /// What a listener needs: the rustls configuration and the names behind each certificate.
 #[derive(Clone, Debug)]
 pub struct TlsSettings {
+    pub(crate) kind: ListenerKind,
     pub(crate) config: Arc<ServerConfig>,
+    /// For clients that insist on `postgresql` (PostgreSQL 17's direct TLS).
+    pub(crate) postgresql: Arc<ServerConfig>,
     pub(crate) sites: Arc<Sites>,
+    pub(crate) clients: Arc<ClientCheck>,
 }
 
 /// TLS 1.3 and 1.2 for `sites`, with client certificates required.
@@ -94,67 +95,34 @@ pub struct TlsSettings {
 ///
 /// # Errors
 /// [`TlsError`] names the certificate at fault.
-pub fn settings(sites: Vec<Site>, clients: ClientTrust) -> Result<TlsSettings, TlsError> {
+pub fn settings(
+    kind: ListenerKind,
+    sites: Vec<Site>,
+    clients: ClientTrust,
+) -> Result<TlsSettings, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let sites = Arc::new(Sites::new(sites, &provider)?);
-    let mut verifier =
-        WebPkiClientVerifier::builder_with_provider(clients.roots, Arc::clone(&provider));
-    if !clients.crls.is_empty() {
-        verifier = verifier.with_crls(clients.crls).enforce_revocation_expiration();
-    }
-    let verifier = Arc::new(NamedClients(verifier.build()?));
+    let clients = ClientCheck::new(clients.roots, clients.crls, Arc::clone(&provider))?;
+    let clients = Arc::new(clients);
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(TlsError::Versions)?
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(Arc::clone(&clients) as Arc<dyn ClientCertVerifier>)
         .with_cert_resolver(Arc::clone(&sites) as Arc<dyn ResolvesServerCert>);
-    config.alpn_protocols =
-        ["h2", "http/1.1", "http/1.0"].map(|name| name.as_bytes().to_vec()).into();
+    let https: &[&str] = &["h2", "http/1.1", "http/1.0"];
+    // What passes unread may name what it likes: without a list of ours ALPN is left alone.
+    config.alpn_protocols = names(if kind == ListenerKind::Https { https } else { &[] });
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Ok(TlsSettings { config: Arc::new(config), sites })
+    let mut postgresql = config.clone();
+    postgresql.alpn_protocols = names(&[POSTGRESQL]);
+    let (config, postgresql) = (Arc::new(config), Arc::new(postgresql));
+    Ok(TlsSettings { kind, config, postgresql, sites, clients })
 }
 
-/// A verifier that also wants a name, so that a nameless client is refused by an alert.
-#[derive(Debug)]
-struct NamedClients(Arc<dyn ClientCertVerifier>);
+/// The protocol that PostgreSQL's clients name in ALPN.
+pub(crate) const POSTGRESQL: &str = "postgresql";
 
-impl ClientCertVerifier for NamedClients {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        let verified = self.0.verify_client_cert(end_entity, intermediates, now)?;
-        identity::names(end_entity)
-            .map_err(|_| rustls::Error::from(CertificateError::ApplicationVerificationFailure))?;
-        Ok(verified)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
+fn names(alpn: &[&str]) -> Vec<Vec<u8>> {
+    alpn.iter().map(|name| name.as_bytes().to_vec()).collect()
 }

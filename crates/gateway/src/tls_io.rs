@@ -18,6 +18,7 @@ use tokio_util::io::poll_read_buf;
 
 use crate::activity::Activity;
 use crate::chunks::{Chunks, keep_rest};
+use crate::client_trust::ClientCheck;
 use crate::limits::{TLS_RECEIVE_BYTES, TLS_SEND_BYTES, ms};
 
 /// The plaintext of a full record (RFC 8446 section 5.1).
@@ -37,6 +38,9 @@ struct Inner {
     partial: Vec<u8>,
     activity: Arc<Activity>,
     eof: bool,
+    truncated: bool,
+    /// Whether bytes pass unread: flushed when told, closed one way at a time.
+    passing: bool,
     closing: Closing,
     linger_ms: u64,
 }
@@ -44,6 +48,7 @@ struct Inner {
 enum Closing {
     No,
     Alerted,
+    HalfClosed,
     Lingering(Pin<Box<Sleep>>),
 }
 
@@ -64,6 +69,8 @@ impl ClientIo {
             partial: Vec::new(),
             activity,
             eof: false,
+            truncated: false,
+            passing: false,
             closing: Closing::No,
             linger_ms,
         })))
@@ -74,6 +81,22 @@ impl ClientIo {
             Ok(inner) => inner,
             Err(poisoned) => poisoned.into_inner(),
         }
+    }
+
+    /// From now on bytes pass unread: a flush sends, and a shutdown says our last word while the client's may still
+    /// come (RFC 8446 section 6.1).
+    pub(crate) fn pass(&self) {
+        self.lock().passing = true;
+    }
+
+    /// Whether the client's certificate is revoked now.
+    pub(crate) fn is_revoked(&self, check: &ClientCheck) -> bool {
+        self.lock().tls.peer_certificates().is_some_and(|chain| check.revokes(chain))
+    }
+
+    /// Whether the client's side ended without a close of TLS.
+    pub(crate) fn is_truncated(&self) -> bool {
+        self.lock().truncated
     }
 
     /// Sends what hyper wrote; what the socket does not take goes when it does.
@@ -150,7 +173,10 @@ impl Inner {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 // No close_notify: no harm, since HTTP itself says where a request ends.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    self.truncated = true;
+                    return Ok(true);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -209,7 +235,7 @@ impl Inner {
         }
     }
 
-    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_half_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if matches!(self.closing, Closing::No) {
             ready!(self.poll_flush(cx))?;
             self.tls.send_close_notify();
@@ -218,6 +244,14 @@ impl Inner {
         if matches!(self.closing, Closing::Alerted) {
             ready!(self.poll_flush(cx))?;
             ready!(Pin::new(&mut self.tcp).poll_shutdown(cx))?;
+            self.closing = Closing::HalfClosed;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_half_close(cx))?;
+        if matches!(self.closing, Closing::HalfClosed) {
             self.closing = Closing::Lingering(Box::pin(sleep(ms(self.linger_ms))));
         }
         // Closing a socket with unread bytes resets the connection, and the peer may lose our last
@@ -294,12 +328,14 @@ impl AsyncWrite for ClientIo {
         true
     }
 
-    /// Leaves the sending to the driver.
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    /// Leaves the sending to the driver, where there is one.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut inner = self.lock();
+        if inner.passing { inner.poll_flush(cx) } else { Poll::Ready(Ok(())) }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.lock().poll_shutdown(cx)
+        let mut inner = self.lock();
+        if inner.passing { inner.poll_half_close(cx) } else { inner.poll_shutdown(cx) }
     }
 }

@@ -14,6 +14,8 @@ pub enum Severity {
     Error,
     /// It can, but probably does not say what was meant.
     Warning,
+    /// Something that its owner should know, and may well want.
+    Note,
 }
 
 /// One thing that is wrong with a domain file.
@@ -43,6 +45,7 @@ impl fmt::Display for Diagnostic {
         let severity = match self.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
+            Severity::Note => "note",
         };
         f.write_str(&self.file)?;
         if self.line > 0 {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ringmail_gateway::tls::Site;
 use ringmail_model::PathDigest;
-use ringmail_model::domain::{Certificate, Domain, Keying, Listener};
+use ringmail_model::domain::{Certificate, Domain, Gateway, Keying, Listener, Service};
 use ringmail_model::names::Name;
 use ringmail_model::pathset::{PathSet, SignedPathSet};
 use ringmail_trust::{Authority, EmbeddedCa, Kind, Request, TrustBundle};
@@ -65,10 +65,14 @@ impl DomainConductor {
         let signed = authority.sign_path_set(&set)?;
         let bundle = authority.trust_bundle()?;
         let listeners = domain.gateway.listeners.iter().map(|listener| {
-            let told = described(&authority, listener, &bundle, folder);
+            let told = described(&authority, &domain.gateway, listener, &bundle, folder);
             told.with_context(|| format!("listener `{}`", listener.name))
         });
-        let listeners = listeners.collect::<Result<Vec<_>>>()?;
+        let mut listeners = listeners.collect::<Result<Vec<_>>>()?;
+        for service in &domain.services {
+            let told = service_tls(service, folder);
+            listeners.extend(told.with_context(|| format!("service `{}`", service.name))?);
+        }
         let lease = Duration::from_secs(u64::from(domain.limits.lease_s));
         let psk = psk(domain, folder)?;
         Ok(DomainConductor { authority, text, set, signed, lease, listeners, psk })
@@ -150,6 +154,7 @@ fn psk(domain: &Domain, folder: &Path) -> Result<Option<Secret>> {
 /// What the gateway is told of one listener.
 fn described(
     authority: &EmbeddedCa,
+    gateway: &Gateway,
     listener: &Listener,
     bundle: &TrustBundle,
     folder: &Path,
@@ -170,17 +175,48 @@ fn described(
     let auth = &listener.client_auth;
     let mut anchors = blobs(&bundle.roots);
     let mut crls = blobs(&bundle.crls);
+    let mut crl_files = vec![authority.crl_file()];
     if !auth.ca_files.is_empty() {
+        crl_files.clear();
         anchors = read_all::<CertificateDer<'static>>(&auth.ca_files, folder)?;
         crls.clear();
     }
     crls.extend(read_all::<CertificateRevocationListDer<'static>>(&auth.crl_files, folder)?);
+    crl_files.extend(auth.crl_files.iter().map(|file| folder.join(file)));
+    let crl_files = crl_files.iter().map(std::path::absolute).collect::<Result<_, _>>()?;
     Ok(ToElement::Listener {
         name: listener.name.to_string(),
         certificates: certificates.collect::<Result<_>>()?,
         trust_anchors: anchors,
         crls,
+        crl_files,
+        access_log: access_log(gateway, folder)?,
     })
+}
+
+/// What the gateway is told of a service's TLS.
+fn service_tls(service: &Service, folder: &Path) -> Result<Option<ToElement>> {
+    let Some(tls) = &service.tls else { return Ok(None) };
+    let certificate = tls.certificate.as_ref().map(|files| {
+        let site = from_files(&folder.join(&files.chain), &folder.join(&files.key))?;
+        let key = Secret::new(site.key.secret_der().to_vec());
+        let chain = blobs(&site.chain);
+        Ok::<_, anyhow::Error>(ServerCertificate { server_names: Vec::new(), chain, key })
+    });
+    Ok(Some(ToElement::ServiceTls {
+        service: service.name.to_string(),
+        trust_anchors: read_all::<CertificateDer<'static>>(std::slice::from_ref(&tls.ca), folder)?,
+        certificate: certificate.transpose()?,
+    }))
+}
+
+/// An absolute path: an element has no folder of the domain file's.
+fn access_log(gateway: &Gateway, folder: &Path) -> Result<Option<PathBuf>> {
+    let Some(log) = &gateway.access_log else { return Ok(None) };
+    if log.file == Path::new("-") {
+        return Ok(Some(log.file.clone()));
+    }
+    Ok(Some(std::path::absolute(folder.join(&log.file))?))
 }
 
 /// A certificate of the embedded authority, with a key that lasts as long as this run.

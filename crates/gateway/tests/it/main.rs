@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must stop")]
 
+mod access;
 mod aria2;
 mod authorization;
 mod backend;
@@ -10,11 +11,15 @@ mod backpressure;
 mod bodies;
 mod curl;
 mod flood;
+mod leg;
 mod limits;
 mod nginx;
+mod passing;
 mod pki;
 mod pool;
 mod requests;
+mod revocation;
 mod shutdown;
 mod tls;
+mod tunnels;
 mod world;

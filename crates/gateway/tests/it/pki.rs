@@ -9,7 +9,9 @@ use rcgen::{
 };
 use ringmail_gateway::tls::{ClientTrust, Site};
 use rustls::RootCertStore;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer,
+};
 
 pub(crate) const WWW: &str = "www.campus.example";
 pub(crate) const OTHER: &str = "other.campus.example";
@@ -42,9 +44,12 @@ pub(crate) struct Pki {
     /// Of the right name, from another CA.
     pub(crate) stranger: Pair,
     issuer: Issuer<'static, KeyPair>,
+    foreign: Issuer<'static, KeyPair>,
 }
 
-const REVOKED_SERIAL: u64 = 99;
+pub(crate) const REVOKED_SERIAL: u64 = 99;
+pub(crate) const ALICE: u64 = 11;
+pub(crate) const ALICE_AGAIN: u64 = 12;
 
 impl Pki {
     pub(crate) fn new() -> Pki {
@@ -76,8 +81,8 @@ impl Pki {
         Pki {
             www: pair("www", 1, &www, &issuer),
             other: pair("other", 2, &[dns(OTHER)], &issuer),
-            alice: pair("alice", 11, &[spiffe("alice")], &issuer),
-            alice_again: pair("alice-again", 12, &[spiffe("alice")], &issuer),
+            alice: pair("alice", ALICE, &[spiffe("alice")], &issuer),
+            alice_again: pair("alice-again", ALICE_AGAIN, &[spiffe("alice")], &issuer),
             bob: pair("bob", 13, &[dns("unknown.example"), dns("bob.example")], &issuer),
             revoked: pair("revoked", REVOKED_SERIAL, &[spiffe("alice")], &issuer),
             nameless: pair("nameless", 14, &[], &issuer),
@@ -85,6 +90,7 @@ impl Pki {
             ca_pem: own.pem(),
             roots: Arc::new(roots),
             issuer,
+            foreign,
         }
     }
 
@@ -96,21 +102,44 @@ impl Pki {
 
     /// The CA and a list of revoked certificates that runs out at the end of `until_year`.
     pub(crate) fn trust(&self, until_year: i32) -> ClientTrust {
+        let crls = self.crl(until_year, &[REVOKED_SERIAL]);
+        ClientTrust { roots: Arc::clone(&self.roots), crls }
+    }
+
+    /// A list of these certificates.
+    pub(crate) fn crl(
+        &self,
+        until_year: i32,
+        serials: &[u64],
+    ) -> Vec<CertificateRevocationListDer<'static>> {
+        Pki::signed(&self.issuer, until_year, serials)
+    }
+
+    /// One that the other CA of the same name has signed.
+    pub(crate) fn forged_crl(&self, serials: &[u64]) -> Vec<CertificateRevocationListDer<'static>> {
+        Pki::signed(&self.foreign, 2040, serials)
+    }
+
+    fn signed(
+        issuer: &Issuer<'static, KeyPair>,
+        until_year: i32,
+        serials: &[u64],
+    ) -> Vec<CertificateRevocationListDer<'static>> {
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: date_time_ymd(2024, 1, 2),
+            reason_code: Some(RevocationReason::KeyCompromise),
+            invalidity_date: None,
+        };
         let crl = CertificateRevocationListParams {
             this_update: date_time_ymd(2024, 1, 1),
             next_update: date_time_ymd(until_year, 12, 31),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
-            revoked_certs: vec![RevokedCertParams {
-                serial_number: SerialNumber::from(REVOKED_SERIAL),
-                revocation_time: date_time_ymd(2024, 1, 2),
-                reason_code: Some(RevocationReason::KeyCompromise),
-                invalidity_date: None,
-            }],
+            revoked_certs: serials.iter().map(revoked).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
-        let crl = crl.signed_by(&self.issuer).unwrap();
-        ClientTrust { roots: Arc::clone(&self.roots), crls: vec![crl.der().clone()] }
+        vec![crl.signed_by(issuer).unwrap().der().clone()]
     }
 }
 

@@ -137,7 +137,7 @@ async fn the_target_has_one_reading_or_none() {
         ("GET //open/ HTTP/1.1".into(), format!("Host: {WWW}"), 400),
         ("GET /%6fpen/ HTTP/1.1".into(), format!("Host: {WWW}"), 200),
         ("OPTIONS * HTTP/1.1".into(), format!("Host: {WWW}"), 400),
-        (format!("CONNECT {WWW}:443 HTTP/1.1"), format!("Host: {WWW}:443"), 501),
+        (format!("CONNECT {WWW}:443 HTTP/1.1"), format!("Host: {WWW}:443"), 403),
         ("TRACE /open/ HTTP/1.1".into(), format!("Host: {WWW}"), 501),
     ] {
         let request = format!("{line}\r\n{hosts}\r\nConnection: close\r\n\r\n");
@@ -151,7 +151,7 @@ async fn the_target_has_one_reading_or_none() {
 }
 
 #[tokio::test]
-async fn upgrades_are_refused_and_offers_of_h2c_ignored() {
+async fn other_upgrades_are_refused_and_offers_of_h2c_ignored() {
     let backend = Backend::echo().await;
     let world = World::new(&backend);
     let ask = |connection: &str, upgrade: &str| {
@@ -160,7 +160,7 @@ async fn upgrades_are_refused_and_offers_of_h2c_ignored() {
         )
     };
     let mut raw = world.raw().await;
-    raw.say(&ask("Upgrade", "websocket")).await;
+    raw.say(&ask("Upgrade", "websocket, tls/1.0")).await;
     assert_eq!(status(&raw.until("offered\n").await), 501);
     assert_eq!(world.counters.refused_method.get(), 1);
     let (status, answer) = world.raw().await.ask(&ask("upgrade, close", "h2c")).await;

@@ -11,10 +11,12 @@ use http::{Request, Response};
 use http_body_util::combinators::BoxBody;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use ringmail_gateway::access::AccessSink;
 use ringmail_gateway::{
     Chain, ChainError, ChainRequest, ChainStream, Counters, Drained, Gateway, Limits, Policy,
-    PolicyHandle, bind, tls,
+    PolicyHandle, Revocation, Services, bind, tls,
 };
+use ringmail_model::domain::ListenerKind;
 use ringmail_model::pathset::Issue;
 use ringmail_model::{PathId, PathSet, PathVersion, RuleSet};
 use rustls::pki_types::ServerName;
@@ -38,7 +40,8 @@ pub(crate) fn policy(version: u64, but: &[&str]) -> Policy {
     let version = PathVersion(version);
     let issue = Issue { version, not_before_unix_s: 0, not_after_unix_s: u64::MAX };
     let set = PathSet::compile(&domain, issue).expect("a path set");
-    Policy { version, rules: RuleSet::compile(&domain, &set).expect("rules") }
+    let rules = RuleSet::compile(&domain, &set).expect("rules");
+    Policy { version, rules, services: Services::default() }
 }
 
 /// How a service is reached.
@@ -135,6 +138,7 @@ pub(crate) struct World {
     pub(crate) chain: TestChain,
     pub(crate) policy: PolicyHandle,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) revocation: Revocation,
     stop: Option<oneshot::Sender<()>>,
     worker: JoinHandle<Drained>,
 }
@@ -154,7 +158,7 @@ impl World {
 
     pub(crate) fn with_trust(backend: &Backend, limits: Limits, trust: tls::ClientTrust) -> World {
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        World::on(listener, backend, limits, trust, false)
+        World::on(ListenerKind::Https, listener, backend, limits, trust, false)
     }
 
     /// With small socket buffers on both sides of the gateway.
@@ -163,29 +167,77 @@ impl World {
         let socket = socket2::SockRef::from(&listener);
         socket.set_recv_buffer_size(64 * 1024).unwrap();
         socket.set_send_buffer_size(64 * 1024).unwrap();
-        World::on(listener, backend, limits, pki().trust(2040), true)
+        World::on(ListenerKind::Https, listener, backend, limits, pki().trust(2040), true)
+    }
+
+    /// With a listener of kind `tls`.
+    pub(crate) fn passing(backend: &Backend, limits: Limits) -> World {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        World::on(ListenerKind::Tls, listener, backend, limits, pki().trust(2040), false)
+    }
+
+    /// Behind load balancers on loopback that speak for others.
+    pub(crate) fn balanced(backend: &Backend) -> World {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (limits, trust) = (Limits::default(), pki().trust(2040));
+        World::made(ListenerKind::Https, listener, backend, limits, trust, false, |gateway| {
+            gateway.behind(&["127.0.0.0/8".parse().unwrap()])
+        })
+    }
+
+    /// With an access log.
+    pub(crate) fn logged(backend: &Backend, limits: Limits, sink: AccessSink) -> World {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let trust = pki().trust(2040);
+        World::made(ListenerKind::Https, listener, backend, limits, trust, false, |gateway| {
+            gateway.with_access_log(sink)
+        })
+    }
+
+    /// The same with a listener of kind `tls`.
+    pub(crate) fn logged_passing(backend: &Backend, limits: Limits, sink: AccessSink) -> World {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let trust = pki().trust(2040);
+        World::made(ListenerKind::Tls, listener, backend, limits, trust, false, |gateway| {
+            gateway.with_access_log(sink)
+        })
     }
 
     fn on(
+        kind: ListenerKind,
         listener: std::net::TcpListener,
         backend: &Backend,
         limits: Limits,
         trust: tls::ClientTrust,
         narrow: bool,
     ) -> World {
+        World::made(kind, listener, backend, limits, trust, narrow, |gateway| gateway)
+    }
+
+    fn made(
+        kind: ListenerKind,
+        listener: std::net::TcpListener,
+        backend: &Backend,
+        limits: Limits,
+        trust: tls::ClientTrust,
+        narrow: bool,
+        dress: impl FnOnce(Gateway<TestChain>) -> Gateway<TestChain>,
+    ) -> World {
         let chain = TestChain { narrow, ..TestChain::default() };
         chain.set("www", Way::To(backend.address));
         let policy = policy(1, &[]).into_handle();
-        let settings = tls::settings(pki().sites(), trust).expect("TLS settings");
+        let settings = tls::settings(kind, pki().sites(), trust).expect("TLS settings");
         let gateway = Gateway::new(settings, Arc::clone(&policy), chain.clone(), limits);
+        let gateway = dress(gateway);
         let counters = gateway.counters();
+        let revocation = gateway.revocation();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let worker = tokio::spawn(async move {
             let stopped = async { stopped.await.unwrap_or(()) };
             gateway.run(listener, stopped).await.unwrap()
         });
-        World { address, chain, policy, counters, stop: Some(stop), worker }
+        World { address, chain, policy, counters, revocation, stop: Some(stop), worker }
     }
 
     /// Asks the worker to drain.
@@ -204,10 +256,21 @@ impl World {
         sni: &str,
         alpn: &[&str],
     ) -> std::io::Result<TlsStream<TcpStream>> {
-        let config = client_config(client, alpn);
-        let name = ServerName::try_from(sni.to_owned()).unwrap();
         let tcp = TcpStream::connect(self.address).await?;
         tcp.set_nodelay(true)?;
+        self.tls_on(tcp, client, sni, alpn).await
+    }
+
+    /// The same over a connection that is there.
+    pub(crate) async fn tls_on(
+        &self,
+        tcp: TcpStream,
+        client: Option<&Pair>,
+        sni: &str,
+        alpn: &[&str],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let config = client_config(client, alpn);
+        let name = ServerName::try_from(sni.to_owned()).unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, tcp).await
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Checker;
-use crate::domain::Listener;
+use crate::domain::{Listener, ListenerKind};
 use crate::limits;
 use crate::names::HostPattern;
 
@@ -29,6 +29,7 @@ impl Checker<'_> {
             self.certificates(&at, listener);
         }
         self.service_names();
+        self.tls_listeners();
         self.gateway_limits();
     }
 
@@ -92,6 +93,30 @@ impl Checker<'_> {
         }
     }
 
+    /// A listener of kind `tls` whose protocols no rule names lets nothing through.
+    fn tls_listeners(&mut self) {
+        let d = self.domain;
+        let named = d.rules.iter().filter_map(|rule| rule.when.protocols.as_ref()).flatten();
+        if named.clone().any(|protocol| !protocol.is_of_requests()) {
+            return;
+        }
+        for (index, listener) in d.gateway.listeners.iter().enumerate() {
+            if listener.kind == ListenerKind::Tls {
+                let message = format!(
+                    "no rule names a protocol for the listener `{}`: it lets nothing through",
+                    listener.name
+                );
+                let mend = "add a rule such as `when: {protocols: [ssh]}`";
+                self.warning(
+                    &format!("gateway.listeners[{index}].kind"),
+                    "no-rules",
+                    message,
+                    mend,
+                );
+            }
+        }
+    }
+
     fn gateway_limits(&mut self) {
         let l = &self.domain.gateway.limits;
         let at = |key: &str| format!("gateway.limits.{key}");
@@ -103,6 +128,8 @@ impl Checker<'_> {
             ("handshake_timeout_ms", l.handshake_timeout_ms),
             ("header_timeout_ms", l.header_timeout_ms),
             ("idle_timeout_ms", l.idle_timeout_ms),
+            ("tunnel_idle_timeout_ms", l.tunnel_idle_timeout_ms),
+            ("first_byte_timeout_ms", l.first_byte_timeout_ms),
             ("connect_timeout_ms", l.connect_timeout_ms),
             ("pool_idle_timeout_ms", l.pool_idle_timeout_ms),
         ] {

@@ -8,6 +8,7 @@ mod attach;
 mod firewall;
 mod functions;
 mod gateway;
+mod last_leg;
 mod links;
 mod names;
 mod paths;
@@ -52,6 +53,10 @@ pub fn check(domain: &Domain, positions: &Positions, file_name: &str) -> Diagnos
     checker.paths();
     checker.rules();
     checker.shadows();
+    // Nobody reads advice beside what has to be mended first.
+    if !checker.diagnostics.has_errors() {
+        checker.last_legs();
+    }
     checker.diagnostics.sort();
     checker.diagnostics
 }
@@ -70,6 +75,10 @@ impl Checker<'_> {
 
     fn warning(&mut self, at: &str, code: &'static str, message: String, mend: impl Into<String>) {
         self.say(Severity::Warning, at, code, message, mend.into());
+    }
+
+    fn note(&mut self, at: &str, code: &'static str, message: String, mend: impl Into<String>) {
+        self.say(Severity::Note, at, code, message, mend.into());
     }
 
     fn say(

@@ -1,7 +1,7 @@
 //! Rules: conditions that can hold.
 
 use super::Checker;
-use crate::domain::{BodyMatch, HeaderMatch, Rule, When};
+use crate::domain::{BodyMatch, HeaderMatch, ListenerKind, Rule, When};
 use crate::limits;
 use crate::names::HostPattern;
 
@@ -22,6 +22,7 @@ impl Checker<'_> {
             self.hosts(&at, rule);
             self.sources(&at, &rule.when);
             self.methods(&at, &rule.when);
+            self.protocols(&at, &rule.when);
             for (n, header) in rule.when.headers.iter().flatten().enumerate() {
                 self.header(&format!("{at}.headers[{n}]"), header);
             }
@@ -34,6 +35,7 @@ impl Checker<'_> {
     fn lists(&mut self, at: &str, when: &When) {
         for (key, count) in [
             ("clients", when.clients.as_ref().map(Vec::len)),
+            ("protocols", when.protocols.as_ref().map(Vec::len)),
             ("server_names", when.server_names.as_ref().map(Vec::len)),
             ("sources", when.sources.as_ref().map(Vec::len)),
             ("hosts", when.hosts.as_ref().map(Vec::len)),
@@ -113,6 +115,26 @@ impl Checker<'_> {
                 let message =
                     format!("methods are compared case and all: `{method}` is not `{upper}`");
                 self.error(&at, "bad-method", message, format!("did you mean `{upper}`?"));
+            }
+        }
+    }
+
+    /// Protocols that some listener carries, and no condition on HTTP where nothing of HTTP is seen.
+    fn protocols(&mut self, at: &str, when: &When) {
+        let carried = |kind| self.domain.gateway.listeners.iter().any(|l| l.kind == kind);
+        let (requests, connections) = (carried(ListenerKind::Https), carried(ListenerKind::Tls));
+        for (n, protocol) in when.protocols.iter().flatten().enumerate() {
+            let at = format!("{at}.protocols[{n}]");
+            if !protocol.is_of_requests() && when.is_of_requests() {
+                let message = format!(
+                    "a connection that speaks `{protocol}` passes unread: conditions on HTTP never hold for it"
+                );
+                let mend = "split the rule: leave out `hosts`, `methods`, `paths`, `headers` and `body_prefix` here";
+                self.error(&at, "never-matches", message, mend);
+            } else if if protocol.is_of_requests() { !requests } else { !connections } {
+                let kind = if protocol.is_of_requests() { "https" } else { "tls" };
+                let message = format!("no listener is of kind `{kind}`, which `{protocol}` needs");
+                self.warning(&at, "never-matches", message, "add the listener, or delete this");
             }
         }
     }

@@ -3,7 +3,7 @@
 //! An error, not a warning: where the later rule asks for a stricter path, requests go past it unseen.
 
 use super::Checker;
-use crate::domain::{HeaderMatch, Rule, UrlPath};
+use crate::domain::{ApplicationProtocol, HeaderMatch, Rule, UrlPath, When};
 use crate::names::HostPattern;
 use crate::rules::PathPattern;
 
@@ -49,7 +49,8 @@ impl Checker<'_> {
             && within(&e.clients, &l.clients, |a, b| a == b)
             && within(&e.server_names, &l.server_names, |a, b| a.covers(b))
             && within(&e.sources, &l.sources, |a, b| a.covers(*b))
-            && within(&e.methods, &l.methods, |a, b| a == b)
+            && covers_protocols(e, l)
+            && covers_methods(e, l)
             && within(&e.paths, &l.paths, covers_path)
             && e.headers
                 .iter()
@@ -76,6 +77,27 @@ fn within<T>(
         (None, _) => true,
         (Some(_), None) => false,
         (Some(earlier), Some(later)) => later.iter().all(|b| earlier.iter().any(|a| covers(a, b))),
+    }
+}
+
+/// A rule without `protocols` holds for requests; one with a condition on requests for nothing else.
+fn covers_protocols(earlier: &When, later: &When) -> bool {
+    const REQUESTS: &[ApplicationProtocol] =
+        &[ApplicationProtocol::Http, ApplicationProtocol::Websocket];
+    let earlier_is_of_requests = earlier.is_of_requests();
+    let earlier = earlier.protocols.as_deref().unwrap_or(REQUESTS);
+    let later = later.protocols.as_deref().unwrap_or(REQUESTS);
+    later.iter().all(|protocol| {
+        earlier.contains(protocol) && (protocol.is_of_requests() || !earlier_is_of_requests)
+    })
+}
+
+/// A rule without `methods` holds for every method but CONNECT.
+fn covers_methods(earlier: &When, later: &When) -> bool {
+    let connect = |method: &String| method == "CONNECT";
+    match (&earlier.methods, &later.methods) {
+        (None, Some(later)) => !later.iter().any(connect),
+        (earlier, later) => within(earlier, later, |a, b| a == b),
     }
 }
 

@@ -24,6 +24,9 @@ pub struct Gateway {
     /// Limits towards clients.
     #[serde(default)]
     pub limits: GatewayLimits,
+    /// A line of JSON for every request and connection; without it none is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<AccessLog>,
     /// Workers, where not the domain's number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<u16>,
@@ -34,6 +37,25 @@ pub struct Gateway {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<u32>", range(min = 16, max = 1_048_575))]
     pub label: Option<Label>,
+}
+
+/// Where the access log goes; each line is of the schema ringmail.access/1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccessLog {
+    /// The file, relative to the domain file; it is opened again when it was moved away. `-` is the standard output of
+    /// the gateway's process, which `ringmail up` does not show.
+    pub file: PathBuf,
+    /// Bytes from which on the file is moved to FILE.1, that to FILE.2 and so on. Without it, never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
+    /// How many moved files are kept.
+    #[serde(default = "five")]
+    pub keep: u32,
+}
+
+fn five() -> u32 {
+    5
 }
 
 /// One address that clients connect to.
@@ -53,6 +75,10 @@ pub struct Listener {
     /// Whom clients are certified by.
     #[serde(default)]
     pub client_auth: ClientAuth,
+    /// Load balancers in front: connections from these networks begin with a header of the PROXY protocol, version 1 or 2,
+    /// that names the client's address. Others do not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proxy_protocol_from: Vec<Cidr>,
 }
 
 /// The protocol of a listener.
@@ -62,6 +88,8 @@ pub enum ListenerKind {
     /// HTTP/1.1 and HTTP/2 over mutual TLS 1.3 or 1.2.
     #[default]
     Https,
+    /// Any protocol over TCP after mutual TLS; rules tell protocols apart by `protocols`.
+    Tls,
 }
 
 /// A server certificate and the names that it is shown for.
@@ -113,8 +141,14 @@ pub struct GatewayLimits {
     pub handshake_timeout_ms: u32,
     /// Milliseconds that the header section of a request may take.
     pub header_timeout_ms: u32,
-    /// Milliseconds without a byte in either direction.
+    /// Milliseconds without a request.
     pub idle_timeout_ms: u32,
+    /// Milliseconds without a byte in either direction, where bytes pass unread: listeners of kind `tls`, WebSockets
+    /// and CONNECT.
+    pub tunnel_idle_timeout_ms: u32,
+    /// Milliseconds that a client of a listener of kind `tls` may take for its first byte before it counts as one that
+    /// waits for the service (`server-first`).
+    pub first_byte_timeout_ms: u32,
     /// Milliseconds that the connection to a service may take.
     pub connect_timeout_ms: u32,
     /// Idle connections kept for each pool of backend connections.
@@ -135,6 +169,8 @@ impl Default for GatewayLimits {
             handshake_timeout_ms: 5_000,
             header_timeout_ms: 10_000,
             idle_timeout_ms: 60_000,
+            tunnel_idle_timeout_ms: 3_600_000,
+            first_byte_timeout_ms: 500,
             connect_timeout_ms: 5_000,
             pool_idle_connections: 32,
             pool_idle_timeout_ms: 30_000,

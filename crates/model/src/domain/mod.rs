@@ -12,6 +12,7 @@ mod link;
 mod parse;
 mod path;
 mod position;
+mod protocol;
 mod rule;
 mod schema;
 mod service;
@@ -26,15 +27,17 @@ pub use function::{
     DpiAction, DpiLimits, DpiRule, DpiSettings, Function, FunctionKind, Pattern, PatternError,
 };
 pub use gateway::{
-    Certificate, CertificateFiles, ClientAuth, Gateway, GatewayLimits, Listener, ListenerKind,
+    AccessLog, Certificate, CertificateFiles, ClientAuth, Gateway, GatewayLimits, Listener,
+    ListenerKind,
 };
 pub use link::{Egress, Keying, Limits, LinkKind, Links, Profile, Psk, Suite};
 pub use parse::{parse, parse_with_positions};
 pub use path::{Path, ReturnPath};
 pub use position::{Position, Positions};
+pub use protocol::ApplicationProtocol;
 pub use rule::{BodyMatch, HeaderMatch, Rule, UrlPath, UrlPathError, When};
 pub use schema::schema;
-pub use service::{Service, Site};
+pub use service::{ProxyVersion, Service, ServiceTls, Site};
 
 use std::net::SocketAddr;
 

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ApplicationProtocol;
 use crate::limits::GLOB_BYTES;
 use crate::names::{HostPattern, Name, shorten};
 use crate::net::Cidr;
@@ -33,6 +34,10 @@ pub struct When {
     /// Names of clients. Not given: every client whose certificate is good, also one that the file does not name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clients: Option<Vec<Name>>,
+    /// What the client speaks. Not given: `http` and `websocket`, so that nothing passes a listener of kind `tls` without
+    /// a rule that names its protocol.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocols: Option<Vec<ApplicationProtocol>>,
     /// Server names (SNI) that the client asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_names: Option<Vec<HostPattern>>,
@@ -42,7 +47,7 @@ pub struct When {
     /// Hosts of the request (Host, :authority), without port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hosts: Option<Vec<HostPattern>>,
-    /// Methods, case and all (RFC 9110 section 9.1).
+    /// Methods, case and all (RFC 9110 section 9.1). CONNECT is allowed only where it stands here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub methods: Option<Vec<String>>,
     /// URL paths, matched after normalisation: `/a/b` exactly this path; `/a/*` one segment in place of the star;
@@ -55,6 +60,17 @@ pub struct When {
     /// The first bytes of the body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body_prefix: Option<BodyMatch>,
+}
+
+impl When {
+    /// Whether a condition is given that only an HTTP request can meet.
+    pub fn is_of_requests(&self) -> bool {
+        self.hosts.is_some()
+            || self.methods.is_some()
+            || self.paths.is_some()
+            || self.headers.as_ref().is_some_and(|headers| !headers.is_empty())
+            || self.body_prefix.is_some()
+    }
 }
 
 /// A condition on a header field: present, or with `exact` or `prefix` on every value that it has.

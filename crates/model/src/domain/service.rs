@@ -1,11 +1,13 @@
 //! Services: what the domain protects.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::names::{HostPattern, Name};
+use super::CertificateFiles;
+use crate::names::{HostName, HostPattern, Name};
 
 /// Something that can be reached through a path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,6 +23,42 @@ pub struct Service {
     /// Serves the built-in demonstration site instead of a server of yours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<Site>,
+    /// TLS from the gateway to the service, inside the chain. Functions on the way then see ciphertext.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServiceTls>,
+    /// Every connection to the service begins with a header of the PROXY protocol that names the client's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyVersion>,
+    /// Requests carry `Forwarded` (RFC 7239) with the client's address. What the client sent under this name never passes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forwarded: bool,
+    /// Requests carry `x-forwarded-client-cert` in Envoy's form, with the client's certificate. What the client sent under
+    /// this name never passes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub x_forwarded_client_cert: bool,
+}
+
+/// How the gateway speaks TLS with a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceTls {
+    /// PEM file of the trust anchors of the service's certificate, relative to the domain file.
+    pub ca: PathBuf,
+    /// The name that is asked for by SNI, and that the certificate must have.
+    pub server_name: HostName,
+    /// The certificate that the gateway shows, for services that ask for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateFiles>,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyVersion {
+    /// One line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// The built-in demonstration site: one page of many files, and one large file at `/download`.

@@ -2,7 +2,7 @@
 
 use super::pattern::PathPattern;
 use super::{Condition, Decision, Denied, RequestFacts, host, url};
-use crate::domain::{BodyMatch, Domain, HeaderMatch, Rule};
+use crate::domain::{ApplicationProtocol, BodyMatch, Domain, HeaderMatch, Rule};
 use crate::ids::PathId;
 use crate::limits::BODY_PREFIX_BYTES;
 use crate::names::{HostPattern, Name};
@@ -50,17 +50,21 @@ pub enum RuleSetError {
 pub(super) struct Compiled {
     pub(super) name: Name,
     path: PathId,
+    path_name: Name,
     service: Name,
     /// Hosts that the service answers to.
-    service_hosts: Vec<HostPattern>,
-    clients: Option<Vec<String>>,
-    server_names: Option<Vec<HostPattern>>,
-    sources: Option<Vec<Cidr>>,
+    pub(super) service_hosts: Vec<HostPattern>,
+    pub(super) clients: Option<Vec<String>>,
+    pub(super) protocols: Option<Vec<ApplicationProtocol>>,
+    pub(super) server_names: Option<Vec<HostPattern>>,
+    pub(super) sources: Option<Vec<Cidr>>,
     hosts: Option<Vec<HostPattern>>,
     methods: Option<Vec<String>>,
     paths: Option<Vec<PathPattern>>,
     headers: Vec<HeaderMatch>,
     body: Option<BodyMatch>,
+    /// Whether it has a condition that only an HTTP request can meet.
+    pub(super) of_requests: bool,
 }
 
 /// A request's host, server name and path in their one form.
@@ -100,6 +104,11 @@ impl RuleSet {
     /// Of the names in a client's certificate, the first that the domain file knows.
     pub fn identify<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
         names.into_iter().find(|name| self.identities.iter().any(|id| same_identity(id, name)))
+    }
+
+    /// The name of a path that some rule leads to.
+    pub fn path_name(&self, path: PathId) -> Option<&str> {
+        self.rules.iter().find(|rule| rule.path == path).map(|rule| &*rule.path_name)
     }
 
     /// Bytes of a body that some rule wants to see; 0 where none does.
@@ -154,6 +163,8 @@ impl Compiled {
             Condition::ServiceHost
         } else if !holds(&self.clients, |id| same_identity(id, facts.client)) {
             Condition::Client
+        } else if !self.allows_protocol(facts) {
+            Condition::Protocol
         } else if !holds(&self.server_names, |p| {
             canonical.sni.as_deref().is_some_and(|sni| p.matches(sni))
         }) {
@@ -178,14 +189,20 @@ impl Compiled {
         };
         Outcome::Fails(failed)
     }
+
+    /// Without `protocols` every request may go but CONNECT, which opens a way for anything.
+    fn allows_protocol(&self, facts: &RequestFacts<'_>) -> bool {
+        holds(&self.protocols, |protocol| *protocol == facts.protocol)
+            && (facts.method != "CONNECT" || self.methods.is_some())
+    }
 }
 
-fn holds<T>(list: &Option<Vec<T>>, test: impl FnMut(&T) -> bool) -> bool {
+pub(super) fn holds<T>(list: &Option<Vec<T>>, test: impl FnMut(&T) -> bool) -> bool {
     list.as_ref().is_none_or(|entries| entries.iter().any(test))
 }
 
 /// SPIFFE ids are compared as they are, DNS names and e-mail addresses without regard to case.
-fn same_identity(configured: &str, offered: &str) -> bool {
+pub(super) fn same_identity(configured: &str, offered: &str) -> bool {
     if configured.starts_with("spiffe://") {
         configured == offered
     } else {
@@ -234,9 +251,12 @@ fn compile(rule: &Rule, domain: &Domain, set: &PathSet) -> Result<Compiled, Rule
     Ok(Compiled {
         name: rule.name.clone(),
         path: path.id,
+        path_name: rule.path.clone(),
         service,
         service_hosts: hosts.map(|s| s.server_names.clone()).unwrap_or_default(),
         clients: clients.map(|names| names.iter().map(identity).collect()).transpose()?,
+        protocols: when.protocols.clone(),
+        of_requests: when.is_of_requests(),
         server_names: when.server_names.clone(),
         sources: when.sources.clone(),
         hosts: when.hosts.clone(),

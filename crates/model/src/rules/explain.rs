@@ -30,6 +30,10 @@ pub enum Condition<'a> {
     ServiceHost,
     /// `clients`.
     Client,
+    /// `protocols`.
+    Protocol,
+    /// A condition on HTTP, of a connection that passes unread.
+    OfRequests,
     /// `server_names`.
     ServerName,
     /// `sources`.
@@ -53,6 +57,8 @@ impl fmt::Display for Condition<'_> {
         f.write_str(match self {
             Condition::ServiceHost => "the service does not answer to this host",
             Condition::Client => "the client is not listed",
+            Condition::Protocol => "the protocol is not listed",
+            Condition::OfRequests => "it has a condition on HTTP requests, and this passes unread",
             Condition::ServerName => "the server name (SNI) is not listed",
             Condition::Source => "the client's address is in no listed network",
             Condition::Host => "the host is not listed",

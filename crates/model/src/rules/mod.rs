@@ -4,6 +4,7 @@
 //! rule whose conditions all hold decides; none means no access.
 
 mod compile;
+mod connection;
 mod explain;
 pub mod host;
 mod pattern;
@@ -11,7 +12,9 @@ pub mod url;
 
 use std::net::IpAddr;
 
+use crate::domain::ApplicationProtocol;
 pub use compile::{RuleSet, RuleSetError};
+pub use connection::ConnectionFacts;
 pub use explain::{Condition, Explanation, RuleOutcome};
 pub(crate) use pattern::PathPattern;
 
@@ -22,6 +25,8 @@ use crate::ids::PathId;
 pub struct RequestFacts<'a> {
     /// The client's identity: `spiffe://…`, `dns:…` or `email:…` ([`RuleSet::identify`] chooses among several).
     pub client: &'a str,
+    /// What it is: `http`, or `websocket` where it asks for that.
+    pub protocol: ApplicationProtocol,
     /// The server name that the client asked for in TLS.
     pub sni: Option<&'a str>,
     /// Where the client comes from.
@@ -43,6 +48,7 @@ impl std::fmt::Debug for RequestFacts<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RequestFacts")
             .field("client", &self.client)
+            .field("protocol", &self.protocol)
             .field("sni", &self.sni)
             .field("source", &self.source)
             .field("host", &self.host)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ringmail_model::check;
+use ringmail_model::{Severity, check};
 
 use crate::golden;
 
@@ -24,7 +24,11 @@ fn every_bad_file_is_told_its_line_and_its_mend() {
                 failures.push(format!("without line or mend: {diagnostic}"));
             }
         }
-        let said: Vec<String> = diagnostics.iter().map(|d| format!("[{}] {d}\n", d.code)).collect();
+        // Notes belong to nearly every file; only those that are about them show them.
+        let shown = diagnostics
+            .iter()
+            .filter(|d| d.severity != Severity::Note || name.starts_with("last-leg"));
+        let said: Vec<String> = shown.map(|d| format!("[{}] {d}\n", d.code)).collect();
         if said.is_empty() {
             failures.push(format!("{name}: nothing is said of it"));
         }

@@ -3,7 +3,7 @@
 use ringmail_model::check;
 use ringmail_model::pathset::{Issue, PathSet};
 use ringmail_model::rules::RuleSet;
-use ringmail_model::{Domain, PathVersion};
+use ringmail_model::{Domain, PathVersion, Severity};
 
 use crate::golden;
 
@@ -35,7 +35,8 @@ fn every_example_loads_without_a_word() {
         let loaded =
             check::load(&text, &path.display().to_string()).unwrap_or_else(|d| panic!("{d}"));
         if !text.contains("keying: psk") {
-            assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+            let warned = loaded.warnings.iter().any(|d| d.severity != Severity::Note);
+            assert!(!warned, "{}", loaded.warnings);
         }
         let set = PathSet::compile(&loaded.domain, ISSUE).expect("a path set");
         RuleSet::compile(&loaded.domain, &set).expect("a rule set");

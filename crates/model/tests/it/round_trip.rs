@@ -178,6 +178,7 @@ fn when() -> impl Strategy<Value = When> {
         option::of(body),
     )
         .prop_map(|(clients, hosts, sources, methods, paths, headers, body_prefix)| When {
+            protocols: None,
             clients,
             server_names: hosts.clone(),
             sources,

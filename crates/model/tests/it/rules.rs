@@ -1,9 +1,10 @@
 //! Rules as the gateway asks them.
 
 use ringmail_model::check;
+use ringmail_model::domain::ApplicationProtocol;
 use ringmail_model::pathset::PathSet;
 use ringmail_model::rules::url::PathDenied;
-use ringmail_model::rules::{Condition, Decision, Denied, RequestFacts, RuleSet};
+use ringmail_model::rules::{Condition, ConnectionFacts, Decision, Denied, RequestFacts, RuleSet};
 
 use crate::examples::{ISSUE, campus};
 use crate::golden;
@@ -23,6 +24,7 @@ fn rules(text: &str) -> RuleSet {
 
 fn get(client: &'static str) -> RequestFacts<'static> {
     RequestFacts {
+        protocol: ApplicationProtocol::Http,
         client,
         sni: Some("www.campus.example"),
         source: "192.0.2.11".parse().expect("an address"),
@@ -81,6 +83,56 @@ fn identities_are_compared_as_their_kind_asks() {
     assert_eq!(rules.identify(["spiffe://campus.example/staff"]), None);
     let email = domain.clients[0].identity.to_string();
     assert_eq!(email, "email:staff@campus.example", "kept in lower case");
+}
+
+/// A rule written for requests opens nothing to a connection that passes unread.
+#[test]
+fn connections_pass_only_by_rules_that_name_their_protocol() {
+    let rules = rules(
+        "  - {name: pages, when: {paths: [/a/**]}, path: plain}
+  - {name: shell, when: {clients: [client1], protocols: [ssh, server-first]}, path: inspected}
+  - {name: rest, path: plain}\n",
+    );
+    let facts = |protocol, client, server_name| ConnectionFacts {
+        client,
+        protocol,
+        server_name,
+        source: "192.0.2.11".parse().expect("an address"),
+    };
+    let (www, deny) = ("www.campus.example", Decision::Deny { reason: Denied::NoRule });
+    for protocol in ApplicationProtocol::ALL {
+        let decision = rules.evaluate_connection(&facts(protocol, CLIENT1, www));
+        let allowed =
+            matches!(protocol, ApplicationProtocol::Ssh | ApplicationProtocol::ServerFirst);
+        assert_eq!(
+            matches!(decision, Decision::Allow { rule: "shell", .. }),
+            allowed,
+            "{protocol}"
+        );
+        assert_eq!(decision == deny, !allowed, "{protocol}");
+    }
+    assert_eq!(rules.evaluate_connection(&facts(ApplicationProtocol::Ssh, CLIENT2, www)), deny);
+    let other = facts(ApplicationProtocol::Ssh, CLIENT1, "other.example");
+    assert_eq!(rules.evaluate_connection(&other), deny, "the service has another name");
+    let why = rules.explain_connection(&facts(ApplicationProtocol::Tls, CLIENT1, www));
+    let why: Vec<_> = why.rules.iter().map(|rule| rule.failed).collect();
+    assert_eq!(why, [Some(Condition::Protocol); 3]);
+}
+
+#[test]
+fn connect_and_websockets_need_what_a_rule_says() {
+    let rules = rules(
+        "  - {name: sockets, when: {clients: [client1], protocols: [websocket]}, path: inspected}
+  - {name: tunnel, when: {clients: [client2], methods: [CONNECT]}, path: inspected}
+  - {name: rest, when: {protocols: [http]}, path: plain}\n",
+    );
+    let websocket = RequestFacts { protocol: ApplicationProtocol::Websocket, ..get(CLIENT1) };
+    assert_eq!(allowed(&rules, &websocket), Some("sockets"));
+    assert_eq!(allowed(&rules, &get(CLIENT1)), Some("rest"));
+    assert_eq!(allowed(&rules, &RequestFacts { client: CLIENT2, ..websocket }), None);
+    let connect = RequestFacts { method: "CONNECT", ..get(CLIENT1) };
+    assert_eq!(allowed(&rules, &connect), None, "no rule names CONNECT for this client");
+    assert_eq!(allowed(&rules, &RequestFacts { client: CLIENT2, ..connect }), Some("tunnel"));
 }
 
 #[test]

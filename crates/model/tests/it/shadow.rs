@@ -4,14 +4,14 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 use ringmail_model::check;
-use ringmail_model::domain::{Domain, HeaderMatch, Rule, When};
+use ringmail_model::domain::{ApplicationProtocol, Domain, HeaderMatch, Rule, When};
 use ringmail_model::pathset::PathSet;
 use ringmail_model::rules::{Decision, RequestFacts, RuleSet};
 
 use crate::examples::{ISSUE, campus};
 
 const CLIENTS: [&str; 2] = ["client1", "client2"];
-const METHODS: [&str; 2] = ["GET", "POST"];
+const METHODS: [&str; 3] = ["GET", "POST", "CONNECT"];
 const HOSTS: [&str; 4] =
     ["www.campus.example", "*.campus.example", "files.campus.example", "a.other.example"];
 const PATTERNS: [&str; 8] = ["/", "/**", "/a", "/a/*", "/a/**", "/a/b", "/*/b", "/a/*.txt"];
@@ -129,6 +129,7 @@ proptest! {
                     for method in METHODS {
                         for path in PATHS {
                             let facts = RequestFacts {
+                                protocol: ApplicationProtocol::Http,
                                 client: &client,
                                 sni: None,
                                 source: source.parse().expect("an address"),

@@ -1,6 +1,7 @@
 //! The messages of the control channel.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,21 @@ pub enum ToElement {
         trust_anchors: Vec<Blob>,
         /// Of clients; in DER.
         crls: Vec<Blob>,
+        /// Where these lists came from, in PEM: looked at again while the gateway runs. All of them, or none.
+        #[serde(default)]
+        crl_files: Vec<PathBuf>,
+        /// Where its access log goes, if there is one.
+        #[serde(default)]
+        access_log: Option<PathBuf>,
+    },
+    /// How the gateway speaks TLS with a service.
+    ServiceTls {
+        /// The service's name.
+        service: String,
+        /// X.509 in DER.
+        trust_anchors: Vec<Blob>,
+        /// What the gateway shows, if it shows one.
+        certificate: Option<ServerCertificate>,
     },
     /// The domain file, as it was read. Not signed: it holds what concerns the machine, not the paths.
     Domain {

@@ -21,7 +21,7 @@ pub async fn run_direct(name: &str, control: ControlChannel) -> Result<()> {
     let (mut receiver, mut sender) = control.split();
     let Some(told) = learn(name, &mut receiver, &mut sender).await? else { return Ok(()) };
     let direct = Direct { services: Arc::new(proxy::services(&told.domain, &told.set)) };
-    let proxy = Proxy::start(&told.domain, &told.set, &direct, told.listeners)?;
+    let proxy = Proxy::start(&told.domain, &told.set, &direct, told.listeners, told.services)?;
     sender.send(&FromElement::Ready).await?;
     loop {
         match receiver.recv().await? {

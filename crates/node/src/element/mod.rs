@@ -10,6 +10,7 @@ mod agreement;
 mod alerts;
 mod attached;
 mod build;
+mod care;
 mod chain;
 mod command;
 mod direct;

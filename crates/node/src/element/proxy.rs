@@ -2,16 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use anyhow::{Context, Result};
+use ringmail_gateway::access::{AccessFile, AccessLog};
 use ringmail_gateway::tls::{self, ClientTrust, Site};
-use ringmail_gateway::{Chain, Counters, Gateway, Limits, Policy};
+use ringmail_gateway::{Chain, Counters, Gateway, Limits, Policy, Services};
 use ringmail_model::PathId;
-use ringmail_model::domain::{Domain, GatewayLimits};
+use ringmail_model::domain::Domain;
 use ringmail_model::pathset::PathSet;
 use ringmail_model::rules::RuleSet;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+
+use super::care::{Care, Lists};
 
 /// What one listener shows, and whom it believes.
 pub(crate) struct ListenerTls {
@@ -21,6 +27,10 @@ pub(crate) struct ListenerTls {
     pub(crate) sites: Vec<Site>,
     /// Trust anchors and revocation lists for clients.
     pub(crate) clients: ClientTrust,
+    /// The files that hold these lists, to be looked at again.
+    pub(crate) crl_files: Vec<PathBuf>,
+    /// Where the access log goes.
+    pub(crate) access_log: Option<PathBuf>,
 }
 
 /// A running proxy.
@@ -28,6 +38,8 @@ pub(crate) struct Proxy {
     stop: watch::Sender<bool>,
     threads: Vec<std::thread::JoinHandle<()>>,
     counters: Vec<Arc<Counters>>,
+    care: Care,
+    log: Option<AccessLog>,
 }
 
 impl Proxy {
@@ -40,30 +52,50 @@ impl Proxy {
         set: &PathSet,
         chains: &(impl Chain + Clone),
         listeners: Vec<ListenerTls>,
+        services: Services,
     ) -> Result<Proxy> {
         let rules = RuleSet::compile(domain, set)?;
-        let policy = Policy { version: set.version, rules }.into_handle();
-        let limits = limits(&domain.gateway.limits);
+        let policy = Policy { version: set.version, rules, services }.into_handle();
+        let limits = Limits::from(&domain.gateway.limits);
         let (stop, _) = watch::channel(false);
-        let mut proxy = Proxy { stop, threads: Vec::new(), counters: Vec::new() };
+        let mut proxy = Proxy {
+            stop,
+            threads: Vec::new(),
+            counters: Vec::new(),
+            care: Care::default(),
+            log: None,
+        };
+        let mut lists = Vec::new();
+        proxy.log = open_log(domain, &listeners)?;
         for listener in listeners {
             let described =
                 domain.gateway.listeners.iter().find(|l| l.name.as_str() == listener.name);
             let described =
                 described.with_context(|| format!("no listener `{}`", listener.name))?;
-            let tls = tls::settings(listener.sites, listener.clients)
+            let tls = tls::settings(described.kind, listener.sites, listener.clients)
                 .with_context(|| format!("listener `{}`", listener.name))?;
             let socket = ringmail_gateway::bind(described.address).with_context(|| {
                 format!("listener `{}` at {}", listener.name, described.address)
             })?;
-            let gateway = Gateway::new(tls, policy.clone(), chains.clone(), limits.clone());
+            let mut gateway = Gateway::new(tls, policy.clone(), chains.clone(), limits.clone());
+            gateway = gateway.behind(&described.proxy_protocol_from);
+            if let Some(log) = &proxy.log {
+                gateway = gateway.with_access_log(log.sink(&listener.name));
+            }
+            let reopen = proxy.log.as_ref().map(AccessLog::reopen);
             proxy.counters.push(gateway.counters());
+            lists.push(Lists::new(listener.name.clone(), listener.crl_files, gateway.revocation()));
             let mut stopping = proxy.stop.subscribe();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let serve = move || {
-                let ended = runtime.block_on(gateway.run(socket, async move {
-                    let _closed = stopping.wait_for(|stop| *stop).await;
-                }));
+                let ended = runtime.block_on(async {
+                    // It ends with the runtime.
+                    tokio::spawn(heed_hangup(reopen));
+                    let stopped = async move {
+                        let _closed = stopping.wait_for(|stop| *stop).await;
+                    };
+                    gateway.run(socket, stopped).await
+                });
                 match ended {
                     Ok(drained) if drained.cut == 0 => {}
                     Ok(drained) => tracing::warn!(cut = drained.cut, "connections cut at shutdown"),
@@ -73,6 +105,7 @@ impl Proxy {
             let name = format!("proxy-{}", listener.name);
             proxy.threads.push(std::thread::Builder::new().name(name).spawn(serve)?);
         }
+        proxy.care = Care::start(lists)?;
         Ok(proxy)
     }
 
@@ -84,12 +117,35 @@ impl Proxy {
     /// Stops accepting, lets requests end, and waits for that.
     pub(crate) fn stop(self) {
         let _ended = self.stop.send(true);
+        self.care.stop();
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a listener's thread panicked");
             }
         }
+        if let Some(log) = self.log {
+            log.close();
+        }
     }
+}
+
+/// SIGHUP is for who moved the access log away, as logrotate does; it does not end the process.
+async fn heed_hangup(reopen: Option<Arc<AtomicBool>>) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    while hangup.recv().await.is_some() {
+        if let Some(reopen) = &reopen {
+            reopen.store(true, Relaxed);
+        }
+    }
+}
+
+fn open_log(domain: &Domain, listeners: &[ListenerTls]) -> Result<Option<AccessLog>> {
+    let path = listeners.iter().find_map(|listener| listener.access_log.clone());
+    let (Some(path), Some(wanted)) = (path, &domain.gateway.access_log) else { return Ok(None) };
+    let (max_bytes, keep) = (wanted.max_bytes.unwrap_or(0), wanted.keep);
+    let file = AccessFile { path: path.clone(), max_bytes, keep };
+    let log = AccessLog::open(file).with_context(|| format!("access log {}", path.display()))?;
+    Ok(Some(log))
 }
 
 /// Where each service listens, by the forward path that leads to it.
@@ -106,21 +162,4 @@ pub(crate) fn services(
         }
     }
     services
-}
-
-fn limits(wanted: &GatewayLimits) -> Limits {
-    Limits {
-        header_bytes: wanted.header_bytes,
-        connections: wanted.connections as usize,
-        connections_per_client: wanted.connections_a_client as usize,
-        h2_streams: wanted.streams_a_connection,
-        handshake_ms: wanted.handshake_timeout_ms.into(),
-        header_read_ms: wanted.header_timeout_ms.into(),
-        idle_ms: wanted.idle_timeout_ms.into(),
-        connect_ms: wanted.connect_timeout_ms.into(),
-        pool_idle_per_key: wanted.pool_idle_connections as usize,
-        pool_idle_ms: wanted.pool_idle_timeout_ms.into(),
-        body_prefix_bytes: wanted.body_prefix_bytes as usize,
-        ..Limits::default()
-    }
 }

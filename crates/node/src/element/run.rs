@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use ringmail_dataplane::replay::WindowPackets;
 use ringmail_gateway::tls::{ClientTrust, Site};
+use ringmail_gateway::{ServiceOptions, ServiceTls, Services};
 use ringmail_model::PathVersion;
 use ringmail_model::domain::{Domain, Keying};
 use ringmail_model::pathset::{Element, Expected, PathSet, PublicKey, Role, SignedPathSet};
@@ -35,6 +36,8 @@ pub(super) struct Told {
     identity: Identity,
     bundle: TrustBundle,
     pub(super) listeners: Vec<ListenerTls>,
+    /// How the gateway speaks to services.
+    pub(super) services: Services,
     psk: Option<Secret>,
 }
 
@@ -71,7 +74,14 @@ async fn serve(
     if told.element.role != Role::Hop {
         inner::configure(&told.domain, told.element.role).await.context("the inner side")?;
     }
-    let proxy = start_proxy(&told.domain, &told.set, &told.element, told.listeners, &workers)?;
+    let proxy = start_proxy(
+        &told.domain,
+        &told.set,
+        &told.element,
+        told.listeners,
+        told.services,
+        &workers,
+    )?;
     let mut agreement = match told.psk {
         Some(_) => None,
         None => {
@@ -176,6 +186,7 @@ pub(super) async fn learn(
     let csr = key.signing_request(&"element.invalid".parse()?, &name.parse()?)?;
     sender.send(&FromElement::Hello { csr: csr.to_vec().into() }).await?;
     let (mut domain, mut paths, mut listeners, mut psk) = (None, None, Vec::new(), None);
+    let mut legs = Vec::new();
     loop {
         match receiver.recv().await? {
             None | Some(ToElement::Shutdown { .. }) => return Ok(None),
@@ -187,8 +198,19 @@ pub(super) async fn learn(
                 let signed = SignedPathSet { bytes: document.0, signature: signature.0 };
                 paths = Some((signed, signing_key));
             }
-            Some(ToElement::Listener { name, certificates, trust_anchors, crls }) => {
-                listeners.push(listener(name, certificates, trust_anchors, crls)?);
+            Some(ToElement::Listener {
+                name,
+                certificates,
+                trust_anchors,
+                crls,
+                crl_files,
+                access_log,
+            }) => {
+                let told = listener(name, certificates, trust_anchors, crls)?;
+                listeners.push(ListenerTls { crl_files, access_log, ..told });
+            }
+            Some(ToElement::ServiceTls { service, trust_anchors, certificate }) => {
+                legs.push((service, trust_anchors, certificate));
             }
             Some(ToElement::Psk { secret }) => psk = Some(secret),
             Some(ToElement::Identity { certificate_chain, trust_anchors, crls }) => {
@@ -215,8 +237,21 @@ pub(super) async fn learn(
                     crls: lists(crls),
                     path_key,
                 };
+                let services = match element.role {
+                    Role::Gateway => services(&domain, legs)?,
+                    _ => Services::new(),
+                };
                 let identity = key.into_identity(svid);
-                return Ok(Some(Told { domain, set, element, identity, bundle, listeners, psk }));
+                return Ok(Some(Told {
+                    domain,
+                    set,
+                    element,
+                    identity,
+                    bundle,
+                    listeners,
+                    psk,
+                    services,
+                }));
             }
             Some(other) => tracing::debug!(?other, "nothing to do with this message yet"),
         }
@@ -239,6 +274,7 @@ fn start_proxy(
     set: &PathSet,
     element: &Element,
     listeners: Vec<ListenerTls>,
+    legs: Services,
     workers: &[Handle],
 ) -> Result<Option<Proxy>> {
     if element.role != Role::Gateway {
@@ -247,7 +283,49 @@ fn start_proxy(
     let sources = inner::gateway_addresses(domain);
     let services: BTreeMap<_, _> = proxy::services(domain, set);
     let chains = Chains::new(workers.to_vec(), sources, services);
-    Ok(Some(Proxy::start(domain, set, &chains, listeners)?))
+    Ok(Some(Proxy::start(domain, set, &chains, listeners, legs)?))
+}
+
+/// How the gateway speaks to services: what the domain file says, with what was read of its files.
+fn services(
+    domain: &Domain,
+    told: Vec<(String, Vec<Blob>, Option<ServerCertificate>)>,
+) -> Result<Services> {
+    let mut services = Services::new();
+    for service in &domain.services {
+        let options = ServiceOptions {
+            tls: None,
+            proxy_protocol: service.proxy_protocol,
+            forwarded: service.forwarded,
+            client_certificate: service.x_forwarded_client_cert,
+        };
+        services.insert(service.name.to_string(), options);
+    }
+    for (name, anchors, own) in told {
+        let wanted = domain.services.iter().find(|service| *service.name == *name);
+        let wanted = wanted.and_then(|service| service.tls.as_ref());
+        let (Some(wanted), Some(options)) = (wanted, services.get_mut(&name)) else { continue };
+        let mut roots = rustls::RootCertStore::empty();
+        for anchor in certificates(anchors) {
+            roots
+                .add(anchor)
+                .with_context(|| format!("service `{name}`: a trust anchor is none"))?;
+        }
+        let own = own.map(|own| {
+            let key = PrivateKeyDer::try_from(own.key.danger_bytes().to_vec());
+            let key = key.map_err(|error| anyhow::anyhow!("service key: {error}"))?;
+            Ok::<_, anyhow::Error>((certificates(own.chain), key))
+        });
+        let tls = ServiceTls::new(roots, &wanted.server_name, own.transpose()?);
+        options.tls = Some(tls.with_context(|| format!("service `{name}`"))?);
+    }
+    for service in &domain.services {
+        let ready = services.get(&*service.name).is_some_and(|options| options.tls.is_some());
+        if service.tls.is_some() && !ready {
+            bail!("the trust anchors of service `{}` were not told", service.name);
+        }
+    }
+    Ok(services)
 }
 
 fn listener(
@@ -268,6 +346,8 @@ fn listener(
     Ok(ListenerTls {
         sites: sites.into_iter().map(site).collect::<Result<_>>()?,
         clients: ClientTrust { roots: roots.into(), crls: lists(crls) },
+        crl_files: Vec::new(),
+        access_log: None,
         name,
     })
 }

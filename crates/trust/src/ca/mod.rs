@@ -194,6 +194,11 @@ impl EmbeddedCa {
         Ok((state.crl_pem, state.crl_number))
     }
 
+    /// The file that holds the revocation list in PEM, for other programs.
+    pub fn crl_file(&self) -> PathBuf {
+        self.store.dir().join(CRL)
+    }
+
     /// The root certificate in PEM.
     pub fn root_pem(&self) -> &str {
         &self.root_pem

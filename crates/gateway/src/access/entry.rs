@@ -1,0 +1,200 @@
+//! A line of the access log, and its schema.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::identity::Client;
+
+/// The `schema` of every line.
+pub(super) const SCHEMA: &str = "ringmail.access/1";
+
+/// One line: who asked for what, what became of it, and how long it took.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(title = "ringmail access log line")]
+pub struct Entry {
+    /// `ringmail.access/1`.
+    pub schema: &'static str,
+    /// When it began: RFC 3339, UTC.
+    #[serde(serialize_with = "rfc3339", rename = "time")]
+    #[schemars(with = "String")]
+    pub begun: SystemTime,
+    /// What the line is about.
+    pub kind: Kind,
+    /// The listener's name.
+    #[schemars(with = "String")]
+    #[serde(serialize_with = "text")]
+    pub listener: Arc<str>,
+    /// The client's identity, from its certificate.
+    #[schemars(with = "String")]
+    #[serde(serialize_with = "text")]
+    pub client: Arc<str>,
+    /// SHA-256 of its certificate, in hexadecimal.
+    #[schemars(with = "String")]
+    #[serde(serialize_with = "text")]
+    pub certificate: Arc<str>,
+    /// Where it came from.
+    #[schemars(with = "String")]
+    pub source: SocketAddr,
+    /// The server name that it asked for (SNI).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// `http/1.1`, `h2`, or a protocol as rules name it.
+    pub protocol: String,
+    /// The request's method.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// The request's host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The request's path in normal form, without query, which may hold secrets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url_path: Option<String>,
+    /// Whether a rule allowed it.
+    pub decision: Outcome,
+    /// Why it was refused or failed, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// The rule that allowed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// The path that it took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The service that it went to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The status of the answer; none where the client left before, or where there is no HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Bytes of the request's body, or from the client.
+    pub bytes_in: u64,
+    /// Bytes of the answer's body, or to the client.
+    pub bytes_out: u64,
+    /// How long things took, in microseconds.
+    pub times_us: Times,
+}
+
+impl Entry {
+    /// What a connection knows.
+    pub(crate) fn of(
+        client: &Client,
+        source: SocketAddr,
+        server_name: Option<&str>,
+        handshake: u64,
+    ) -> Entry {
+        Entry {
+            schema: SCHEMA,
+            begun: SystemTime::UNIX_EPOCH,
+            kind: Kind::Request,
+            listener: "".into(),
+            client: Arc::clone(&client.identity),
+            certificate: format!("{:?}", client.fingerprint).into(),
+            source,
+            server_name: server_name.map(str::to_owned),
+            protocol: "http/1.1".to_owned(),
+            method: None,
+            host: None,
+            url_path: None,
+            decision: Outcome::Refused,
+            reason: None,
+            rule: None,
+            path: None,
+            service: None,
+            status: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            times_us: Times { handshake, ..Times::default() },
+        }
+    }
+}
+
+#[cfg(test)]
+impl Entry {
+    /// For tests that are not about what it says.
+    pub(super) fn example() -> Entry {
+        let params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).expect("a name");
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        let client = Client::of(certificate.der()).expect("a client");
+        Entry::of(&client, ([192, 0, 2, 11], 1).into(), None, 5)
+    }
+}
+
+/// What a line is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A request and its answer; a WebSocket or CONNECT from its request to the end of its bytes.
+    Request,
+    /// A connection of a listener of kind `tls`.
+    Connection,
+}
+
+/// What the rules said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// A rule allows it.
+    Allowed,
+    /// No rule does, or it was refused before rules were asked.
+    Refused,
+}
+
+/// Microseconds; the last four from the line's `time` on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Times {
+    /// The TLS handshake of its connection.
+    pub handshake: u64,
+    /// Until a rule had decided: waiting for what rules want to see.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decided: Option<u64>,
+    /// Opening a connection through the chain; none where a pooled one served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect: Option<u64>,
+    /// Until the head of the service's answer was there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_byte: Option<u64>,
+    /// Until the end.
+    pub total: u64,
+}
+
+/// `docs/schema/ringmail.access.1.json`, to the byte.
+pub fn schema() -> String {
+    let mut schema = schemars::schema_for!(Entry);
+    schema.insert("$id".to_owned(), SCHEMA.into());
+    let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    let time = OffsetDateTime::from(*time);
+    // Microseconds are what the other times have.
+    let time = time.replace_nanosecond(time.microsecond() * 1_000).unwrap_or(time);
+    serializer.serialize_str(&time.format(&Rfc3339).unwrap_or_default())
+}
+
+fn text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_is_the_committed_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/schema/ringmail.access.1.json");
+        if std::env::var_os("RINGMAIL_UPDATE").is_some() {
+            std::fs::write(path, schema()).expect("it can be written");
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(committed, schema(), "run it with RINGMAIL_UPDATE=1 and look at the difference");
+    }
+}

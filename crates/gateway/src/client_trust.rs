@@ -1,0 +1,275 @@
+//! Whom client certificates come from and which are revoked: checked at each handshake (RFC 5280 section 6.3), and again
+//! for every open connection when the lists change.
+//!
+//! New lists are looked at before they take effect. One that cannot be read, has run out, or is not signed by the anchor
+//! that it names would shut everybody out; it is refused and the old ones stay.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
+};
+use tokio::sync::watch;
+use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
+use x509_parser::x509::SubjectPublicKeyInfo;
+
+use crate::counters::Counters;
+use crate::identity;
+
+/// The way to a gateway's revocation lists while it runs.
+#[derive(Clone, Debug)]
+pub struct Revocation {
+    pub(crate) check: Arc<ClientCheck>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl Revocation {
+    /// Puts these lists into force: for new handshakes at once, for open connections as soon as each is looked at,
+    /// which is right after. All lists are replaced.
+    ///
+    /// # Errors
+    /// [`CrlError`]; then nothing changed.
+    pub fn replace(
+        &self,
+        crls: Vec<CertificateRevocationListDer<'static>>,
+    ) -> Result<(), CrlError> {
+        match self.check.replace_crls(crls) {
+            Ok(()) => self.counters.crl_reloads.one(),
+            Err(error) => {
+                self.refused();
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts lists that could not even be read.
+    pub fn refused(&self) {
+        self.counters.crl_refused.one();
+    }
+}
+
+/// The check of client certificates, whose revocation lists can be replaced while connections run.
+pub(crate) struct ClientCheck {
+    roots: Arc<RootCertStore>,
+    provider: Arc<CryptoProvider>,
+    /// The anchors' names, which clients choose a certificate by.
+    hints: Vec<DistinguishedName>,
+    current: ArcSwap<Current>,
+    changes: watch::Sender<u64>,
+}
+
+/// The check with one set of lists.
+struct Current {
+    verifier: Arc<dyn ClientCertVerifier>,
+    has_lists: bool,
+    /// What was found of certificates of open connections, by their DER: many connections have the same.
+    judged: Mutex<HashMap<Vec<u8>, bool>>,
+}
+
+/// Why revocation lists are refused; the fault is that of who made the file. The old ones stay in force.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CrlError {
+    /// No list where there were some before.
+    #[error("there is no revocation list where there was one before")]
+    Gone,
+    /// Not a revocation list in DER.
+    #[error("revocation list {index} cannot be read")]
+    Malformed {
+        /// Its place among those given.
+        index: usize,
+    },
+    /// Its time is over.
+    #[error("revocation list {index} ran out (hint: have its issuer make a new one)")]
+    RanOut {
+        /// Its place among those given.
+        index: usize,
+    },
+    /// It names a trust anchor that did not sign it.
+    #[error("revocation list {index} is not signed by its issuer")]
+    Signature {
+        /// Its place among those given.
+        index: usize,
+    },
+    /// What rustls says.
+    #[error("the revocation lists cannot be used")]
+    Unusable(#[from] VerifierBuilderError),
+}
+
+impl ClientCheck {
+    pub(crate) fn new(
+        roots: Arc<RootCertStore>,
+        crls: Vec<CertificateRevocationListDer<'static>>,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<ClientCheck, VerifierBuilderError> {
+        let current = Current::new(&roots, crls, &provider)?;
+        let (hints, current) = (roots.subjects(), ArcSwap::from_pointee(current));
+        Ok(ClientCheck { roots, provider, hints, current, changes: watch::Sender::new(0) })
+    }
+
+    fn replace_crls(
+        &self,
+        crls: Vec<CertificateRevocationListDer<'static>>,
+    ) -> Result<(), CrlError> {
+        if crls.is_empty() && self.current.load().has_lists {
+            return Err(CrlError::Gone);
+        }
+        for (index, crl) in crls.iter().enumerate() {
+            self.judge(index, crl)?;
+        }
+        self.current.store(Arc::new(Current::new(&self.roots, crls, &self.provider)?));
+        self.changes.send_modify(|generation| *generation += 1);
+        Ok(())
+    }
+
+    /// Changes whenever lists were replaced.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Whether a certificate that was good at its handshake is revoked now.
+    pub(crate) fn revokes(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let Some((own, intermediates)) = chain.split_first() else { return false };
+        let current = self.current.load();
+        let judged = || current.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(revoked) = judged().get(own.as_ref()) {
+            return *revoked;
+        }
+        let verdict = current.verifier.verify_client_cert(own, intermediates, UnixTime::now());
+        let revoked =
+            matches!(verdict, Err(rustls::Error::InvalidCertificate(CertificateError::Revoked)));
+        judged().insert(own.as_ref().to_vec(), revoked);
+        revoked
+    }
+
+    fn judge(&self, index: usize, crl: &CertificateRevocationListDer<'_>) -> Result<(), CrlError> {
+        let (rest, list) =
+            CertificateRevocationList::from_der(crl).map_err(|_| CrlError::Malformed { index })?;
+        if !rest.is_empty() {
+            return Err(CrlError::Malformed { index });
+        }
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let ends_s = list.next_update().map(|time| time.timestamp());
+        if ends_s.is_some_and(|ends_s| u64::try_from(ends_s).unwrap_or(0) <= now_s) {
+            return Err(CrlError::RanOut { index });
+        }
+        // Another issuer may be an intermediate that clients show; of the anchors the keys are known.
+        let issuer = list.issuer().as_raw();
+        let mut keys = self.roots.roots.iter().filter(|root| sequence(&root.subject) == issuer);
+        let Some(first) = keys.next() else { return Ok(()) };
+        let signed = std::iter::once(first).chain(keys).any(|root| {
+            let spki = sequence(&root.subject_public_key_info);
+            let Ok((_, spki)) = SubjectPublicKeyInfo::from_der(&spki) else { return false };
+            let (key, words) = (&spki.subject_public_key.data, list.tbs_cert_list.as_ref());
+            let algorithms = self.provider.signature_verification_algorithms.all.iter();
+            algorithms.into_iter().any(|algorithm| {
+                algorithm.verify_signature(key, words, &list.signature_value.data).is_ok()
+            })
+        });
+        if signed { Ok(()) } else { Err(CrlError::Signature { index }) }
+    }
+}
+
+impl Current {
+    fn new(
+        roots: &Arc<RootCertStore>,
+        crls: Vec<CertificateRevocationListDer<'static>>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Current, VerifierBuilderError> {
+        let (roots, provider) = (Arc::clone(roots), Arc::clone(provider));
+        let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+        let has_lists = !crls.is_empty();
+        if has_lists {
+            verifier = verifier.with_crls(crls).enforce_revocation_expiration();
+        }
+        Ok(Current { verifier: verifier.build()?, has_lists, judged: Mutex::default() })
+    }
+}
+
+/// A SEQUENCE of this content in DER: trust anchors are kept without their heads.
+fn sequence(content: &[u8]) -> Vec<u8> {
+    let length = content.len().to_be_bytes();
+    let significant = length.iter().position(|byte| *byte != 0).unwrap_or(length.len() - 1);
+    let length = &length[significant..];
+    let mut der = vec![0x30];
+    if content.len() >= 0x80 {
+        der.push(0x80 | length.len() as u8);
+    }
+    der.extend_from_slice(length);
+    der.extend_from_slice(content);
+    der
+}
+
+impl fmt::Debug for ClientCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientCheck")
+            .field("changes", &*self.changes.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+/// It also wants a name, so that a nameless client is refused by an alert.
+impl ClientCertVerifier for ClientCheck {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.hints
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let current = self.current.load();
+        let verified = current.verifier.verify_client_cert(end_entity, intermediates, now)?;
+        identity::names(end_entity)
+            .map_err(|_| rustls::Error::from(CertificateError::ApplicationVerificationFailure))?;
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.current.load().verifier.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.current.load().verifier.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.current.load().verifier.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sequence_has_its_head_again() {
+        assert_eq!(sequence(&[]), [0x30, 0]);
+        assert_eq!(sequence(&[5, 0]), [0x30, 2, 5, 0]);
+        assert_eq!(sequence(&[7; 0x80])[..4], [0x30, 0x81, 0x80, 7]);
+        assert_eq!(sequence(&[7; 0x1234])[..5], [0x30, 0x82, 0x12, 0x34, 7]);
+    }
+}

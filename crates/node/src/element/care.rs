@@ -1,0 +1,123 @@
+//! What a gateway's proxy looks after beside its connections: revocation lists whose files change.
+//!
+//! The files are looked at each second, by time, length and inode: that holds on every file system and for lists that are
+//! written anew beside the old and renamed.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use ringmail_gateway::Revocation;
+use rustls_pki_types::CertificateRevocationListDer;
+use rustls_pki_types::pem::PemObject;
+
+/// How often files are looked at: what a revocation may take at most, but for the cutting itself.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// A thread that looks after them.
+#[derive(Debug, Default)]
+pub(super) struct Care {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Care {
+    pub(super) fn start(mut lists: Vec<Lists>) -> Result<Care> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let care = move || {
+            while !stopped.load(Relaxed) {
+                std::thread::park_timeout(EVERY);
+                lists.iter_mut().for_each(Lists::look);
+            }
+        };
+        let thread = std::thread::Builder::new().name("proxy-care".to_owned()).spawn(care)?;
+        Ok(Care { stop, thread: Some(thread) })
+    }
+
+    pub(super) fn stop(self) {
+        self.stop.store(true, Relaxed);
+        if let Some(thread) = self.thread {
+            thread.thread().unpark();
+            if thread.join().is_err() {
+                tracing::error!("the thread that looks after revocation lists panicked");
+            }
+        }
+    }
+}
+
+/// The revocation lists of one listener.
+pub(super) struct Lists {
+    listener: String,
+    files: Vec<PathBuf>,
+    seen: Vec<Option<Stamp>>,
+    revocation: Revocation,
+}
+
+/// What changes when a file does.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    modified_ns: i128,
+    len_bytes: u64,
+    inode: u64,
+}
+
+impl Lists {
+    pub(super) fn new(listener: String, files: Vec<PathBuf>, revocation: Revocation) -> Lists {
+        // Not looked at yet: what changed since the lists were read counts as well.
+        let seen = files.iter().map(|_| None).collect();
+        Lists { listener, files, seen, revocation }
+    }
+
+    /// Puts lists into force whose files changed.
+    fn look(&mut self) {
+        let now: Vec<Option<Stamp>> = self.files.iter().map(stamp).collect();
+        if now == self.seen {
+            return;
+        }
+        self.seen = now;
+        let listener = &self.listener;
+        let outcome = read(&self.files).map(|lists| (lists.len(), self.revocation.replace(lists)));
+        match outcome {
+            Ok((count, Ok(()))) => tracing::info!(listener, count, "revocation lists in force"),
+            Ok((_, Err(error))) => self.keep(&error.into()),
+            Err(error) => {
+                self.revocation.refused();
+                self.keep(&error);
+            }
+        }
+    }
+
+    fn keep(&self, error: &anyhow::Error) {
+        let listener = &self.listener;
+        tracing::error!(
+            listener,
+            error = format!("{error:#}"),
+            "revocation lists refused; the old ones stay in force"
+        );
+    }
+}
+
+fn stamp(file: &PathBuf) -> Option<Stamp> {
+    use std::os::unix::fs::MetadataExt;
+    let of = fs::metadata(file).ok()?;
+    let modified_ns = i128::from(of.mtime()) * 1_000_000_000 + i128::from(of.mtime_nsec());
+    Some(Stamp { modified_ns, len_bytes: of.len(), inode: of.ino() })
+}
+
+fn read(files: &[PathBuf]) -> Result<Vec<CertificateRevocationListDer<'static>>> {
+    let mut lists = Vec::new();
+    for file in files {
+        let text = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let found: Vec<_> = CertificateRevocationListDer::pem_slice_iter(&text)
+            .collect::<Result<_, _>>()
+            .with_context(|| format!("{} is no PEM file", file.display()))?;
+        ensure!(!found.is_empty(), "{} holds no revocation list", file.display());
+        lists.extend(found);
+    }
+    Ok(lists)
+}
