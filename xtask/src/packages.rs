@@ -13,6 +13,12 @@ const NEEDED: &[(Probe, &str)] = &[
     (Probe::Program("openssl"), "openssl"),
     (Probe::Program("ovs-vswitchd"), "openvswitch-switch"),
     (Probe::Program("ip"), "iproute2"),
+    (Probe::Program("haproxy"), "haproxy"),
+    (Probe::Program("redis-server"), "redis-server"),
+    (Probe::Program("redis-cli"), "redis-tools"),
+    (Probe::Program("ssh"), "openssh-client"),
+    (Probe::Program("sshd"), "openssh-server"),
+    (Probe::Program("rsync"), "rsync"),
     (Probe::Program("python3"), "python3"),
     (Probe::Program("unshare"), "util-linux"),
 ];

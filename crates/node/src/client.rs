@@ -112,12 +112,18 @@ impl Client {
         Ok(answer)
     }
 
+    /// A request for a path, without a body.
+    pub(crate) fn get_request(&self, path: &str) -> Result<Request<Full<Bytes>>> {
+        self.request("GET", path, Bytes::new())
+    }
+
     fn request(&self, method: &str, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>> {
         let request = Request::builder().method(method).uri(path).header("host", &self.server_name);
         Ok(request.body(Full::new(body))?)
     }
 
-    async fn http1(&self) -> Result<http1::SendRequest<Full<Bytes>>> {
+    /// A connection that speaks HTTP/1.1.
+    pub(crate) async fn http1(&self) -> Result<http1::SendRequest<Full<Bytes>>> {
         let stream = TokioIo::new(self.handshake(b"http/1.1").await?);
         let (sender, connection) = within(http1::handshake(stream)).await??;
         tokio::spawn(connection);
@@ -136,7 +142,8 @@ impl Client {
         Ok(sender)
     }
 
-    async fn handshake(&self, protocol: &[u8]) -> Result<TlsStream<TcpStream>> {
+    /// A connection on which TLS is agreed, with this protocol by ALPN.
+    pub(crate) async fn handshake(&self, protocol: &[u8]) -> Result<TlsStream<TcpStream>> {
         let mut config = ClientConfig::clone(&self.tls);
         config.alpn_protocols = vec![protocol.to_vec()];
         let stream = within(TcpStream::connect(self.address)).await?.context("no connection")?;

@@ -1,4 +1,4 @@
-//! `ringmail bench chain|hop`: what chains and hops carry on this machine.
+//! `ringmail bench chain|gateway|hop`: what chains, the gateway and hops carry on this machine.
 
 use std::env;
 use std::fs;
@@ -15,6 +15,7 @@ use ringmail_node::layout::Layout;
 use ringmail_node::runtime::Place;
 use ringmail_node::topology::Privilege;
 
+use super::bench_gateway;
 use crate::context::Context;
 use crate::error::{Failure, Outcome};
 use crate::output::Report;
@@ -33,6 +34,11 @@ enum Verb {
     /// The paper's Figure 4. Fails if a frame on a link lacks ESP or is longer than the MTU, or if an element's counters
     /// disagree with its link.
     Chain(ChainArgs),
+    /// The gateway's proxy beside haproxy: bytes, requests and handshakes a second of processor time
+    ///
+    /// Same certificates, same clients, same service, mutual TLS on both, one processor each. Needs two processors and
+    /// Debian's haproxy.
+    Gateway(bench_gateway::Args),
     /// What one intrusive hop costs a packet, beside the bare cipher
     ///
     /// Nanoseconds a packet on one core, in memory: no link, no kernel. Needs no rights.
@@ -245,7 +251,7 @@ fn details(row: &Row, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-fn figure(figure: &Figure, digits: usize) -> String {
+pub(super) fn figure(figure: &Figure, digits: usize) -> String {
     format!("{:.digits$} ({:.digits$}-{:.digits$})", figure.median, figure.min, figure.max)
 }
 
@@ -286,6 +292,7 @@ impl Report for hop::Report {
 pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure> {
     match args.verb {
         Verb::Chain(args) => chain(&args, context),
+        Verb::Gateway(args) => bench_gateway::run(&args, context),
         Verb::Hop(args) => hop(&args, context),
     }
 }

@@ -9,6 +9,7 @@
 )]
 
 mod bench;
+mod bench_gateway;
 mod ca;
 mod completions;
 mod demo;
@@ -65,6 +66,7 @@ verbs! {
 pub(crate) fn schemas() -> Vec<ReportSchema> {
     vec![
         ReportSchema::of::<ringmail_node::bench::chain::Report>(),
+        ReportSchema::of::<ringmail_node::bench::gateway::Report>(),
         ReportSchema::of::<ringmail_node::bench::hop::Report>(),
         ReportSchema::of::<ca::Ca>(),
         ReportSchema::of::<completions::Completions>(),

@@ -5,6 +5,7 @@ pub mod chain;
 mod counts;
 mod domain;
 mod figure;
+pub mod gateway;
 pub mod hop;
 mod http;
 mod machine;

@@ -17,6 +17,7 @@ mod firewall;
 mod lease;
 mod metrics;
 mod nginx;
+mod passing;
 mod programs;
 mod refusals;
 mod returns;
