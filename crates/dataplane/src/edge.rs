@@ -4,6 +4,7 @@
 //! proxy pins each flow to a path before it connects ([`Edge::pin`]); at the egress a packet that arrives authentic
 //! teaches the return path of its flow (RFC 7665 section 4.4). A plain packet of no known flow goes nowhere.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use ringmail_packet::ip::protocol;
 use ringmail_packet::tcp::Flags;
 
 use crate::attach::Subject;
-use crate::batch::Batch;
+use crate::batch::{BATCH_PACKETS, Batch};
 use crate::counters::Counters;
 use crate::decap::{self, Inner};
 use crate::encap;
@@ -44,9 +45,52 @@ pub struct Edge {
     /// The inbound associations.
     pub inbound: SaTable,
     /// The path of each flow, by the key of the packets that leave on it.
-    flows: FlowTable<FlowKey, PathId>,
+    flows: FlowTable<FlowKey, Known>,
+    /// Whether there are other workers to tell what this one learns, and what it learned from the last batch.
+    shares: bool,
+    learned: Vec<Learned>,
     counters: Arc<Counters>,
     started: Instant,
+    /// The packets of the batch under way whose flows are looked up next, and the keys by which they are.
+    work: [Work; BATCH_PACKETS],
+    keys: [FlowKey; BATCH_PACKETS],
+}
+
+/// What is remembered of a flow.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    path: PathId,
+    /// When other workers were last told of it.
+    told_s: u32,
+}
+
+impl Known {
+    /// Whether other workers know it, too, and will for a while.
+    fn is_told(&self, path: PathId, now_s: u32, idle_s: u32) -> bool {
+        self.path == path && now_s < self.told_s.saturating_add(idle_s / 2)
+    }
+}
+
+/// A flow that one worker of an egress learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Learned {
+    flow: FlowKey,
+    path: PathId,
+    idle_s: u32,
+}
+
+/// A packet between its classification and the look-up of its flow.
+#[derive(Clone, Copy, Debug)]
+struct Work {
+    index: u8,
+    /// It is an ICMP error about a packet of the flow.
+    error: bool,
+    /// Seconds for which the flow is remembered after this packet.
+    idle_s: u32,
+    /// The path that it came by, and where in its frame it is; only where it came from the link.
+    path: PathId,
+    start: usize,
+    end: usize,
 }
 
 impl Edge {
@@ -65,8 +109,13 @@ impl Edge {
             paths: PathTable::default(),
             inbound,
             flows: FlowTable::new(flows, seeds),
+            shares: false,
+            learned: Vec::with_capacity(BATCH_PACKETS),
             counters: Arc::default(),
             started: now,
+            work: [Work { index: 0, error: false, idle_s: 0, path: PathId(0), start: 0, end: 0 };
+                BATCH_PACKETS],
+            keys: [NO_FLOW; BATCH_PACKETS],
         }
     }
 
@@ -76,8 +125,36 @@ impl Edge {
     }
 
     /// The flows that have a path.
-    pub fn flows(&self) -> &FlowTable<FlowKey, PathId> {
+    pub fn flows(&self) -> &FlowTable<FlowKey, Known> {
         &self.flows
+    }
+
+    /// From now on [`Edge::learned`] says what other workers have to [`hear`](Edge::hear): the system may give them the
+    /// replies of a flow that came to this one.
+    pub fn share(&mut self) {
+        self.shares = true;
+    }
+
+    /// The flows that the last batch from the link taught, and those that have not been told for long.
+    pub fn learned(&self) -> &[Learned] {
+        &self.learned
+    }
+
+    /// Takes over what another worker learned. A full table keeps what it has.
+    pub fn hear(&mut self, now: Instant, learned: &[Learned]) {
+        let now_s = self.seconds(now);
+        for &Learned { flow, path, idle_s } in learned {
+            let until = now_s.saturating_add(idle_s);
+            match self.flows.get_mut(&flow, now_s) {
+                Some((known, expires_s)) => {
+                    *known = Known { path, told_s: now_s };
+                    *expires_s = until.max(*expires_s);
+                }
+                None => {
+                    let _full = self.flows.insert(flow, Known { path, told_s: now_s }, until);
+                }
+            }
+        }
     }
 
     /// Gives a flow its path until [`Edge::unpin`]. The entry must stand before the first packet is sent.
@@ -85,7 +162,7 @@ impl Edge {
     /// # Errors
     /// [`TableFull`]; nothing changed.
     pub fn pin(&mut self, flow: FlowKey, path: PathId) -> Result<(), TableFull> {
-        self.flows.insert(flow, path, PINNED)
+        self.flows.insert(flow, Known { path, told_s: 0 }, PINNED)
     }
 
     /// Lets a pinned flow go after `linger`, which covers TIME_WAIT; packets of the flow do not lengthen that. False if
@@ -98,10 +175,25 @@ impl Edge {
     /// Decides over a batch of plain packets, each with room around it, that came from the inner side.
     pub fn handle_inner(&mut self, now: Instant, batch: &mut Batch) {
         let now_s = self.seconds(now);
+        let mut ready = 0;
         for index in 0..batch.len() {
-            self.counters.inner_in.count(batch.packet(index).len());
-            if let Err(reason) = self.enter(now, now_s, batch, index) {
-                self.refuse(batch, index, reason);
+            let packet = batch.packet(index);
+            self.counters.inner_in.count(packet.len());
+            match Subject::of(packet) {
+                Ok(Subject { flow, error, idle_s }) => {
+                    let (index, path, start, end) = (index as u8, PathId(0), 0, packet.len());
+                    self.work[ready] = Work { index, error, idle_s, path, start, end };
+                    self.keys[ready] = flow;
+                    ready += 1;
+                }
+                Err(reason) => self.refuse(batch, index, reason),
+            }
+        }
+        self.flows.warm(&self.keys[..ready]);
+        for nth in 0..ready {
+            let (work, flow) = (self.work[nth], self.keys[nth]);
+            if let Err(reason) = self.enter(now, now_s, batch, &work, &flow) {
+                self.refuse(batch, work.index.into(), reason);
             }
         }
         self.flows.sweep(now_s, SWEEP_ENTRIES_PER_BATCH);
@@ -110,10 +202,24 @@ impl Edge {
     /// Decides over a batch of frames that came from the link.
     pub fn handle_link(&mut self, now: Instant, batch: &mut Batch) {
         let now_s = self.seconds(now);
+        self.learned.clear();
+        let mut ready = 0;
         for index in 0..batch.len() {
             self.counters.link_in.count(batch.packet(index).len());
-            if let Err(reason) = self.leave(now, now_s, batch, index) {
-                self.refuse(batch, index, reason);
+            match self.open(now, batch, index) {
+                Ok((work, flow)) => {
+                    self.work[ready] = work;
+                    self.keys[ready] = flow.reversed();
+                    ready += 1;
+                }
+                Err(reason) => self.refuse(batch, index, reason),
+            }
+        }
+        self.flows.warm(&self.keys[..ready]);
+        for nth in 0..ready {
+            let (work, back) = (self.work[nth], self.keys[nth]);
+            if let Err(reason) = self.leave(now_s, batch, &work, back) {
+                self.refuse(batch, work.index.into(), reason);
             }
         }
         self.flows.sweep(now_s, SWEEP_ENTRIES_PER_BATCH);
@@ -125,40 +231,44 @@ impl Edge {
         self.flows.sweep(now_s, SWEEP_ENTRIES_PER_BATCH);
     }
 
+    /// Sends a plain packet of this flow on its path.
     fn enter(
         &mut self,
         now: Instant,
         now_s: u32,
         batch: &mut Batch,
-        index: usize,
+        work: &Work,
+        flow: &FlowKey,
     ) -> Result<(), DropReason> {
-        let packet = batch.packet(index);
-        let Subject { flow, error, idle_s } = Subject::of(packet)?;
-        let inner_len = packet.len();
+        let index = usize::from(work.index);
         let path = match self.role {
             // What was unpinned lingers as long as it was to, whatever is still sent; an error lengthens no life.
-            Role::Gateway => self.flows.get(&flow, now_s).copied(),
-            Role::Egress if error => self.flows.get(&flow, now_s).copied(),
+            Role::Gateway => self.flows.get(flow, now_s).map(|known| known.path),
+            Role::Egress if work.error => self.flows.get(flow, now_s).map(|known| known.path),
             Role::Egress => {
-                let until = now_s.saturating_add(idle_s);
-                self.flows.touch(&flow, now_s, until).copied()
+                let until = now_s.saturating_add(work.idle_s);
+                self.flows.touch(flow, now_s, until).map(|known| known.path)
             }
         };
-        let path = path.ok_or(DropReason::NoPath)?;
+        let unknown = || match flow.dst.is_multicast() {
+            true => DropReason::Multicast,
+            false => DropReason::NoPath,
+        };
+        let path = path.ok_or_else(unknown)?;
         let state = self.paths.get_mut(path).ok_or(DropReason::NoPath)?;
         encap::encapsulate(batch, index, state, now)?;
-        self.counters.sealed.count(inner_len);
+        self.counters.sealed.count(work.end);
         self.counters.link_out.count(batch.packet(index).len());
         Ok(())
     }
 
-    fn leave(
+    /// Opens a frame of a path that ends here.
+    fn open(
         &mut self,
         now: Instant,
-        now_s: u32,
         batch: &mut Batch,
         index: usize,
-    ) -> Result<(), DropReason> {
+    ) -> Result<(Work, FlowKey), DropReason> {
         let source = batch.source();
         let bytes = batch.packet_mut(index);
         let frame = outer::parse(bytes, self.label)?;
@@ -176,31 +286,54 @@ impl Edge {
         let Inner { start, end, .. } =
             decap::decapsulate(bytes, &frame, mode, sa, now, &self.counters)?;
         let Subject { flow, error, idle_s } = Subject::of(&bytes[start..end])?;
+        let path = state.config.id;
+        Ok((Work { index: index as u8, error, idle_s, path, start, end }, flow))
+    }
+
+    /// Delivers an opened packet, if its flow, whose answers have the key `back`, may be here.
+    fn leave(
+        &mut self,
+        now_s: u32,
+        batch: &mut Batch,
+        work: &Work,
+        back: FlowKey,
+    ) -> Result<(), DropReason> {
+        let Work { start, end, .. } = *work;
+        let index = usize::from(work.index);
+        let state = self.paths.get(work.path).ok_or(DropReason::UnknownSpi)?;
         match self.role {
             Role::Gateway => {
-                let path =
-                    self.flows.get(&flow.reversed(), now_s).ok_or(DropReason::UnknownFlow)?;
-                let forward = self.paths.get(*path);
+                let known = self.flows.get(&back, now_s).ok_or(DropReason::UnknownFlow)?;
+                let forward = self.paths.get(known.path);
                 if forward.and_then(|forward| forward.config.return_path) != Some(state.config.id) {
                     return Err(DropReason::UnknownFlow);
                 }
             }
-            Role::Egress if error => {
+            Role::Egress if work.error => {
                 // It is about a packet of the service, which began no flow.
-                check_destination(&state.config, &flow)?;
-                self.flows.get(&flow.reversed(), now_s).ok_or(DropReason::UnknownFlow)?;
+                check_destination(&state.config, &back.reversed())?;
+                self.flows.get(&back, now_s).ok_or(DropReason::UnknownFlow)?;
             }
             Role::Egress => {
-                check_destination(&state.config, &flow)?;
-                let back = state.config.return_path.ok_or(DropReason::NoPath)?;
+                check_destination(&state.config, &back.reversed())?;
+                let path = state.config.return_path.ok_or(DropReason::NoPath)?;
+                let known = self.shares.then(|| self.flows.get(&back, now_s));
+                let told_s = match known.flatten() {
+                    _ if !self.shares => 0,
+                    Some(known) if known.is_told(path, now_s, work.idle_s) => known.told_s,
+                    _ => {
+                        self.learned.push(Learned { flow: back, path, idle_s: work.idle_s });
+                        now_s
+                    }
+                };
                 self.flows
-                    .insert(flow.reversed(), back, now_s.saturating_add(idle_s))
+                    .insert(back, Known { path, told_s }, now_s.saturating_add(work.idle_s))
                     .map_err(|TableFull| DropReason::FlowTableFull)?;
             }
         }
         state.traffic_in.count(end - start);
         self.counters.inner_out.count(end - start);
-        let tail = bytes.len() - end;
+        let tail = batch.packet(index).len() - end;
         let cut = batch.trim_front(index, start) && batch.trim_back(index, tail);
         debug_assert!(cut);
         batch.set_verdict(index, Verdict::Deliver);
@@ -217,6 +350,15 @@ impl Edge {
         batch.drop_packet(index, reason);
     }
 }
+
+/// Stands where no flow is looked up.
+const NO_FLOW: FlowKey = FlowKey {
+    src: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    dst: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    src_port: 0,
+    dst_port: 0,
+    protocol: 0,
+};
 
 /// Seconds for which a flow is remembered after this packet of it.
 pub(crate) fn idle_s(flow: &FlowKey, packet: &[u8]) -> u32 {

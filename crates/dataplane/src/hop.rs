@@ -96,6 +96,16 @@ impl Hop {
         self.memory.as_ref().map_or(0, FlowMemory::limit)
     }
 
+    /// Bytes of memory for each such connection.
+    pub fn flow_bytes(&self) -> usize {
+        self.memory.as_ref().map_or(0, FlowMemory::bytes_per_flow)
+    }
+
+    /// Connections that were not remembered because there was no room: those that were there stay.
+    pub fn flows_refused(&self) -> u64 {
+        self.memory.as_ref().map_or(0, FlowMemory::refused)
+    }
+
     /// The counters; they can be read while the hop works.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters

@@ -51,6 +51,16 @@ impl FlowMemory {
         self.flows.len()
     }
 
+    /// Bytes of memory for each connection.
+    pub(crate) fn bytes_per_flow(&self) -> usize {
+        self.flows.bytes_per_flow()
+    }
+
+    /// New connections that were not remembered because the memory was full.
+    pub(crate) fn refused(&self) -> u64 {
+        self.flows.refused()
+    }
+
     /// Learns from a packet that goes on along `path`.
     #[inline]
     pub(crate) fn observe(&mut self, now: Instant, packet: &[u8], path: PathId) {

@@ -89,6 +89,8 @@ reasons! {
     NoAssociation = "no_association",
     /// The packet from the inner side belongs to no flow with a path: no rule means no access.
     NoPath = "no_path",
+    /// A multicast packet from the inner side, such as the kernel's own reports of its groups; no path carries multicast.
+    Multicast = "multicast",
     /// The flow table is full; flows that were there keep their place.
     FlowTableFull = "flow_table_full",
     /// The opened packet belongs to no flow that this gateway began on the path's forward side.

@@ -20,8 +20,10 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{
     CertificateDer, CertificateRevocationListDer, CertificateSigningRequestDer, PrivateKeyDer,
 };
+use zeroize::Zeroizing;
 
 use crate::control::{Blob, FromElement, Secret, ServerCertificate, ToElement};
+use crate::element::psk;
 use crate::random;
 use crate::supervise::Conductor;
 
@@ -41,6 +43,8 @@ pub struct DomainConductor {
     lease: Duration,
     listeners: Vec<ToElement>,
     psk: Option<Secret>,
+    /// Elements that have the secret of keying `psk`: a second life of one would count from 1 again under its keys.
+    keyed: BTreeSet<String>,
 }
 
 impl DomainConductor {
@@ -74,13 +78,27 @@ impl DomainConductor {
             listeners.extend(told.with_context(|| format!("service `{}`", service.name))?);
         }
         let lease = Duration::from_secs(u64::from(domain.limits.lease_s));
-        let psk = psk(domain, folder)?;
-        Ok(DomainConductor { authority, text, set, signed, lease, listeners, psk })
+        let psk = psk_secret(domain, folder)?;
+        Ok(DomainConductor {
+            authority,
+            text,
+            set,
+            signed,
+            lease,
+            listeners,
+            psk,
+            keyed: BTreeSet::new(),
+        })
     }
 
-    fn hello(&self, name: &str, request: &Blob) -> Result<Vec<ToElement>> {
+    fn hello(&mut self, name: &str, request: &Blob) -> Result<Vec<ToElement>> {
         let known = self.set.element_named(name);
         let element = known.with_context(|| format!("no element is named `{name}`"))?;
+        ensure!(
+            self.psk.is_none() || self.keyed.insert(name.to_owned()),
+            "with keying `psk` an element does not start twice: it would repeat nonces (hint: start the whole domain again, \
+             or write `keying: sap`)"
+        );
         let request = CertificateSigningRequestDer::from(request.0.as_slice());
         let certificates = self.authority.sign_element(&name.parse::<Name>()?, &request)?;
         let bundle = self.authority.trust_bundle()?;
@@ -138,17 +156,21 @@ fn bail_unexpected(message: &FromElement) -> Result<Vec<ToElement>> {
     bail!("an element says what nobody asked for: {message:?}")
 }
 
-/// The secret of keying `psk`, from its file or made for this run.
-fn psk(domain: &Domain, folder: &Path) -> Result<Option<Secret>> {
+/// The secret of keying `psk` for this run: made for it, or from a file and mixed with what is drawn for it.
+fn psk_secret(domain: &Domain, folder: &Path) -> Result<Option<Secret>> {
     if domain.keying != Keying::Psk {
         return Ok(None);
     }
-    let secret = match domain.psk.as_ref().and_then(|psk| psk.keys_file.as_ref()) {
-        Some(file) => read(&folder.join(file))?,
-        None => random::bytes::<PSK_BYTES>()?.to_vec(),
-    };
+    let drawn = random::bytes::<{ psk::DRAWN_BYTES }>()?;
+    let settings = domain.psk.clone().unwrap_or_default();
+    let Some(file) = &settings.keys_file else { return Ok(Some(Secret::new(drawn.to_vec()))) };
+    let secret = Zeroizing::new(read(&folder.join(file))?);
     ensure!(secret.len() >= PSK_BYTES, "the file of `psk` holds fewer than {PSK_BYTES} bytes");
-    Ok(Some(Secret::new(secret)))
+    let used = match settings.danger_same_keys_every_start {
+        true => secret,
+        false => psk::of_this_start(&secret, &drawn)?,
+    };
+    Ok(Some(Secret::new(used.to_vec())))
 }
 
 /// What the gateway is told of one listener.
@@ -271,4 +293,29 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 fn blobs<T: AsRef<[u8]>>(all: &[T]) -> Vec<Blob> {
     all.iter().map(|der| Blob::from(der.as_ref().to_vec())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(settings: &str) -> Vec<u8> {
+        let folder = std::env::temp_dir().join(format!("ringmail-psk-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join("keys"), [7; 40]).expect("a file");
+        let text = include_str!("../../../examples/psk-transport.yaml");
+        let text = text.replace("\npsk:\n", &format!("\npsk:\n{settings}"));
+        let domain = ringmail_model::check::load(&text, "psk.yaml").expect("a good domain").domain;
+        let secret = psk_secret(&domain, &folder).expect("a secret").expect("keying psk");
+        secret.danger_bytes().to_vec()
+    }
+
+    #[test]
+    fn two_starts_never_share_the_secret_unless_a_danger_is_asked_for() {
+        for settings in ["", "  keys_file: keys\n"] {
+            assert_ne!(secret(settings), secret(settings), "{settings:?}");
+        }
+        let danger = "  keys_file: keys\n  danger_same_keys_every_start: true\n";
+        assert_eq!(secret(danger), [7; 40]);
+    }
 }

@@ -54,6 +54,10 @@ struct HopArgs {
     /// Milliseconds that each run of a figure should take
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     milliseconds: u64,
+
+    /// Measure tables of so many flows instead: the classifier's and a hop's, all of them full
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
+    flows: Vec<u64>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -265,6 +269,9 @@ impl Report for hop::Report {
             "{}, kernel {}, one core; nanoseconds a packet",
             machine.cpu, machine.kernel
         )?;
+        if !self.tables.is_empty() {
+            return flows(&self.tables, out);
+        }
         writeln!(
             out,
             "inner bytes  flows  batch  {:<20} {:<20} {:<20} {:<20} own work / cipher",
@@ -288,6 +295,27 @@ impl Report for hop::Report {
     }
 }
 
+fn flows(rows: &[hop::FlowRow], out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "table       inner bytes     flows  {:<20} throughput  bytes a flow", "packet")?;
+    for row in rows {
+        let table = match row.table {
+            hop::Table::Classifier => "classifier",
+            hop::Table::Hop => "hop",
+            hop::Table::HopSyn => "hop, SYN",
+        };
+        writeln!(
+            out,
+            "{table:<11} {:>11}  {:>8}  {:<20} {:>10.2}  {:>12}",
+            row.inner_bytes,
+            row.flows,
+            figure(&row.packet_ns, 0),
+            row.throughput_ratio,
+            row.bytes_per_flow
+        )?;
+    }
+    Ok(())
+}
+
 /// Runs the bench.
 pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure> {
     match args.verb {
@@ -300,7 +328,11 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure>
 fn hop(args: &HopArgs, context: &mut Context) -> Result<Outcome, Failure> {
     let (runs, each) = (usize::try_from(args.runs)?, Duration::from_millis(args.milliseconds));
     let progress = context.progress();
-    let report = hop::run(runs, each, &|what| progress.stage(what))?;
+    let counts = args.flows.iter().map(|n| usize::try_from(*n)).collect::<Result<Vec<_>, _>>()?;
+    let report = match counts.is_empty() {
+        true => hop::run(runs, each, &|what| progress.stage(what))?,
+        false => hop::run_flows(&counts, runs, each, &|what| progress.stage(what))?,
+    };
     drop(progress);
     context.emit(&report)?;
     Ok(Outcome::Done)

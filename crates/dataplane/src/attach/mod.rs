@@ -117,6 +117,11 @@ impl Attached {
         self.tracker.capacity()
     }
 
+    /// New flows that found no room.
+    pub fn flows_refused(&self) -> u64 {
+        self.tracker.refused()
+    }
+
     /// Decides over a batch of frames that came from the link: what is authentic goes into the function.
     pub fn handle_link(&mut self, now: Instant, batch: &mut Batch) {
         for index in 0..batch.len() {

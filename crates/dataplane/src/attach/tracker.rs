@@ -50,6 +50,11 @@ impl Tracker {
         self.flows.len()
     }
 
+    /// New flows that found no room.
+    pub(super) fn refused(&self) -> u64 {
+        self.flows.refused()
+    }
+
     pub(super) fn capacity(&self) -> usize {
         self.flows.capacity()
     }

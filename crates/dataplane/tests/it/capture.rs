@@ -112,7 +112,9 @@ fn replay(mode: EspMode) {
         };
         let Ok(frame) = entered else {
             // What a starting interface says to its neighbours belongs to no flow of the proxy.
-            assert_eq!(entered.err(), Some(Verdict::Drop(DropReason::NoPath)));
+            let multicast = flow.dst.is_multicast();
+            let reason = if multicast { DropReason::Multicast } else { DropReason::NoPath };
+            assert_eq!(entered.err(), Some(Verdict::Drop(reason)));
             assert_eq!(flow.protocol, protocol::ICMPV6);
             refused += 1;
             continue;

@@ -281,6 +281,46 @@ fn paths_with_the_same_labels_left_are_told_apart_by_where_their_packets_come_fr
 }
 
 #[test]
+fn a_reply_that_meets_another_worker_of_the_egress_finds_its_path() {
+    let (mut chain, mut other) = (pinned(0), pinned(0));
+    let request = packets::tcp(b"x");
+    let reply = packets::tcp_reply(b"y");
+    let frame = chain.enter(&request).expect("a frame");
+    let again = chain.enter(&request).expect("a frame");
+    chain.egress.share();
+    assert_eq!(chain.run(frame).as_ref(), Ok(&request));
+    assert_eq!(chain.egress.learned().len(), 1);
+    assert_eq!(other.leave(&reply).err(), Some(Verdict::Drop(DropReason::NoPath)));
+    other.egress.hear(other.now, chain.egress.learned());
+    assert!(other.leave(&reply).is_ok());
+    // Told once, until the others would soon forget.
+    assert_eq!(chain.run(again).as_ref(), Ok(&request));
+    assert_eq!(chain.egress.learned(), []);
+    chain.now += Duration::from_secs(4000);
+    let later = chain.enter(&request).expect("a frame");
+    assert_eq!(chain.run(later).as_ref(), Ok(&request));
+    assert_eq!(chain.egress.learned().len(), 1);
+}
+
+/// An MLDv2 report, as a kernel with an IPv6 address on its TUN sends one (RFC 3810 section 5.2: a hop-by-hop option
+/// stands before ICMPv6).
+#[test]
+fn the_kernels_own_multicast_counts_under_a_reason_of_its_own() {
+    let mut report = vec![0x60, 0, 0, 0, 0, 36, 0, 1];
+    report.extend([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    report.extend([0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x16]);
+    report.extend([58, 0, 5, 2, 0, 0, 1, 0, 143, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0]);
+    report.extend([0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 1]);
+    let mut chain = pinned(1);
+    assert_eq!(chain.enter(&report).err(), Some(Verdict::Drop(DropReason::Multicast)));
+    assert_eq!(chain.leave(&report).err(), Some(Verdict::Drop(DropReason::Multicast)));
+    for end in [&chain.gateway, &chain.egress] {
+        assert_eq!(end.counters().dropped(DropReason::Multicast), 1);
+        assert_eq!(end.counters().dropped(DropReason::NoPath), 0, "nothing that alarms");
+    }
+}
+
+#[test]
 fn fragments_are_refused_at_both_ends() {
     let mut chain = pinned(1);
     let mut fragment = packets::tcp(b"x");

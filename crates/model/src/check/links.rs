@@ -45,8 +45,24 @@ impl Checker<'_> {
                 );
                 let mend = "write `keying: sap`; psk is for comparison and interoperation only";
                 self.warning("keying", "psk", message, mend);
+                if psk.as_ref().is_some_and(|psk| psk.danger_same_keys_every_start) {
+                    self.same_keys(psk.as_ref().is_some_and(|psk| psk.keys_file.is_some()));
+                }
             }
             (Keying::Sap, None) => {}
+        }
+    }
+
+    fn same_keys(&mut self, has_file: bool) {
+        let at = "psk.danger_same_keys_every_start";
+        if has_file {
+            let message = "every start counts from 1 again under the same keys: nonces repeat, and whoever records both can read and forge".to_owned();
+            let mend = "delete it unless a peer that is not ringmail needs the keys, and then take a new file for every start";
+            self.warning(at, "psk-same-keys", message, mend);
+        } else {
+            let message =
+                "without `keys_file` keys are made anew at every start all the same".to_owned();
+            self.warning(at, "psk-same-keys-unused", message, "delete it, or name a `keys_file`");
         }
     }
 

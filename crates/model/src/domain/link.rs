@@ -71,6 +71,16 @@ pub struct Psk {
     /// The file that holds the keys, relative to the domain file. Without it they are generated at every start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys_file: Option<PathBuf>,
+    /// Makes the same keys of `keys_file` at every start, for a peer that is not ringmail and has the file. Sequence
+    /// numbers begin again with each start, under the same keys: nonces repeat, and with them AES-GCM gives away texts
+    /// and its authentication.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub danger_same_keys_every_start: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// How frames travel between elements.

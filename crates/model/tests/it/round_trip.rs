@@ -209,8 +209,11 @@ fn domain() -> impl Strategy<Value = Domain> {
         prop_oneof![Just(Suite::Aes128Gcm), Just(Suite::Aes256Gcm), Just(Suite::ChaCha20Poly1305)];
     let mode = prop_oneof![Just(EspMode::Tunnel), Just(EspMode::Transport)];
     // A file name of printable characters: paths are texts in YAML.
-    let psk = (mode, option::of("[ -~]{1,20}"))
-        .prop_map(|(mode, file)| Psk { mode, keys_file: file.map(Into::into) });
+    let psk = (mode, option::of("[ -~]{1,20}"), any::<bool>()).prop_map(|(mode, file, same)| Psk {
+        mode,
+        keys_file: file.map(Into::into),
+        danger_same_keys_every_start: same,
+    });
     let keying = prop_oneof![Just(Keying::Sap), Just(Keying::Psk)];
     let limits = (any::<u32>(), any::<u32>(), any::<u32>()).prop_map(|(flows, lease_s, window)| {
         Limits { flows, lease_s, replay_window_packets: window, ..Limits::default() }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ringmail_dataplane::edge::Learned;
 use ringmail_dataplane::flow::TableFull;
 use ringmail_dataplane::paths::PathState;
 use ringmail_dataplane::sa::{InboundSa, OutboundSa, TableError};
@@ -11,7 +12,7 @@ use ringmail_packet::flow::FlowKey;
 use tokio::sync::oneshot;
 
 use super::report::Report;
-use super::worker::{Core, Links};
+use super::worker::{Core, Handle, Links};
 
 /// One thing for a worker to do.
 pub(crate) enum Command {
@@ -28,6 +29,10 @@ pub(crate) enum Command {
     Pin(FlowKey, PathId, oneshot::Sender<Result<(), TableFull>>),
     /// A flow is forgotten after a while.
     Unpin(FlowKey, Duration),
+    /// These workers of the same element hear from now on what this one learns.
+    Siblings(Vec<Handle>),
+    /// Another worker learned this.
+    Learned(Box<[Learned]>),
     /// Say what was counted.
     Report(oneshot::Sender<Report>),
     /// Stop working.
@@ -37,6 +42,8 @@ pub(crate) enum Command {
 /// Whether the worker goes on.
 pub(crate) enum Outcome {
     Done,
+    /// From now on these hear what the station learns.
+    Siblings(Vec<Handle>),
     Stop,
 }
 
@@ -70,6 +77,12 @@ impl Command {
                     edge.unpin(Instant::now(), &flow, linger);
                 }
             }
+            Command::Learned(learned) => {
+                if let Core::Edge(edge, _) = core {
+                    edge.hear(Instant::now(), &learned);
+                }
+            }
+            Command::Siblings(siblings) => return Outcome::Siblings(siblings),
             Command::Report(answer) => {
                 let _gone = answer.send(Report::of(core, links));
             }

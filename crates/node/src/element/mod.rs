@@ -20,7 +20,7 @@ mod pin;
 mod plan;
 mod ports;
 mod proxy;
-mod psk;
+pub(crate) mod psk;
 mod report;
 mod run;
 mod status;
@@ -30,5 +30,5 @@ mod workshop;
 
 pub use direct::run_direct;
 pub use run::run;
-pub(crate) use status::{FLOWS, FLOWS_LIMIT};
+pub(crate) use status::{FLOWS, FLOWS_LIMIT, FLOWS_REFUSED};
 pub use workshop::{Mill, Workshop};

@@ -20,7 +20,7 @@ pub(crate) struct Report {
     /// Dropped packets by reason, those with none left out.
     pub(crate) drops: Vec<Drop>,
     /// Flows that are remembered, and how many may be; `None` at a hop that remembers none.
-    pub(crate) flows: Option<(u64, u64)>,
+    pub(crate) flows: Option<[u64; 3]>,
     /// The link to other elements.
     pub(crate) link: Vec<Count>,
     /// The inner side; empty at a hop.
@@ -88,17 +88,21 @@ impl Report {
     pub(super) fn of(core: &mut Core, links: &Links) -> Report {
         let mut report = match core {
             Core::Edge(edge, _) => Report {
-                flows: Some((edge.flows().len() as u64, edge.flows().capacity() as u64)),
+                flows: Some([
+                    edge.flows().len() as u64,
+                    edge.flows().capacity() as u64,
+                    edge.flows().refused(),
+                ]),
                 ..Report::of_counters(edge.counters())
             },
             Core::Attached(hop, _) => Report {
-                flows: Some((hop.flows() as u64, hop.flows_limit() as u64)),
+                flows: Some([hop.flows() as u64, hop.flows_limit() as u64, hop.flows_refused()]),
                 function: counts(hop.attach_counters().readings(), AttachCounters::is_gauge),
                 ..Report::of_counters(hop.counters())
             },
             Core::Hop(hop) => Report {
                 flows: (hop.flows_limit() > 0)
-                    .then(|| (hop.flows() as u64, hop.flows_limit() as u64)),
+                    .then(|| [hop.flows() as u64, hop.flows_limit() as u64, hop.flows_refused()]),
                 function: function(hop.function()),
                 ..Report::of_counters(hop.counters())
             },

@@ -68,6 +68,11 @@ async fn serve(
     let mut cores = cores(&told)?;
     if let Some(secret) = &told.psk {
         tracing::warn!("keying `psk`: static keys, no forward secrecy; for comparison only");
+        if told.domain.psk.as_ref().is_some_and(|psk| psk.danger_same_keys_every_start) {
+            tracing::warn!(
+                "`danger_same_keys_every_start`: sequence numbers begin again under the same keys"
+            );
+        }
         psk::install(&told.set, told.element.id, secret.danger_bytes(), window, &mut cores)?;
     }
     let workers = workshop.start(&told.set, &told.element, cores, &ended)?;

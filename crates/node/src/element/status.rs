@@ -24,6 +24,8 @@ pub(crate) const FLOWS: &str = "Flows that are remembered now.";
 pub(crate) const FLOWS_LIMIT: &str =
     "Flows that may be remembered; past them new ones are refused.";
 
+pub(crate) const FLOWS_REFUSED: &str = "New flows that found the table full: packets of theirs are dropped at an end of chains and pass a hop unremembered.";
+
 /// Whom to ask.
 pub(super) struct Parts<'a> {
     pub(super) domain: &'a Domain,
@@ -131,9 +133,10 @@ fn counters(reports: &[Report]) -> Vec<Counter> {
             add(&mut counters, &format!("{name}_packets"), "packets", what, flow.packets);
             add(&mut counters, &format!("{name}_bytes"), "bytes", what, flow.bytes);
         }
-        if let Some((flows, limit)) = report.flows {
+        if let Some([flows, limit, refused]) = report.flows {
             gauge(&mut counters, "flows", "flows", FLOWS, flows);
             gauge(&mut counters, "flows_limit", "flows", FLOWS_LIMIT, limit);
+            add(&mut counters, "flows_refused", "flows", FLOWS_REFUSED, refused);
         }
         for (side, counts) in [("link", &report.link), ("inner", &report.inner)] {
             for count in counts {

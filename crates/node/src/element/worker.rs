@@ -53,6 +53,8 @@ pub(crate) struct Station {
     link: Box<dyn Link>,
     links: Links,
     commands: mpsc::Receiver<Command>,
+    /// Other workers of the element, where replies to what came here may meet them.
+    siblings: Vec<Handle>,
     batch: Batch,
     made: Batch,
 }
@@ -86,7 +88,8 @@ impl Station {
             }
         };
         let links = Links { link: link.counters().clone(), inner };
-        let station = Station { core, link, links, commands, batch: batch(), made: batch() };
+        let (batch, made, siblings) = (batch(), batch(), Vec::new());
+        let station = Station { core, link, links, commands, siblings, batch, made };
         (station, Handle { commands: sender, waker: waker.clone() })
     }
 
@@ -129,6 +132,12 @@ impl Station {
             }
             Core::Edge(edge, inner) => {
                 edge.handle_link(now, &mut self.batch);
+                // Before the packets: the first reply may be quick.
+                if !edge.learned().is_empty() {
+                    for sibling in &self.siblings {
+                        sibling.give(Command::Learned(edge.learned().into()));
+                    }
+                }
                 let _sent = inner.send(&mut self.batch)?;
             }
             Core::Attached(hop, sides) => {
@@ -171,12 +180,20 @@ impl Station {
             match self.commands.try_recv() {
                 Ok(command) => match command.carry_out(&mut self.core, &self.links) {
                     Outcome::Done => {}
+                    Outcome::Siblings(siblings) => self.share_with(siblings),
                     Outcome::Stop => return false,
                 },
                 Err(mpsc::TryRecvError::Empty) => return true,
                 Err(mpsc::TryRecvError::Disconnected) => return false,
             }
         }
+    }
+
+    fn share_with(&mut self, siblings: Vec<Handle>) {
+        if let Core::Edge(edge, _) = &mut self.core {
+            edge.share();
+        }
+        self.siblings = siblings;
     }
 
     fn tick(&mut self, now: Instant) {

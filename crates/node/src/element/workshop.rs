@@ -12,8 +12,9 @@ use ringmail_dataplane_io::fan::Fan;
 use ringmail_dataplane_io::memory::{self, MemoryLink};
 use ringmail_dataplane_io::poll::{Poller, Waker};
 use ringmail_model::ElementId;
-use ringmail_model::pathset::{Element, PathSet};
+use ringmail_model::pathset::{Element, PathSet, Role};
 
+use super::command::Command;
 use super::worker::{self, BATCH_BYTES, Core, Handle, Station};
 use super::{build, plan};
 
@@ -49,12 +50,27 @@ impl Workshop {
                     spawn(&format!("worker-{worker}"), vec![station], poller, ended.clone())?;
                     Ok(handle)
                 };
-                numbered.map(start).collect()
+                let handles = numbered.map(start).collect::<Result<Vec<Handle>>>()?;
+                if element.role == Role::Egress {
+                    introduce(&handles);
+                }
+                Ok(handles)
             }
             Workshop::Mill(mill) => {
                 ensure!(cores.len() == 1, "in layout `single` every element has one worker");
                 cores.into_iter().map(|core| mill.join(element.id, core, ended)).collect()
             }
+        }
+    }
+}
+
+/// Each worker tells the others what it learns: which of them gets the replies is the system's choice.
+fn introduce(workers: &[Handle]) {
+    for (own, worker) in workers.iter().enumerate() {
+        let others = workers.iter().enumerate().filter(|(other, _)| *other != own);
+        let siblings: Vec<Handle> = others.map(|(_, handle)| handle.clone()).collect();
+        if !siblings.is_empty() {
+            worker.give(Command::Siblings(siblings));
         }
     }
 }

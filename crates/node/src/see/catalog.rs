@@ -11,7 +11,7 @@ use ringmail_model::domain::FunctionKind;
 
 use super::metrics::{Sample, named};
 use crate::control::{Counter, ElementStatus};
-use crate::element::{FLOWS, FLOWS_LIMIT};
+use crate::element::{FLOWS, FLOWS_LIMIT, FLOWS_REFUSED};
 
 /// A metric: what all series of one name have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,6 +130,7 @@ fn counters() -> Result<Vec<(Counter, ElementStatus)>> {
     }
     add("flows".to_owned(), "flows", FLOWS, true, &gateway);
     add("flows_limit".to_owned(), "flows", FLOWS_LIMIT, true, &gateway);
+    add("flows_refused".to_owned(), "flows", FLOWS_REFUSED, false, &gateway);
     for counter in LinkCounter::ALL {
         let name = format!("link_{}", counter.name());
         add(name, counter.unit(), counter.description(), false, &gateway);

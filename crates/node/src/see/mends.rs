@@ -56,6 +56,9 @@ pub fn mend(reason: DropReason) -> &'static str {
             "Packets of no flow that a rule let in. On the gateway: something other than the proxy sends into the TUN. On \
              the egress: the service begins connections by itself, which no path allows, or the flow is long over."
         }
+        DropReason::Multicast => {
+            "Nothing: paths carry no multicast. With IPv6 inside, the kernel reports its groups and asks for routers by itself."
+        }
         DropReason::FlowTableFull => "Raise `limits.flows`, or find out who opens so many.",
         DropReason::UnknownFlow => {
             "A late answer to a connection that is over, or a service that sends by itself. Harmless in small numbers."

@@ -24,6 +24,7 @@ use ringmail_model::{Label, PathId, SaSpi};
 use ringmail_packet::ipv4;
 
 use super::Subject;
+use super::flows::Order;
 use crate::site::FORBIDDEN;
 
 /// Packets a sample: one full batch, eight of eight, or 64 of one.
@@ -32,6 +33,8 @@ pub(super) const PACKETS: usize = 64;
 const SUITE: Suite = Suite::Aes128Gcm;
 const PATH: PathId = PathId(1);
 const MATERIAL: [[u8; 20]; 2] = [[0x11; 20], [0x22; 20]];
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
 const SEEDS: [u64; 4] = [1, 2, 3, 4];
 
 /// Bytes of the inner IPv4 and TCP headers.
@@ -169,6 +172,8 @@ pub(super) struct HopUnderTest {
     /// The next TCP sequence number of each connection.
     sequences: Vec<u32>,
     next_flow: usize,
+    /// The next flow where not one after the other.
+    order: Option<Order>,
     batches: Vec<Batch>,
     made: Batch,
     batch_packets: usize,
@@ -181,27 +186,23 @@ impl HopUnderTest {
         batch_packets: usize,
         dpi: bool,
     ) -> Result<HopUnderTest> {
+        HopUnderTest::with_capacity(size, flows, batch_packets, dpi, FLOWS)
+    }
+
+    fn with_capacity(
+        size: usize,
+        flows: usize,
+        batch_packets: usize,
+        dpi: bool,
+        remembered: usize,
+    ) -> Result<HopUnderTest> {
         let sas = Associations::new()?;
-        let (mine, egress) = (label(100)?, label(200)?);
+        let (mine, config) = path(Some(Neighbour(0)))?;
+        let egress = label(200)?;
         let mut inbound = SaTable::new();
         inbound.install(sas.inbound)?;
         let served = ringmail_functions::build(&function(dpi), SEEDS)?;
-        let mut hop = Hop::new(mine, true, served, inbound).with_flows(FLOWS, SEEDS, sas.now);
-        let tunnel = Tunnel {
-            source: Ipv4Addr::new(192, 0, 2, 2),
-            destination: Ipv4Addr::new(192, 0, 2, 3),
-        };
-        let labels = LabelStack::new(&[egress])?;
-        let config = PathConfig {
-            id: PATH,
-            direction: Direction::Forward,
-            previous: Some(Neighbour(0)),
-            leaving: Some(Leaving { next: Neighbour(1), labels, tunnel: Some(tunnel) }),
-            return_path: None,
-            mode: EspMode::Tunnel,
-            inner_mtu_bytes: 9000,
-            destinations: vec![],
-        };
+        let mut hop = Hop::new(mine, true, served, inbound).with_flows(remembered, SEEDS, sas.now);
         hop.paths.put(config)?;
         hop.paths.get_mut(PATH).context("a path that was just put")?.outbound = Some(sas.outbound);
         let frame_len = 28 + sealed_len_bytes(size);
@@ -213,12 +214,33 @@ impl HopUnderTest {
             inner: inner_packet(size, 0, 0),
             sequences: vec![0; flows],
             next_flow: 0,
+            order: None,
             batches: (0..PACKETS / batch_packets)
                 .map(|_| Batch::with_capacity_bytes(batch_packets * frame_len))
                 .collect(),
             made: Batch::with_capacity_bytes(2048),
             batch_packets,
         })
+    }
+
+    /// One that serves `forward`, knows as many connections as it may, and gets packets of all of them in turn; with
+    /// `syn` it gets the SYN of each again.
+    pub(super) fn remembering(size: usize, flows: usize, syn: bool) -> Result<HopUnderTest> {
+        let mut subject = HopUnderTest::with_capacity(size, flows, PACKETS, false, flows)?;
+        subject.inner[33] = SYN;
+        for _ in 0..flows.div_ceil(PACKETS) {
+            subject.round()?;
+        }
+        ensure!(subject.hop.flows() == flows, "a hop does not know {flows} connections");
+        if !syn {
+            subject.inner[33] = ACK;
+        }
+        subject.order = Some(Order::new(flows));
+        Ok(subject)
+    }
+
+    pub(super) fn hop(&self) -> &Hop {
+        &self.hop
     }
 
     fn lay_out(&mut self) -> Result<()> {
@@ -234,7 +256,10 @@ impl HopUnderTest {
                 let sequence = &mut self.sequences[self.next_flow];
                 set_flow(&mut self.inner, self.next_flow, *sequence);
                 *sequence = sequence.wrapping_add((self.inner.len() - HEADERS_BYTES) as u32);
-                self.next_flow = (self.next_flow + 1) % self.sequences.len();
+                self.next_flow = match &mut self.order {
+                    None => (self.next_flow + 1) % self.sequences.len(),
+                    Some(order) => order.next(),
+                };
                 let esp = &mut frame[front..];
                 esp[HEADER_BYTES..][..self.inner.len()].copy_from_slice(&self.inner);
                 let inner_len = self.inner.len();
@@ -279,6 +304,34 @@ fn function(dpi: bool) -> Settings {
     Settings::Dpi(DpiSettings::new(vec![rule]))
 }
 
+/// The path of what is measured, which comes from `previous` and leaves under label 200; with the label of the element.
+pub(super) fn path(previous: Option<Neighbour>) -> Result<(Label, PathConfig)> {
+    let tunnel =
+        Tunnel { source: Ipv4Addr::new(192, 0, 2, 2), destination: Ipv4Addr::new(192, 0, 2, 3) };
+    let labels = LabelStack::new(&[label(200)?])?;
+    let config = PathConfig {
+        id: PATH,
+        direction: Direction::Forward,
+        previous,
+        leaving: Some(Leaving { next: Neighbour(1), labels, tunnel: Some(tunnel) }),
+        return_path: None,
+        mode: EspMode::Tunnel,
+        inner_mtu_bytes: 9000,
+        destinations: vec![],
+    };
+    Ok((label(100)?, config))
+}
+
+/// An association to seal with.
+pub(super) fn sender() -> Result<OutboundSa> {
+    Ok(Associations::new()?.sender)
+}
+
+/// A packet of a connection.
+pub(super) fn flow_packet(size: usize, flow: usize, sequence: u32) -> Vec<u8> {
+    inner_packet(size, flow, sequence)
+}
+
 fn label(value: u32) -> Result<Label> {
     Label::new(value).context("a reserved label")
 }
@@ -311,12 +364,14 @@ fn inner_packet(size: usize, flow: usize, sequence: u32) -> Vec<u8> {
     let mut packet = vec![0x5a; size];
     packet[..40].fill(0);
     write_ipv4(&mut packet[..20], size, 6);
-    packet[32..34].copy_from_slice(&[0x50, 0x10]);
+    packet[32..34].copy_from_slice(&[0x50, ACK]);
     set_flow(&mut packet, flow, sequence);
     packet
 }
 
 fn set_flow(packet: &mut [u8], flow: usize, sequence: u32) {
     packet[24..28].copy_from_slice(&sequence.to_be_bytes());
-    packet[20..22].copy_from_slice(&(10_000 + flow as u16).to_be_bytes());
+    // The header's checksum is not looked at on the way.
+    packet[13] = (flow >> 16) as u8;
+    packet[20..22].copy_from_slice(&10_000_u16.wrapping_add(flow as u16).to_be_bytes());
 }

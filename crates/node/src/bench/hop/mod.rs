@@ -4,6 +4,7 @@
 //! care; this one is in the program, so that it runs where the program does. No link takes part, nor does the kernel.
 
 mod fixture;
+mod flows;
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::fixture::{EspPair, HopUnderTest, PACKETS, Primitive, Work};
+pub use self::flows::{FlowRow, Table};
 use super::{Figure, Machine};
 
 /// Inner packets, in bytes.
@@ -28,6 +30,10 @@ pub const FLOWS: [usize; 2] = [1, 10_000];
 pub struct Report {
     /// One a size, number of flows and batch.
     pub rows: Vec<Row>,
+    /// What many flows cost, where that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub tables: Vec<FlowRow>,
     /// What it ran on.
     pub machine: Machine,
 }
@@ -88,7 +94,21 @@ pub fn run(runs: usize, each: Duration, stage: &dyn Fn(String)) -> Result<Report
             }
         }
     }
-    Ok(Report { rows, machine: Machine::this() })
+    Ok(Report { rows, tables: Vec::new(), machine: Machine::this() })
+}
+
+/// Measures tables of so many flows each, as [`run`] does the rest.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_flows(
+    counts: &[usize],
+    runs: usize,
+    each: Duration,
+    stage: &dyn Fn(String),
+) -> Result<Report> {
+    let tables = flows::run(counts, runs, each, stage)?;
+    Ok(Report { rows: Vec::new(), tables, machine: Machine::this() })
 }
 
 /// Measures the parts of a hop for inner packets of one size: one flow, full batches.
