@@ -12,6 +12,8 @@ const NEEDED: &[(Probe, &str)] = &[
     (Probe::Program("aria2c"), "aria2"),
     (Probe::Program("openssl"), "openssl"),
     (Probe::Program("ovs-vswitchd"), "openvswitch-switch"),
+    (Probe::Program("nft"), "nftables"),
+    (Probe::Program("haproxy"), "haproxy"),
     (Probe::Program("ip"), "iproute2"),
     (Probe::Program("haproxy"), "haproxy"),
     (Probe::Program("redis-server"), "redis-server"),

@@ -63,5 +63,11 @@ pub const CAPTURE_CHUNKS: usize = 32;
 /// The largest capture file that is written where nothing else is said.
 pub const CAPTURE_FILE_BYTES_MAX: u64 = 4 << 30;
 
+/// The longest message from an SFC-aware function: a jumbo packet with labels and metadata.
+pub const AWARE_MESSAGE_BYTES_MAX: usize = 9_216 + 1_024;
+
+/// Asked of the kernel for the way to an SFC-aware function: what may wait there.
+pub const AWARE_BUFFER_BYTES: usize = 4 << 20;
+
 /// Ready links that one wait reports.
 pub const POLL_EVENTS: usize = 64;

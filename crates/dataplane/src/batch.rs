@@ -159,6 +159,11 @@ impl Batch {
         Ok(index)
     }
 
+    /// Takes the last packet out.
+    pub fn pop(&mut self) {
+        self.len = self.len.saturating_sub(1);
+    }
+
     /// The bytes of packet `index`.
     #[inline]
     pub fn packet(&self, index: usize) -> &[u8] {

@@ -76,6 +76,7 @@ mod tests {
             dpi: Some(domain::DpiSettings { rules: vec![rule], limits }),
             attached: None,
             firewall: None,
+            replicas: None,
             workers: None,
             address: None,
             label: None,

@@ -34,6 +34,10 @@ pub const URL_PATH_BYTES: usize = 8 << 10;
 pub const GLOB_BYTES: usize = 256;
 /// Paths that a DSCP can name, for attached functions: 6 bits, of which 0 means none.
 pub const DSCP_PATHS: usize = 63;
+/// Replicas of one function.
+pub const REPLICAS: u16 = 16;
+/// Paths that one path over replicas becomes.
+pub const VARIANTS: u64 = 48;
 /// Workers of one element.
 pub const WORKERS: u16 = 64;
 

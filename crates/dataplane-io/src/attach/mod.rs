@@ -5,6 +5,7 @@
 //! MAC address, which is learned from what it sends; through a bridge to the far side's.
 
 mod neighbours;
+mod socket;
 
 use std::array;
 use std::fmt;
@@ -23,6 +24,7 @@ use crate::packet::{Inbox, PacketConfig, PacketSocket};
 use crate::tun::coalesce::{Coalesce, Coalescer, HEADERS_BYTES_MAX};
 use crate::tun::split::SuperPacket;
 use crate::tun::virtio::{self, VirtioHeader};
+pub use socket::SocketLink;
 
 const ETHERNET: usize = ethernet::HEADER_LEN_BYTES;
 

@@ -1,6 +1,6 @@
 //! What went into an attached function and what came of it.
 //!
-//! `sent_in = returned_same + returned_rewritten + not_returned` holds at every moment: a packet that came out settles at
+//! `sent_in = returned_same + returned_rewritten + dropped + not_returned` holds at every moment: a packet that came out settles at
 //! most one that went in. What came out beyond that the function made or split off itself. Where a function rewrites
 //! headers, a packet that it dropped and one that it made cannot be told from one that it rewrote.
 
@@ -18,6 +18,8 @@ pub struct AttachCounters {
     pub returned_rewritten: Traffic,
     /// Packets beyond those that were sent in: made by the function, or split off.
     pub originated: Traffic,
+    /// Packets that an SFC-aware function said it dropped.
+    pub dropped: Counter,
     /// ICMP errors among all that came out and were matched.
     pub errors: Counter,
 }
@@ -25,7 +27,9 @@ pub struct AttachCounters {
 impl AttachCounters {
     /// Packets that went in and have not come back: dropped, joined with others, or still held.
     pub fn not_returned(&self) -> u64 {
-        let back = self.returned_same.packets.get() + self.returned_rewritten.packets.get();
+        let back = self.returned_same.packets.get()
+            + self.returned_rewritten.packets.get()
+            + self.dropped.get();
         self.sent_in.packets.get().saturating_sub(back)
     }
 
@@ -62,6 +66,8 @@ impl AttachCounters {
             readings.push(reading(&format!("{name}_packets"), "packets", packets, count));
             readings.push(reading(&format!("{name}_bytes"), "bytes", bytes, sum));
         }
+        let what = "Packets that an SFC-aware function said it dropped.";
+        readings.push(reading("dropped_packets", "packets", what, self.dropped.get()));
         let what = "ICMP errors that came out and found their path.";
         readings.push(reading("error_packets", "packets", what, self.errors.get()));
         let what = "Packets that were given and have not come back: dropped, joined or held.";

@@ -13,7 +13,10 @@
 //! ICMP error belongs to the flow that it is about. A function that is said to rewrite headers may send flows that nobody
 //! knows: they take the only path that leads on from that side, or, where there are several, the one that their DSCP
 //! names ([`TellApart::Dscp`]). Everything else that it sends goes nowhere.
+//!
+//! An SFC-aware function is told the path and says it with what it sends ([`aware`]); nothing is to be found out then.
 
+pub mod aware;
 mod counters;
 mod marks;
 mod subject;
@@ -28,12 +31,15 @@ use ringmail_model::{Label, PathId};
 use crate::admit;
 use crate::batch::Batch;
 use crate::counters::Counters;
+use crate::decap::Inner;
 use crate::encap;
-use crate::limits::{SWEEP_ENTRIES_PER_BATCH, SWEEP_ENTRIES_PER_TIMEOUT};
+use crate::labels::ENTRY_BYTES;
+use crate::limits::{MAX_LABELS, SWEEP_ENTRIES_PER_BATCH, SWEEP_ENTRIES_PER_TIMEOUT};
 use crate::outer;
 use crate::paths::PathTable;
 use crate::sa::SaTable;
 use crate::verdict::{DropReason, Side, Verdict};
+use aware::Answer;
 pub use counters::AttachCounters;
 use marks::Marks;
 pub(crate) use subject::Subject;
@@ -48,6 +54,8 @@ pub struct AttachConfig {
     pub rewrites: bool,
     /// How paths are told apart where the flow does not tell.
     pub tell_apart: TellApart,
+    /// Whether it is told paths and labels and answers in kind; the rest has no meaning then.
+    pub aware: bool,
 }
 
 /// How the path of a packet is known whose flow is not.
@@ -159,6 +167,9 @@ impl Attached {
         let (paths, inbound) = (&self.paths, &self.inbound);
         let (path, inner) =
             admit::open(bytes, source, &frame, paths, inbound, now, &self.counters)?;
+        if self.config.aware {
+            return self.tell(batch, index, path, &frame, inner);
+        }
         let packet = &mut bytes[inner.start..inner.end];
         let state = self.paths.get(path).ok_or(DropReason::UnknownSpi)?;
         let direction = state.config.direction;
@@ -189,6 +200,9 @@ impl Attached {
         batch: &mut Batch,
         index: usize,
     ) -> Result<(), DropReason> {
+        if self.config.aware {
+            return self.hear(now, batch, index);
+        }
         let packet = batch.packet_mut(index);
         let len = packet.len();
         let subject = Subject::of(packet)?;
@@ -225,6 +239,63 @@ impl Attached {
             self.attached.errors.add(1);
         }
         let state = self.paths.get_mut(path).ok_or(DropReason::NoPathBack)?;
+        encap::encapsulate(batch, index, state, now)?;
+        self.counters.sealed.count(len);
+        self.counters.link_out.count(batch.packet(index).len());
+        Ok(())
+    }
+
+    /// Puts what an SFC-aware function is to know before the packet.
+    fn tell(
+        &mut self,
+        batch: &mut Batch,
+        index: usize,
+        path: PathId,
+        frame: &outer::Frame,
+        inner: Inner,
+    ) -> Result<(), DropReason> {
+        let state = self.paths.get(path).ok_or(DropReason::UnknownSpi)?;
+        let direction = state.config.direction;
+        let len = inner.end - inner.start;
+        let mut stack = [0; MAX_LABELS * ENTRY_BYTES];
+        let stack = stack.get_mut(..frame.outer).ok_or(DropReason::Malformed)?;
+        let bytes = batch.packet(index);
+        stack.copy_from_slice(&bytes[..frame.outer]);
+        let tail = bytes.len() - inner.end;
+        let head = aware::HEADER_BYTES + stack.len();
+        // The outer header and that of ESP were longer.
+        let front = inner.start.checked_sub(head).ok_or(DropReason::Malformed)?;
+        let cut = batch.trim_front(index, front) && batch.trim_back(index, tail);
+        debug_assert!(cut);
+        aware::write(path, direction, stack, &mut batch.packet_mut(index)[..head]);
+        self.tracker.owe(direction);
+        state.traffic_in.count(len);
+        self.attached.sent_in.count(len);
+        self.counters.inner_out.count(len);
+        batch.set_verdict(index, Verdict::Function(Side::In));
+        Ok(())
+    }
+
+    /// Does what an SFC-aware function says.
+    fn hear(&mut self, now: Instant, batch: &mut Batch, index: usize) -> Result<(), DropReason> {
+        let (path, head) = match aware::read(batch.packet(index))? {
+            Answer::Packet(path, head) => (path, head),
+            Answer::Dropped(path) => {
+                let state = self.paths.get(path).ok_or(DropReason::NoPath)?;
+                if self.tracker.settle(state.config.direction) {
+                    self.attached.dropped.add(1);
+                }
+                return Err(DropReason::Function);
+            }
+        };
+        let state = self.paths.get_mut(path).ok_or(DropReason::NoPath)?;
+        let cut = batch.trim_front(index, head);
+        debug_assert!(cut);
+        let len = batch.packet(index).len();
+        match self.tracker.settle(state.config.direction) {
+            true => self.attached.returned_same.count(len),
+            false => self.attached.originated.count(len),
+        }
         encap::encapsulate(batch, index, state, now)?;
         self.counters.sealed.count(len);
         self.counters.link_out.count(batch.packet(index).len());

@@ -80,6 +80,19 @@ impl Tracker {
         Ok(())
     }
 
+    /// A packet goes in whose flow need not be known.
+    pub(super) fn owe(&mut self, direction: Direction) {
+        self.owed[index(direction)] += 1;
+    }
+
+    /// One comes out, or is said to be dropped. Whether any was owed.
+    pub(super) fn settle(&mut self, direction: Direction) -> bool {
+        let owed = &mut self.owed[index(direction)];
+        let settled = *owed > 0;
+        *owed = owed.saturating_sub(1);
+        settled
+    }
+
     /// Remembers that packets of this flow take `path` in this direction.
     pub(super) fn learn(
         &mut self,

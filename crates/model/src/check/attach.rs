@@ -28,6 +28,19 @@ impl Checker<'_> {
     }
 
     fn arms(&mut self, at: &str, settings: &AttachSettings) {
+        let plain = AttachSettings {
+            socket: settings.socket.clone(),
+            setup: settings.setup.clone(),
+            run: settings.run.clone(),
+            ..AttachSettings::default()
+        };
+        if settings.socket.is_some() && *settings != plain {
+            let message =
+                "with `socket` the function is SFC-aware, and only `setup` and `run` say more of it"
+                    .to_owned();
+            let mend = "delete the other keys, or `socket`";
+            self.error(&format!("{at}.attached.socket"), "aware-settings", message, mend);
+        }
         let bridge = settings.shape == Shape::Bridge;
         for (key, addresses, meaningless) in [
             ("in_addresses", &settings.in_addresses, bridge),

@@ -12,6 +12,7 @@ mod last_leg;
 mod links;
 mod names;
 mod paths;
+mod replicas;
 mod rules;
 mod shadow;
 
@@ -21,7 +22,7 @@ use crate::domain::{Domain, Positions, parse_with_positions};
 /// A domain that can be used, and what is odd about it.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The domain.
+    /// The domain, its replicas written out.
     pub domain: Domain,
     /// Warnings only.
     pub warnings: Diagnostics,
@@ -37,7 +38,7 @@ pub fn load(text: &str, file_name: &str) -> Result<Loaded, Diagnostics> {
     if diagnostics.has_errors() {
         Err(diagnostics)
     } else {
-        Ok(Loaded { domain, warnings: diagnostics })
+        Ok(Loaded { domain: domain.expanded(), warnings: diagnostics })
     }
 }
 
@@ -51,6 +52,7 @@ pub fn check(domain: &Domain, positions: &Positions, file_name: &str) -> Diagnos
     checker.gateway();
     checker.functions();
     checker.paths();
+    checker.replicas();
     checker.rules();
     checker.shadows();
     // Nobody reads advice beside what has to be mended first.

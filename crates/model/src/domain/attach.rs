@@ -1,6 +1,7 @@
 //! Settings of `kind: attached`: a program that knows nothing of chains (RFC 7665 section 4.6, paper section V.C).
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,10 @@ pub struct AttachSettings {
     /// answers to them back into the chain.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<IpAddr>,
+    /// For an SFC-aware function: the path of a Unix socket over which it is told of each packet its path and labels, and
+    /// answers in kind (`docs/sfc-aware.md`), in place of interfaces. Relative paths begin where `up` was started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket: Option<PathBuf>,
     /// Commands to run in the namespace, one after the other, before anything passes. Each is a list of words; the first
     /// that fails stops `up`. Relative paths begin where `up` was started.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -80,6 +85,7 @@ impl AttachSettings {
     /// The addresses of `in0`.
     pub fn in_addresses(&self) -> Vec<IpAddr> {
         match self.shape {
+            _ if self.socket.is_some() => Vec::new(),
             Shape::Bridge => Vec::new(),
             _ => or(&self.in_addresses, [169, 254, 77, 1]),
         }
@@ -88,6 +94,7 @@ impl AttachSettings {
     /// The addresses of `out0`, where there is one.
     pub fn out_addresses(&self) -> Vec<IpAddr> {
         match self.shape {
+            _ if self.socket.is_some() => Vec::new(),
             Shape::Router => or(&self.out_addresses, [169, 254, 77, 2]),
             Shape::Bridge | Shape::OneArmed => Vec::new(),
         }

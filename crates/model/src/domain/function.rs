@@ -30,6 +30,9 @@ pub struct Function {
     /// Settings of `kind: firewall`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firewall: Option<FirewallSettings>,
+    /// How many of it stand side by side; each flow passes one of them, and its answers the same. 1 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u16>,
     /// Workers, where not the domain's number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<u16>,

@@ -13,6 +13,7 @@ mod parse;
 mod path;
 mod position;
 mod protocol;
+mod replicas;
 mod rule;
 mod schema;
 mod service;

@@ -18,6 +18,9 @@ pub struct Path {
     /// The return path, by name. Without it replies take the same functions backwards.
     #[serde(default, rename = "return", skip_serializing_if = "Option::is_none")]
     pub return_path: Option<Name>,
+    /// The path that this one was made of, because functions on it have replicas.
+    #[serde(skip)]
+    pub replica_of: Option<Name>,
 }
 
 /// A path from a service through functions back to the gateway. Several forward paths of one egress may share it.

@@ -13,6 +13,7 @@ mod fuzzed;
 mod golden;
 mod pathset;
 mod pdp;
+mod replicas;
 mod round_trip;
 mod rules;
 mod schema;

@@ -63,6 +63,7 @@ fn function() -> impl Strategy<Value = Function> {
             dpi,
             attached: None,
             firewall,
+            replicas: None,
             workers,
             address,
             label: label.and_then(Label::new),
@@ -191,8 +192,15 @@ fn when() -> impl Strategy<Value = When> {
 }
 
 fn path() -> impl Strategy<Value = Path> {
-    (name(), vec(name(), 0..4), name(), option::of(name()))
-        .prop_map(|(name, hops, service, return_path)| Path { name, hops, service, return_path })
+    (name(), vec(name(), 0..4), name(), option::of(name())).prop_map(
+        |(name, hops, service, return_path)| Path {
+            name,
+            hops,
+            service,
+            return_path,
+            replica_of: None,
+        },
+    )
 }
 
 fn rule() -> impl Strategy<Value = Rule> {
@@ -300,6 +308,7 @@ fn sensible() -> impl Strategy<Value = Domain> {
                     return_path: back
                         .filter(|_| !domain.return_paths.is_empty())
                         .map(|index| index.get(&domain.return_paths).name.clone()),
+                    replica_of: None,
                 })
                 .collect();
             domain.rules.truncate(1);

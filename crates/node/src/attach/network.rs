@@ -39,6 +39,10 @@ pub(crate) fn add(domain: &Domain, set: &PathSet, plan: &mut Topology) -> Result
         if let Some(hop) = plan.namespaces.iter_mut().find(|hop| hop.name == element.name) {
             hop.sysctls.push(quiet);
         }
+        if attached.socket.is_some() {
+            plan.namespaces.push(Namespace { name: function, ..Namespace::default() });
+            continue;
+        }
         let bridged = attached.shape == Shape::Bridge;
         let bridge = bridged.then(|| Bridge { name: BRIDGE.to_owned(), mtu });
         plan.namespaces.push(Namespace {

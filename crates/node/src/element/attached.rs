@@ -8,7 +8,7 @@ use ringmail_dataplane::attach::{AttachConfig, Attached, TellApart};
 use ringmail_dataplane::limits::{HEADROOM_BYTES, TAILROOM_BYTES};
 use ringmail_dataplane::sa::SaTable;
 use ringmail_dataplane_io::Link;
-use ringmail_dataplane_io::attach::{AttachLink, AttachLinkConfig, Towards};
+use ringmail_dataplane_io::attach::{AttachLink, AttachLinkConfig, SocketLink, Towards};
 use ringmail_model::domain::{self, AttachSettings, Checksums, Domain, Shape};
 use ringmail_model::pathset::Element;
 
@@ -28,10 +28,16 @@ pub(super) fn core(domain: &Domain, element: &Element, settings: &AttachSettings
             domain::TellApart::Flow => TellApart::Flow,
             domain::TellApart::Dscp => TellApart::Dscp,
         },
+        aware: settings.socket.is_some(),
     };
     let flows = domain.limits.flows as usize;
     let (seeds, now) = (random::seeds()?, Instant::now());
     let hop = Attached::new(element.label, config, flows, seeds, SaTable::new(), now);
+    if let Some(path) = &settings.socket {
+        let link = SocketLink::listen(path, HEADROOM_BYTES, TAILROOM_BYTES);
+        let link = link.with_context(|| format!("no socket at {}", path.display()))?;
+        return Ok(Core::Attached(Box::new(hop), vec![(Side::In, Box::new(link))]));
+    }
     let links = network::sides(settings.shape).iter().map(|side| {
         let link = open(element, settings, *side);
         link.with_context(|| format!("no link to the function by {}", interfaces(*side)[0]))

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -29,6 +30,10 @@ pub(crate) struct Chains {
     /// Where each path's service listens.
     services: Arc<BTreeMap<(PathId, String), Vec<SocketAddr>>>,
     ports: Arc<Mutex<Ports>>,
+    /// The paths that one path over replicas became, itself first.
+    variants: Arc<BTreeMap<PathId, Vec<PathId>>>,
+    /// Flows begun, to take the variants in turn.
+    begun: Arc<AtomicUsize>,
 }
 
 impl Chains {
@@ -36,12 +41,25 @@ impl Chains {
         workers: Vec<Handle>,
         sources: Vec<IpAddr>,
         services: BTreeMap<(PathId, String), Vec<SocketAddr>>,
+        variants: BTreeMap<PathId, Vec<PathId>>,
     ) -> Chains {
         Chains {
             workers: workers.into(),
             sources: sources.into(),
             services: Arc::new(services),
             ports: Arc::default(),
+            variants: Arc::new(variants),
+            begun: Arc::default(),
+        }
+    }
+
+    /// Which replicas a new flow of this path passes, as long as it lasts.
+    fn variant(&self, path: PathId) -> PathId {
+        match self.variants.get(&path) {
+            Some(variants) if !variants.is_empty() => {
+                variants[self.begun.fetch_add(1, Ordering::Relaxed) % variants.len()]
+            }
+            _ => path,
         }
     }
 
@@ -49,6 +67,7 @@ impl Chains {
     async fn attempt(
         &self,
         request: ChainRequest<'_>,
+        path: PathId,
         destination: SocketAddr,
     ) -> Result<ChainStream, ChainError> {
         let service = || request.service.to_owned();
@@ -75,7 +94,7 @@ impl Chains {
             if socket.bind(SocketAddr::new(source, port)).is_err() {
                 continue;
             }
-            self.pin(flow, request.path).await?;
+            self.pin(flow, path).await?;
             let stream = socket.connect(destination).await.map_err(connect)?;
             stream.set_nodelay(true).map_err(connect)?;
             return Ok(ChainStream::new(stream, pin));
@@ -104,9 +123,10 @@ impl Chain for Chains {
     async fn open(&self, request: ChainRequest<'_>) -> Result<ChainStream, ChainError> {
         let key = (request.path, request.service.to_owned());
         let unknown = || ChainError::Unknown { path: request.path, service: key.1.clone() };
+        let path = self.variant(request.path);
         let mut outcome = Err(unknown());
         for destination in self.services.get(&key).ok_or_else(unknown)? {
-            outcome = self.attempt(request, *destination).await;
+            outcome = self.attempt(request, path, *destination).await;
             if outcome.is_ok() {
                 break;
             }

@@ -163,3 +163,15 @@ pub(crate) fn services(
     }
     services
 }
+
+/// The paths that each path over replicas became, itself first.
+pub(crate) fn variants(domain: &Domain, set: &PathSet) -> BTreeMap<PathId, Vec<PathId>> {
+    let mut variants: BTreeMap<PathId, Vec<PathId>> = BTreeMap::new();
+    for path in &domain.paths {
+        let base = path.replica_of.as_ref().and_then(|name| set.path_named(name));
+        if let (Some(base), Some(variant)) = (base, set.path_named(&path.name)) {
+            variants.entry(base.id).or_insert_with(|| vec![base.id]).push(variant.id);
+        }
+    }
+    variants
+}

@@ -287,7 +287,7 @@ fn start_proxy(
     }
     let sources = inner::gateway_addresses(domain);
     let services: BTreeMap<_, _> = proxy::services(domain, set);
-    let chains = Chains::new(workers.to_vec(), sources, services);
+    let chains = Chains::new(workers.to_vec(), sources, services, proxy::variants(domain, set));
     Ok(Some(Proxy::start(domain, set, &chains, listeners, legs)?))
 }
 

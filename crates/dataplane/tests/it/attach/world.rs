@@ -21,7 +21,7 @@ pub(crate) const OTHER_FORWARD: PathId = PathId(3);
 pub(crate) const OTHER_RETURN: PathId = PathId(4);
 
 pub(crate) const PLAIN: AttachConfig =
-    AttachConfig { one_armed: false, rewrites: false, tell_apart: TellApart::Flow };
+    AttachConfig { one_armed: false, rewrites: false, tell_apart: TellApart::Flow, aware: false };
 pub(crate) const NAT: AttachConfig = AttachConfig { rewrites: true, ..PLAIN };
 
 /// A packet at one side of the function.

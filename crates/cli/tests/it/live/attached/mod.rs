@@ -4,13 +4,14 @@ mod flows;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::Command;
 
 use ringmail_node::layout::Layout;
 use ringmail_node::topology::Privilege;
 
 use crate::live::programs::{Curl, Nginx};
-use crate::live::world::{Setting, World, eventually, live};
+use crate::live::world::{Folder, Setting, World, eventually, live};
 
 const FUNCTION: &str = "fw.function";
 const WWW: &str = "10.79.0.10:80";
@@ -29,6 +30,7 @@ struct Account {
     rewritten: u64,
     originated: u64,
     not_returned: u64,
+    dropped: u64,
 }
 
 impl Account {
@@ -47,6 +49,7 @@ impl Account {
                 rewritten: counter("returned_rewritten"),
                 originated: counter("originated"),
                 not_returned: counter("not_returned"),
+                dropped: counter("dropped"),
             }
         };
         let mut before = look();
@@ -59,7 +62,7 @@ impl Account {
         });
         assert_eq!(
             account.sent_in,
-            account.same + account.rewritten + account.not_returned,
+            account.same + account.rewritten + account.dropped + account.not_returned,
             "{account:?}"
         );
         account
@@ -169,6 +172,11 @@ fn translated(privilege: Privilege, flows: usize) {
          setup: [[nft, '{rules}']]"
     );
     let world = attached(privilege, &settings).up();
+    if flows > 5_000 {
+        let mut raise = Command::new("prlimit");
+        raise.args(["--pid", &std::process::id().to_string(), "--nofile=65536:65536"]);
+        assert!(raise.status().expect("prlimit is installed").success());
+    }
     let seen = flows::cross(&world, "all", flows, 4);
     assert!(seen.iter().all(|flow| flow.from.ip() == IpAddr::from([10, 90, 0, 1])));
     let numbers: BTreeSet<u32> = seen.iter().map(|flow| flow.number).collect();
@@ -245,5 +253,112 @@ fn a_program_runs_in_the_function_s_namespace_and_ends_with_the_domain() {
         assert!(!pid.contains('\n'), "one of it: {pid}");
         drop(world);
         assert_eq!(running(), "", "it ended with the domain");
+    });
+}
+
+/// Each connection passes one of two translators, and its answers the same one.
+#[test]
+fn replicas_share_connections_and_each_connection_stays_with_its_own() {
+    live(|privilege| {
+        let rules = "table ip n { chain post { type nat hook postrouting priority 100; \
+             oifname out0 masquerade; } ; }";
+        let settings = format!(
+            "      rewrites: true\n      out_addresses: [10.90.0.1, 10.90.0.2]\n      \
+             setup: [[nft, '{rules}']]"
+        );
+        let setting = attached(privilege, &settings);
+        let world =
+            setting.with("    intrusive: true", "    intrusive: true\n    replicas: 2").up();
+        let nginx = Nginx::start(&world, "www", WWW);
+        let content: Vec<u8> = (0..PAGE_BYTES).map(|n| (n * 31 / 7) as u8).collect();
+        nginx.put("/page", &content);
+        let curl = Curl::new(&world, "client1");
+        // Slow enough that each needs a connection of its own.
+        let all: Vec<_> = (0..6).map(|_| curl.spawn("/page", &["--limit-rate", "400K"])).collect();
+        for child in all {
+            let output = child.wait_with_output().expect("curl ends");
+            assert!(output.stdout == content, "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        let log = nginx.log();
+        for (hop, address) in [("fw-1", "10.90.0.1 "), ("fw-2", "10.90.0.2 ")] {
+            assert!(log.lines().any(|line| line.starts_with(address)), "{address}: {log}");
+            assert!(world.counter(hop, "function_sent_in_packets") > 100, "{hop}");
+            for reason in ["unmatched_flow", "ambiguous_path", "no_path_back"] {
+                assert_eq!(world.drops(hop, reason), 0, "{hop}: {reason}");
+            }
+        }
+        for end in ["gateway", "egress"] {
+            assert_eq!(world.drops(end, "unknown_flow"), 0, "{end}");
+        }
+    });
+}
+
+/// haproxy, which nobody told of chains, takes every connection and makes one of its own.
+#[test]
+fn a_transparent_proxy_ends_connections_and_begins_its_own() {
+    live(|privilege| {
+        let name = format!("proxy{}", std::process::id());
+        let folder = Folder::new(&name);
+        let config = folder.0.join("haproxy.cfg");
+        let text = "global\n  maxconn 2000\ndefaults\n  mode tcp\n  timeout connect 10s\n  \
+             timeout client 60s\n  timeout server 60s\nfrontend all\n  \
+             bind 0.0.0.0:3128 transparent\n  default_backend there\nbackend there\n  \
+             server original 0.0.0.0:0\n";
+        std::fs::write(&config, text).expect("a file");
+        let rules = "table ip m { chain pre { type filter hook prerouting priority mangle; \
+             iifname in0 ip protocol tcp tproxy to :3128 meta mark set 1 accept; } ; }";
+        let settings = format!(
+            "      rewrites: true\n      out_addresses: [10.90.0.1]\n      setup:\n        \
+             - [ip, rule, add, fwmark, '1', lookup, '100']\n        \
+             - [ip, route, add, local, 0.0.0.0/0, dev, lo, table, '100']\n        \
+             - [nft, '{rules}']\n      run: [haproxy, -db, -f, {}]",
+            config.display()
+        );
+        let world = attached(privilege, &settings).up();
+        eventually("haproxy listens", || {
+            let output = world.run(FUNCTION, Command::new("ss").args(["-ltn"]));
+            String::from_utf8_lossy(&output.stdout).contains(":3128").then_some(())
+        });
+        serves(&world);
+        let seen = flows::cross(&world, "all", 50, 4);
+        assert!(seen.iter().all(|flow| flow.from.ip() == IpAddr::from([10, 90, 0, 1])));
+        // Nothing that went in came out: there are two connections for each.
+        let account = Account::settled(&world);
+        assert!(account.rewritten > 0, "{account:?}");
+        nothing_unmatched(&world);
+    });
+}
+
+/// The example in Python is told paths and labels, and says what it drops.
+#[test]
+fn an_sfc_aware_function_is_told_paths_and_labels_and_answers_in_kind() {
+    live(|privilege| {
+        let folder = Folder::new(&format!("aware{}", std::process::id()));
+        let socket = folder.0.join("function.sock");
+        let example = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let example = example.join("../../examples/sfc-aware/filter.py");
+        let settings = format!(
+            "      socket: {socket}\n      run: [python3, {}, {socket}, contraband]",
+            example.display(),
+            socket = socket.display()
+        );
+        let world = attached(privilege, &settings).up();
+        // What comes before the function has connected is refused; TCP sends it again.
+        let nginx = Nginx::start(&world, "www", WWW);
+        let content: Vec<u8> = (0..PAGE_BYTES).map(|n| (n * 31 / 7) as u8).collect();
+        nginx.put("/page", &content);
+        let curl = Curl::new(&world, "client1");
+        let got = curl.get("/page", &[]);
+        assert!(got.body == content, "{}", got.said);
+        assert_eq!(Account::settled(&world).dropped, 0);
+        let got = curl.get("/contraband", &["--max-time", "2"]);
+        assert!(!got.verdict.ends_with("200") && !got.verdict.ends_with("404"), "{}", got.said);
+        let account = Account::settled(&world);
+        assert!(account.dropped > 0 && account.same > 200, "{account:?}");
+        assert_eq!((account.rewritten, account.originated), (0, 0), "{account:?}");
+        assert!(world.log().text().contains("[function-fw] path 1, forward: dropped"));
+        assert!(nginx.log().lines().all(|line| !line.contains("contraband")));
+        drop(world);
+        assert!(!socket.exists(), "the socket goes with its hop");
     });
 }
