@@ -1,6 +1,8 @@
 //! Many TCP connections at once through a chain, each with a pattern of its own that both ends check.
 
+use std::io::{BufRead, BufReader, Lines};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,6 +19,11 @@ const SERVICE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 79, 0, 
 
 /// The kernel gives none of these to anybody.
 const FIRST_PORT: u16 = 20_000;
+
+/// Set in the process that is the far end: flows and rounds.
+const FAR_END: &str = "RINGMAIL_TEST_FAR_END";
+const LISTENS: &str = "far end: listens";
+const SAW: &str = "far end: saw ";
 
 /// Bytes that a flow sends and gets back in one round.
 const ROUND_BYTES: usize = 2_000;
@@ -41,13 +48,63 @@ pub(super) fn cross(world: &World, path: &str, flows: usize, rounds: usize) -> V
         };
         world.pin(flow);
     }
-    std::thread::scope(|scope| {
-        let (listening, listens) = std::sync::mpsc::channel();
-        let service = scope.spawn(move || world.inside("www", || serve(flows, rounds, &listening)));
-        listens.recv_timeout(PATIENCE).expect("the service listens");
-        world.inside("gateway", || connect(flows, rounds));
-        service.join().expect("the service does not panic")
-    })
+    let service = Service::start(world, flows, rounds);
+    world.inside("gateway", || connect(flows, rounds));
+    service.seen(flows)
+}
+
+/// The far end, in a process of its own: both ends of many flows are more descriptors than one may have.
+struct Service {
+    process: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Service {
+    fn start(world: &World, flows: usize, rounds: usize) -> Service {
+        let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
+        command.args(["--exact", "live::attached::flows::the_far_end", "--ignored", "--nocapture"]);
+        command.env(FAR_END, format!("{flows} {rounds}"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let spawned = world.inside("www", || command.spawn());
+        let mut process = spawned.expect("this program starts again");
+        let stdout = process.stdout.take().expect("it is piped");
+        let mut lines = BufReader::new(stdout).lines();
+        let listens =
+            |line: std::io::Result<String>| line.is_ok_and(|line| line.ends_with(LISTENS));
+        assert!(lines.by_ref().any(listens), "the service listens");
+        Service { process, lines }
+    }
+
+    /// What it saw of all flows, once each has ended.
+    fn seen(mut self, flows: usize) -> Vec<Seen> {
+        let mut seen = Vec::with_capacity(flows);
+        while seen.len() < flows {
+            let line = self.lines.next().expect("every flow is sound at the service");
+            let line = line.expect("text");
+            let Some(rest) = line.strip_prefix(SAW) else { continue };
+            let (number, from) = rest.split_once(' ').expect("two words");
+            let (number, from) = (number.parse(), from.parse());
+            seen.push(Seen { number: number.expect("a number"), from: from.expect("an address") });
+        }
+        assert!(self.process.wait().expect("it ends").success());
+        seen
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // One that ended by itself is reaped all the same.
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+#[test]
+#[ignore = "the far end of other tests, which start it"]
+fn the_far_end() {
+    let Ok(asked) = std::env::var(FAR_END) else { return };
+    let (flows, rounds) = asked.split_once(' ').expect("two numbers");
+    serve(flows.parse().expect("a number"), rounds.parse().expect("a number"));
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -66,30 +123,29 @@ fn pattern(number: u32, round: usize, back: bool) -> Vec<u8> {
     std::iter::repeat_with(next).take(ROUND_BYTES).collect()
 }
 
-fn serve(flows: usize, rounds: usize, listening: &std::sync::mpsc::Sender<()>) -> Vec<Seen> {
+fn serve(flows: usize, rounds: usize) {
     runtime().block_on(async {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_reuseaddr(true).expect("an option");
         socket.bind(SERVICE).expect("the address is free");
         let listener: TcpListener = socket.listen(4_096).expect("it listens");
-        listening.send(()).expect("somebody waits");
-        let (report, mut reports) = mpsc::unbounded_channel();
+        println!("{LISTENS}");
+        let (report, mut reports) = mpsc::unbounded_channel::<(u32, SocketAddr)>();
         for _ in 0..flows {
             let accepted = tokio::time::timeout(PATIENCE, listener.accept()).await;
             let (stream, from) = accepted.expect("every flow arrives").expect("it is accepted");
             let report = report.clone();
             tokio::spawn(async move {
                 let number = answer(stream, rounds).await.expect("the flow lives");
-                drop(report.send(Seen { number, from }));
+                drop(report.send((number, from)));
             });
         }
-        let mut seen = Vec::new();
-        while seen.len() < flows {
-            let next = tokio::time::timeout(PATIENCE, reports.recv()).await;
-            seen.push(next.expect("every flow ends").expect("every flow is sound"));
+        for _ in 0..flows {
+            let next = tokio::time::timeout(8 * PATIENCE, reports.recv()).await;
+            let (number, from) = next.expect("every flow ends").expect("every flow is sound");
+            println!("{SAW}{number} {from}");
         }
-        seen
-    })
+    });
 }
 
 async fn answer(mut stream: TcpStream, rounds: usize) -> std::io::Result<u32> {
