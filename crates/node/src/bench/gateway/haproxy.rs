@@ -1,6 +1,6 @@
 //! Debian's haproxy in the gateway's namespace, with the gateway's certificate and whom it believes.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -38,18 +38,16 @@ impl Haproxy {
     /// When it does not listen.
     pub(super) fn start(program: &Path, testbed: &Testbed, address: SocketAddr) -> Result<Haproxy> {
         let file = configure(testbed, address)?;
+        let said = file.with_extension("err");
         let netns = testbed.namespace(domain::GATEWAY)?;
         let mut command = Command::new(program);
         command.arg("-db").arg("-f").arg(&file);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&said)?);
         let mut haproxy = Haproxy(netns.run(|| command.spawn())?.context("haproxy")?);
         let begun = Instant::now();
         while netns.run(|| TcpStream::connect(address).is_err())? {
             if let Some(status) = haproxy.0.try_wait()? {
-                let mut said = String::new();
-                if let Some(stderr) = &mut haproxy.0.stderr {
-                    std::io::Read::read_to_string(stderr, &mut said)?;
-                }
+                let said = fs::read_to_string(&said).unwrap_or_default();
                 bail!("haproxy ended with {status}: {said}");
             }
             ensure!(begun.elapsed() < STARTS_WITHIN, "haproxy does not listen at {address}");

@@ -24,6 +24,7 @@ use rustls::ClientConfig;
 use rustls::client::Resumption;
 use schemars::JsonSchema;
 use serde::Serialize;
+use tokio::time::timeout;
 
 use self::haproxy::Haproxy;
 use self::load::Load;
@@ -114,6 +115,9 @@ impl Server {
 
 /// The port that haproxy has beside ringmail's 443.
 const HAPROXY_PORT: u16 = 8443;
+
+/// How long a load may take beyond its time.
+const GIVES_UP: Duration = Duration::from_secs(20);
 
 /// The processor of the server, and that of everything else.
 const SERVER_CPU: usize = 0;
@@ -221,7 +225,11 @@ async fn measure(plan: &Plan, testbed: &Testbed, stage: &dyn Fn(String)) -> Resu
 async fn once(server: &Measured, load: Load, each: Duration, netns: &Arc<Netns>) -> Result<f64> {
     let before = processor::seconds(server.pid)?;
     let client = server.client.clone();
-    let done = testbed::within(Arc::clone(netns), move || load.run(client, each)).await;
+    let bounded = move || async move {
+        let done = timeout(each + GIVES_UP, load.run(client, each)).await;
+        done.context("clients wait for something that does not come")?
+    };
+    let done = testbed::within(Arc::clone(netns), bounded).await;
     let done = done.with_context(|| format!("{} {}", server.server.name(), load.name()))?;
     let took_s = processor::seconds(server.pid)? - before;
     anyhow::ensure!(took_s > 0.0, "{} took no processor time", server.server.name());
