@@ -5,6 +5,7 @@ use ringmail_dataplane::function::FunctionCounter;
 use ringmail_model::domain::{FirewallAction, FunctionKind};
 
 use crate::firewall::{FirewallRule, FirewallSettings};
+use crate::logger::LoggerSettings;
 use crate::settings::{DpiRule, DpiSettings, OnMatch, Pattern, Settings};
 use crate::{BuildError, build};
 
@@ -16,7 +17,8 @@ pub type Specimen = (FunctionKind, Box<dyn Function>);
 /// # Errors
 /// Never, unless a kind cannot be built from the least that it takes, which a test sees.
 pub fn specimens() -> Result<Vec<Specimen>, BuildError> {
-    let kinds = [FunctionKind::Forward, FunctionKind::Dpi, FunctionKind::Firewall];
+    let kinds =
+        [FunctionKind::Forward, FunctionKind::Dpi, FunctionKind::Firewall, FunctionKind::Logger];
     kinds.into_iter().map(|kind| Ok((kind, build(&least(kind), [0; 4])?))).collect()
 }
 
@@ -28,7 +30,9 @@ pub fn counters() -> Result<Vec<(FunctionKind, FunctionCounter, bool)>, BuildErr
     let mut all = Vec::new();
     for (kind, function) in specimens()? {
         let gauges = function.gauges();
-        for counter in function.counters() {
+        // What a firewall counts where no rule speaks is the same metric as that of a rule.
+        let default = |counter: &FunctionCounter| counter.name.ends_with("{rule=\"default\"}");
+        for counter in function.counters().into_iter().filter(|counter| !default(counter)) {
             let gauge = gauges.contains(&counter.name.as_str());
             all.push((kind, counter, gauge));
         }
@@ -50,6 +54,10 @@ fn least(kind: FunctionKind) -> Settings {
                 on_match: OnMatch::Alert,
             }])
         }),
+        FunctionKind::Logger => {
+            let snap_len_bytes = crate::limits::LOG_SNAP_LEN_MIN;
+            Settings::Logger(LoggerSettings { snap_len_bytes, only: Vec::new() })
+        }
         FunctionKind::Firewall => Settings::Firewall(FirewallSettings {
             connections: 1,
             ..FirewallSettings::new(vec![FirewallRule::any("NAME", FirewallAction::Allow)])

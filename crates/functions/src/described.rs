@@ -1,6 +1,7 @@
 //! Settings as the domain file describes them.
 
 mod firewall;
+mod logger;
 
 use ringmail_model::domain::{self, DpiAction, Function, FunctionKind};
 
@@ -25,6 +26,10 @@ impl TryFrom<&Function> for Settings {
             (FunctionKind::Firewall, _) => {
                 let firewall = function.firewall.as_ref().ok_or(BuildError::NoRules)?;
                 firewall::settings(firewall, function.intrusive).map(Settings::Firewall)
+            }
+            (FunctionKind::Logger, _) => {
+                let logger = function.logger.as_ref().ok_or(BuildError::NoFolder)?;
+                Ok(Settings::Logger(logger::settings(logger)))
             }
         }
     }
@@ -77,6 +82,7 @@ mod tests {
             attached: None,
             firewall: None,
             replicas: None,
+            logger: None,
             workers: None,
             address: None,
             label: None,

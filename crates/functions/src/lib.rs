@@ -11,6 +11,7 @@ pub mod dpi;
 pub mod firewall;
 pub mod forward;
 pub mod limits;
+pub mod logger;
 pub mod settings;
 
 use ringmail_dataplane::Function;
@@ -18,9 +19,10 @@ use ringmail_dataplane::Function;
 pub use dpi::Dpi;
 pub use firewall::{Firewall, FirewallRule, FirewallSettings};
 pub use forward::Forward;
+pub use logger::{Logger, LoggerSettings};
 pub use settings::{BuildError, DpiRule, DpiSettings, OnMatch, Pattern, Settings};
 
-/// Builds a function for one worker. `seeds` come from a random source; they keep who chooses addresses and ports from
+/// Builds a function for one worker. A logger built here records for nobody: see [`Logger::new`]. `seeds` come from a random source; they keep who chooses addresses and ports from
 /// choosing collisions in tables.
 ///
 /// # Errors
@@ -30,5 +32,6 @@ pub fn build(settings: &Settings, seeds: [u64; 4]) -> Result<Box<dyn Function>, 
         Settings::Forward => Box::new(Forward::default()),
         Settings::Dpi(settings) => Box::new(Dpi::new(settings, seeds)?),
         Settings::Firewall(settings) => Box::new(Firewall::new(settings, seeds)?),
+        Settings::Logger(settings) => Box::new(Logger::idle(settings)?),
     })
 }

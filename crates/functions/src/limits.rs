@@ -80,6 +80,18 @@ pub const ANSWERED_S: u32 = 300;
 /// Rejected packets that `firewall` answers in a second: as many as Linux sends ICMP errors.
 pub const REJECTS_A_SECOND: u32 = 1000;
 
+/// Bytes of one piece of records on its way from `logger` to whoever writes them. It holds the longest packet.
+pub const LOG_CHUNK_BYTES: usize = 256 << 10;
+
+/// Pieces of records on their way; packets that come while all are are not recorded, and counted.
+pub const LOG_CHUNKS: usize = 32;
+
+/// The least bytes that are kept of a packet: IP and TCP headers.
+pub const LOG_SNAP_LEN_MIN: usize = 64;
+
+/// The most: an IPv4 packet.
+pub const LOG_SNAP_LEN_MAX: usize = 65_535;
+
 /// Entries of the connection table that are looked at for their age in each call of `handle_timeout`.
 pub const SWEEP_ENTRIES: usize = 256;
 

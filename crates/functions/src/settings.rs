@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::firewall::FirewallSettings;
 use crate::limits;
+use crate::logger::LoggerSettings;
 
 /// Which function to build.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub enum Settings {
     Dpi(DpiSettings),
     /// Lets connections through by rules.
     Firewall(FirewallSettings),
+    /// Records what passes.
+    Logger(LoggerSettings),
 }
 
 /// Settings of the function `dpi`.
@@ -205,6 +208,9 @@ pub enum BuildError {
         /// How large it may be.
         bytes_max: usize,
     },
+    /// A logger without a place for its files.
+    #[error("a logger needs a folder for its files")]
+    NoFolder,
     /// A limit outside of what is allowed.
     #[error("{what} is {value}, outside {min} to {max}")]
     LimitOutOfRange {
@@ -237,6 +243,7 @@ impl BuildError {
             BuildError::RegexTooLarge { .. } => {
                 "lower the counts in braces such as {1,500}, or write the rule as bytes"
             }
+            BuildError::NoFolder => "give it settings, `logger: {directory: …}`",
             BuildError::LimitOutOfRange { .. } => "choose a value inside the range",
         }
     }

@@ -22,6 +22,10 @@ pub const LIST_ENTRIES: usize = 4096;
 pub const SET_ENTRIES: usize = 65_536;
 /// Connections that a firewall can remember.
 pub const FIREWALL_CONNECTIONS: u32 = 4 << 20;
+/// Bytes of one file of a logger.
+pub const LOG_FILE_BYTES_MAX: u64 = 16 << 30;
+/// Files that one logger keeps.
+pub const LOG_FILES_MAX: u32 = 10_000;
 /// Bytes of one dpi pattern.
 pub const PATTERN_BYTES: usize = 1024;
 /// Bytes of one regular expression.

@@ -8,6 +8,7 @@ pub mod client;
 pub mod conductor;
 pub mod control;
 pub mod demo;
+pub mod doctor;
 pub mod element;
 pub mod layout;
 pub mod limits;

@@ -86,3 +86,12 @@ pub const ADMIN_ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 /// Alerts of a function that are written down one by one in each tick of a worker; more are only numbered.
 pub const ALERTS_A_TICK: usize = 64;
+
+/// How long the writer of a logger's files waits for records before it looks whether a file is too old.
+pub const LOG_WAIT: Duration = Duration::from_millis(500);
+
+/// How long the end of an element waits for the files of its logger.
+pub const LOG_FINISH_WITHIN: Duration = Duration::from_secs(1);
+
+/// Names that are tried for a logger's file: files of one second.
+pub const LOG_NAMES_TRIED: u32 = 10_000;

@@ -13,6 +13,7 @@ mod bench_gateway;
 mod ca;
 mod completions;
 mod demo;
+mod doctor;
 mod domain;
 mod down;
 mod element;
@@ -50,6 +51,7 @@ verbs! {
     ca => Ca,
     completions => Completions,
     demo => Demo,
+    doctor => Doctor,
     domain => Domain,
     down => Down,
     element => Element,
@@ -71,6 +73,7 @@ pub(crate) fn schemas() -> Vec<ReportSchema> {
         ReportSchema::of::<ca::Ca>(),
         ReportSchema::of::<completions::Completions>(),
         ReportSchema::of::<ringmail_node::demo::Report>(),
+        ReportSchema::of::<doctor::Doctor>(),
         ReportSchema::of::<domain::Checked>(),
         ReportSchema::of::<domain::DomainSchema>(),
         ReportSchema::of::<domain::DomainShown>(),

@@ -70,6 +70,24 @@ pub(super) fn packet(
     });
 }
 
+/// One packet of raw IP, of which `bytes` were kept.
+pub(super) fn kept_packet(
+    out: &mut Vec<u8>,
+    interface: u32,
+    time_ns: u64,
+    bytes: &[u8],
+    original_bytes: u32,
+) {
+    block(out, ENHANCED_PACKET, |out| {
+        let kept = bytes.len() as u32;
+        for value in [interface, (time_ns >> 32) as u32, time_ns as u32, kept, original_bytes] {
+            number(out, value);
+        }
+        out.extend_from_slice(bytes);
+        pad(out, bytes.len());
+    });
+}
+
 fn block(out: &mut Vec<u8>, kind: u32, body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     number(out, kind);

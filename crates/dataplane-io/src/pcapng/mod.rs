@@ -5,6 +5,7 @@
 
 mod block;
 mod frame;
+pub mod record;
 mod tapped;
 
 use std::fs::File;

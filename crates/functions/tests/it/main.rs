@@ -5,5 +5,6 @@ mod connections;
 mod firewall;
 mod harness;
 mod hostile;
+mod logger;
 mod rules;
 mod segments;

@@ -30,6 +30,14 @@ impl Checker<'_> {
                         self.error(&at, "no-settings", message, mend);
                     }
                 },
+                FunctionKind::Logger => match &function.logger {
+                    Some(logger) => self.logger(&at, function, logger),
+                    None => {
+                        let message = format!("the logger `{}` has no folder", function.name);
+                        let mend = "add `logger: {directory: /var/log/ringmail/NAME}`";
+                        self.error(&at, "no-settings", message, mend);
+                    }
+                },
                 FunctionKind::Attached => match &function.attached {
                     Some(attached) => self.attached(&at, function, attached),
                     None => {
@@ -47,6 +55,7 @@ impl Checker<'_> {
         for (key, kind, given) in [
             ("dpi", FunctionKind::Dpi, function.dpi.is_some()),
             ("firewall", FunctionKind::Firewall, function.firewall.is_some()),
+            ("logger", FunctionKind::Logger, function.logger.is_some()),
             ("attached", FunctionKind::Attached, function.attached.is_some()),
         ] {
             if given && function.kind != kind {

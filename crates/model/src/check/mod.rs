@@ -10,6 +10,7 @@ mod functions;
 mod gateway;
 mod last_leg;
 mod links;
+mod logger;
 mod names;
 mod paths;
 mod replicas;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attach::AttachSettings;
 use super::firewall::FirewallSettings;
+use super::logger::LoggerSettings;
 use crate::ids::Label;
 use crate::names::{Name, shorten};
 
@@ -33,6 +34,9 @@ pub struct Function {
     /// How many of it stand side by side; each flow passes one of them, and its answers the same. 1 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u16>,
+    /// Settings of `kind: logger`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logger: Option<LoggerSettings>,
     /// Workers, where not the domain's number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<u16>,
@@ -59,6 +63,8 @@ pub enum FunctionKind {
     Attached,
     /// Lets connections through by rules.
     Firewall,
+    /// Writes what passes to files.
+    Logger,
 }
 
 impl fmt::Display for FunctionKind {
@@ -68,6 +74,7 @@ impl fmt::Display for FunctionKind {
             FunctionKind::Dpi => "dpi",
             FunctionKind::Attached => "attached",
             FunctionKind::Firewall => "firewall",
+            FunctionKind::Logger => "logger",
         })
     }
 }

@@ -9,6 +9,7 @@ mod firewall;
 mod function;
 mod gateway;
 mod link;
+mod logger;
 mod parse;
 mod path;
 mod position;
@@ -32,6 +33,7 @@ pub use gateway::{
     ListenerKind,
 };
 pub use link::{Egress, Keying, Limits, LinkKind, Links, Profile, Psk, Suite};
+pub use logger::{LogKeeping, LogRotation, LogSelector, LoggerSettings};
 pub use parse::{parse, parse_with_positions};
 pub use path::{Path, ReturnPath};
 pub use position::{Position, Positions};

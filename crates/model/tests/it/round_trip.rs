@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use ringmail_model::domain::{
     self, AddressEntry, AddressSet, BodyMatch, Client, Domain, DpiAction, DpiRule, DpiSettings,
     FirewallAction, FirewallLimits, FirewallRule, FirewallSettings, Function, FunctionKind,
-    HeaderMatch, IcmpType, Identity, Keying, Limits, Opener, Path, PortEntry, PortSet, Protocol,
-    Psk, ReturnPath, Rule, Suite, UrlPath, When,
+    HeaderMatch, IcmpType, Identity, Keying, Limits, LogKeeping, LogRotation, LogSelector,
+    LoggerSettings, Opener, Path, PortEntry, PortSet, Protocol, Psk, ReturnPath, Rule, Suite,
+    UrlPath, When,
 };
 use ringmail_model::overhead::EspMode;
 use ringmail_model::{Label, Name, check};
@@ -48,27 +49,38 @@ fn function() -> impl Strategy<Value = Function> {
     let kind = prop_oneof![
         Just(FunctionKind::Forward),
         Just(FunctionKind::Dpi),
-        Just(FunctionKind::Firewall)
+        Just(FunctionKind::Firewall),
+        Just(FunctionKind::Logger)
     ];
     let own = (
         option::of(any::<u16>()),
         option::of(any::<std::net::Ipv4Addr>()),
         option::of(16..1u32 << 20),
     );
-    (name(), kind, any::<bool>(), (option::of(dpi), option::of(firewall())), own).prop_map(
-        |(name, kind, intrusive, (dpi, firewall), (workers, address, label))| Function {
-            name,
-            kind,
-            intrusive,
-            dpi,
-            attached: None,
-            firewall,
-            replicas: None,
-            workers,
-            address,
-            label: label.and_then(Label::new),
-        },
+    (
+        name(),
+        kind,
+        any::<bool>(),
+        (option::of(dpi), option::of(firewall()), option::of(logger())),
+        own,
     )
+        .prop_map(
+            |(name, kind, intrusive, (dpi, firewall, logger), (workers, address, label))| {
+                Function {
+                    name,
+                    kind,
+                    intrusive,
+                    dpi,
+                    attached: None,
+                    firewall,
+                    logger,
+                    replicas: None,
+                    workers,
+                    address,
+                    label: label.and_then(Label::new),
+                }
+            },
+        )
 }
 
 fn firewall() -> impl Strategy<Value = FirewallSettings> {
@@ -140,6 +152,32 @@ fn firewall() -> impl Strategy<Value = FirewallSettings> {
                 rules,
                 limits: FirewallLimits { connections },
             }
+        },
+    )
+}
+
+fn logger() -> impl Strategy<Value = LoggerSettings> {
+    let network = any::<std::net::Ipv4Addr>();
+    let network = network
+        .prop_map(|ip| ringmail_model::Cidr::around(ip.into(), 32).expect("a prefix"))
+        .prop_map(AddressEntry::Network);
+    let only = (vec(network, 0..2), vec(any::<u16>(), 0..2), vec(any::<u8>(), 0..2));
+    let only = only.prop_map(|(addresses, ports, protocols)| LogSelector {
+        addresses,
+        ports: ports.into_iter().map(|port| PortEntry::Range(port, port)).collect(),
+        protocols: protocols.into_iter().map(Protocol).collect(),
+    });
+    let rotate = (any::<u64>(), any::<u32>());
+    let rotate = rotate.prop_map(|(bytes, seconds)| LogRotation { bytes, seconds });
+    let keep = (any::<u32>(), any::<u64>()).prop_map(|(files, bytes)| LogKeeping { files, bytes });
+    ("/[ -~]{0,20}", any::<u32>(), rotate, keep, vec(only, 0..3), any::<bool>()).prop_map(
+        |(directory, snap_len, rotate, keep, only, danger_plaintext)| LoggerSettings {
+            directory: directory.into(),
+            snap_len,
+            rotate,
+            keep,
+            only,
+            danger_plaintext,
         },
     )
 }

@@ -4,16 +4,19 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use ringmail_dataplane::Function;
 use ringmail_dataplane::edge::{Edge, Role as EdgeRole};
 use ringmail_dataplane::hop::Hop;
 use ringmail_dataplane::sa::SaTable;
 use ringmail_dataplane_io::ethernet::{EthernetConfig, EthernetLink};
 use ringmail_dataplane_io::udp::{UdpConfig, UdpLink};
 use ringmail_dataplane_io::{Link, packet};
+use ringmail_functions::Settings;
 use ringmail_model::domain::Domain;
 use ringmail_model::pathset::{Element, LinkSet, PathSet, Role};
 use ringmail_packet::ethernet::Address;
 
+use super::logfile::Logged;
 use super::worker::Core;
 use super::{attached, plan};
 use crate::attach::network;
@@ -55,8 +58,13 @@ pub(crate) fn core(
 fn hop(domain: &Domain, element: &Element) -> Result<Hop> {
     let function = domain.functions.iter().find(|f| f.name.as_str() == element.name);
     let function = function.with_context(|| format!("no function `{}`", element.name))?;
-    let settings = ringmail_functions::Settings::try_from(function)?;
-    let served = ringmail_functions::build(&settings, random::seeds()?)?;
+    let settings = Settings::try_from(function)?;
+    let served: Box<dyn Function> = match (&settings, &function.logger) {
+        (Settings::Logger(settings), Some(files)) => {
+            Box::new(Logged::start(&element.name, settings, files)?)
+        }
+        _ => ringmail_functions::build(&settings, random::seeds()?)?,
+    };
     let hop = Hop::new(element.label, function.intrusive, served, SaTable::new());
     Ok(hop.with_flows(domain.limits.flows as usize, random::seeds()?, Instant::now()))
 }

@@ -16,6 +16,7 @@ mod command;
 mod direct;
 pub(crate) mod inner;
 mod keys;
+mod logfile;
 mod pin;
 mod plan;
 mod ports;

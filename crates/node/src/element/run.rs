@@ -19,6 +19,7 @@ use super::agreement::Agreement;
 use super::chain::Chains;
 use super::command::Command;
 use super::keys::Keys;
+use super::logfile;
 use super::proxy::{self, ListenerTls, Proxy};
 use super::summary::Summaries;
 use super::worker::{Core, Handle};
@@ -163,6 +164,7 @@ async fn serve(
         tokio::task::spawn_blocking(|| proxy.stop()).await?;
     }
     workers.iter().for_each(|worker| worker.give(Command::Stop));
+    tokio::task::spawn_blocking(logfile::finish).await?;
     outcome
 }
 

@@ -74,9 +74,10 @@ impl Seen {
             *seen = now;
             if new > 0 {
                 let text = match reason {
-                    DropReason::Function | DropReason::FunctionReset | DropReason::Dummy => {
-                        summary.wanted.get_or_insert_default()
-                    }
+                    DropReason::Function
+                    | DropReason::FunctionReset
+                    | DropReason::FunctionReject
+                    | DropReason::Dummy => summary.wanted.get_or_insert_default(),
                     _ => summary.unwanted.get_or_insert_default(),
                 };
                 let comma = if text.is_empty() { "" } else { ", " };

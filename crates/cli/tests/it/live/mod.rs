@@ -15,6 +15,7 @@ mod counters;
 mod ethernet;
 mod firewall;
 mod lease;
+mod logger;
 mod metrics;
 mod nginx;
 mod passing;
