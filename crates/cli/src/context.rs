@@ -3,7 +3,7 @@
 use crate::cli::Globals;
 use crate::error::Failure;
 use crate::logging::Log;
-use crate::output::{Output, Report};
+use crate::output::{Format, Output, Report};
 use crate::progress::Progress;
 
 /// What every verb is handed.
@@ -22,6 +22,11 @@ impl Context {
     /// The log, for the programs that a verb starts.
     pub(crate) fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// How data is written.
+    pub(crate) fn format(&self) -> Format {
+        self.output.format()
     }
 
     /// Writes a report to standard output, in the format that the user asked for.

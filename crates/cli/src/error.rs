@@ -10,7 +10,6 @@ pub(crate) enum Outcome {
     /// Exit code 0.
     Done,
     /// Exit code 3: the verb did its work, and the verdict that it was asked for is no.
-    #[expect(dead_code, reason = "attestation and proofs are the first to say no")]
     VerdictNo,
 }
 

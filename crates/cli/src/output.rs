@@ -46,6 +46,10 @@ impl Output {
         Output { format }
     }
 
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
     /// Writes one report. A reader that went away (`| head`) is no failure.
     pub(crate) fn emit<R: Report>(&mut self, report: &R) -> Result<(), Failure> {
         debug_assert!(

@@ -31,6 +31,11 @@ impl Which {
 }
 
 impl Running {
+    /// Its admin socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.join(SOCKET_FILE)
+    }
+
     /// Asks the domain something, over its admin socket.
     pub(crate) fn ask<T>(
         &self,
@@ -38,7 +43,7 @@ impl Running {
     ) -> Result<T, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let asked = runtime.block_on(async {
-            let mut client = Client::connect(&self.dir.join(SOCKET_FILE)).await?;
+            let mut client = Client::connect(&self.socket()).await?;
             question(&mut client).await
         });
         asked.map_err(|error| {

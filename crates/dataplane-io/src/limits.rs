@@ -1,5 +1,7 @@
 //! Every limit of the links, in one place.
 
+use std::time::Duration;
+
 /// UDP port of MPLS-in-UDP (RFC 7510 section 3).
 pub const MPLS_UDP_PORT: u16 = 6635;
 
@@ -59,6 +61,9 @@ pub const CAPTURE_CHUNK_BYTES: usize = 1 << 20;
 
 /// Pieces of a capture on their way to the file; packets that come while all are are not captured, and counted.
 pub const CAPTURE_CHUNKS: usize = 32;
+
+/// How often a live capture says how much it has, and how much it missed.
+pub const CAPTURE_STATISTICS_EVERY: Duration = Duration::from_secs(1);
 
 /// The largest capture file that is written where nothing else is said.
 pub const CAPTURE_FILE_BYTES_MAX: u64 = 4 << 30;

@@ -65,6 +65,11 @@ pub struct Known {
 }
 
 impl Known {
+    /// The path of the flow's packets.
+    pub fn path(&self) -> PathId {
+        self.path
+    }
+
     /// Whether other workers know it, too, and will for a while.
     fn is_told(&self, path: PathId, now_s: u32, idle_s: u32) -> bool {
         self.path == path && now_s < self.told_s.saturating_add(idle_s / 2)

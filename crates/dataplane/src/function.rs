@@ -67,6 +67,15 @@ pub trait Function: Send + fmt::Debug {
     }
 }
 
+/// Looks at what a hop hands to its function, before the function does, and changes nothing: a tap.
+pub trait Witness: Send + fmt::Debug {
+    /// Sees a batch.
+    fn see(&mut self, packets: &FunctionBatch<'_>);
+
+    /// Passes on what it kept.
+    fn flush(&mut self);
+}
+
 /// One counter of a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionCounter {

@@ -13,7 +13,7 @@ use crate::batch::{BATCH_PACKETS, Batch};
 use crate::counters::Counters;
 use crate::decap::Inner;
 use crate::encap;
-use crate::function::{Action, Entry, Function, FunctionBatch};
+use crate::function::{Action, Entry, Function, FunctionBatch, Witness};
 use crate::labels::ENTRY_BYTES;
 use crate::memory::FlowMemory;
 use crate::outer;
@@ -32,6 +32,8 @@ pub struct Hop {
     label: Label,
     intrusive: bool,
     function: Box<dyn Function>,
+    /// Sees what the function is handed; hardly ever there.
+    witness: Option<Box<dyn Witness>>,
     /// The paths that this hop stands on, with their outbound associations.
     pub paths: PathTable,
     /// The inbound associations.
@@ -68,6 +70,7 @@ impl Hop {
             label,
             intrusive,
             function,
+            witness: None,
             paths: PathTable::default(),
             inbound,
             memory: None,
@@ -116,6 +119,19 @@ impl Hop {
         self.function.as_mut()
     }
 
+    /// Lets somebody see what the function is handed, or nobody any more.
+    pub fn set_witness(&mut self, witness: Option<Box<dyn Witness>>) {
+        self.witness = witness;
+    }
+
+    /// Who sees what the function is handed.
+    pub fn witness(&mut self) -> Option<&mut dyn Witness> {
+        match &mut self.witness {
+            Some(witness) => Some(&mut **witness),
+            None => None,
+        }
+    }
+
     /// Decides over a batch that came from the link. `made` is emptied and filled with packets of the hop's own.
     pub fn handle_link(&mut self, now: Instant, batch: &mut Batch, made: &mut Batch) {
         made.clear();
@@ -131,6 +147,9 @@ impl Hop {
             }
         }
         let mut packets = FunctionBatch::new(batch, &mut self.entries[..ready]);
+        if let Some(witness) = &mut self.witness {
+            witness.see(&packets);
+        }
         self.function.handle_batch(now, &mut packets);
         for nth in 0..ready {
             let Entry { index, action, .. } = self.entries[nth];

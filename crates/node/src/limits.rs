@@ -74,6 +74,35 @@ pub const ADMIN_IDLE: Duration = Duration::from_secs(10);
 /// How often an element says in its log what it dropped, where it dropped something.
 pub const DROPS_SAID_EVERY: Duration = Duration::from_secs(10);
 
+/// Packets that one worker keeps notes of for a trace; later ones overwrite the oldest.
+pub const TRACE_RECORDS: usize = 16_384;
+
+/// Packets of which an element tells in one answer.
+pub const TRACE_PASSAGES: usize = 4_096;
+
+/// How long a trace may wait for packets of a flow.
+pub const TRACE_WAIT: Duration = Duration::from_secs(10);
+
+/// How long a connection may take that is opened for a trace.
+pub const PROBE_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long the service may take to end the connection of a probe that ended it.
+pub const PROBE_ENDS_WITHIN: Duration = Duration::from_millis(500);
+
+/// How often packets that are under way are asked for once more, and how long each time is.
+pub const TRACE_LOOKS: u32 = 5;
+/// See [`TRACE_LOOKS`].
+pub const TRACE_LOOK_EVERY: Duration = Duration::from_millis(40);
+
+/// How long an element may take to answer who looks into it, a probe included.
+pub const OBSERVED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often a tap hands over what it copied.
+pub const TAP_FLUSHED_EVERY: Duration = Duration::from_millis(100);
+
+/// How long an element may take to connect to where a tap's copies go.
+pub const TAP_CONNECTED_WITHIN: Duration = Duration::from_secs(2);
+
 /// Series that one answer to a scrape holds: a thousand elements with what every element counts. More are left out, and
 /// the answer says how many.
 pub const METRIC_SERIES: usize = 200_000;

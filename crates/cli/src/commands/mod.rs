@@ -23,6 +23,9 @@ mod keys;
 mod man;
 mod site;
 mod status;
+mod tap;
+mod top;
+mod trace;
 mod up;
 
 use crate::context::Context;
@@ -61,6 +64,9 @@ verbs! {
     man => Man,
     site => Site,
     status => Status,
+    tap => Tap,
+    top => Top,
+    trace => Trace,
     up => Up,
 }
 
@@ -80,6 +86,8 @@ pub(crate) fn schemas() -> Vec<ReportSchema> {
         ReportSchema::of::<down::WentDown>(),
         ReportSchema::of::<keys::Keys>(),
         ReportSchema::of::<status::Status>(),
+        ReportSchema::of::<top::Top>(),
+        ReportSchema::of::<trace::Traced>(),
         ReportSchema::of::<up::CameUp>(),
         ReportSchema::of::<man::ManPages>(),
     ]

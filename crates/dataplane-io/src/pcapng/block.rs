@@ -1,4 +1,4 @@
-//! The three blocks of pcapng that a capture needs (draft-ietf-opsawg-pcapng sections 4.1 to 4.3).
+//! The blocks of pcapng that a capture needs (draft-ietf-opsawg-pcapng sections 4.1 to 4.3 and 4.6).
 
 /// Raw IP, version by its first nibble.
 pub(super) const LINKTYPE_RAW: u16 = 101;
@@ -8,19 +8,24 @@ pub(super) const LINKTYPE_ETHERNET: u16 = 1;
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;
 const ENHANCED_PACKET: u32 = 6;
+const INTERFACE_STATISTICS: u32 = 5;
 const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 const OPTION_END: u16 = 0;
 const OPTION_INTERFACE_NAME: u16 = 2;
 const OPTION_TIME_RESOLUTION: u16 = 9;
 const OPTION_PACKET_FLAGS: u16 = 2;
+const OPTION_RECEIVED: u16 = 4;
+const OPTION_DROPPED: u16 = 5;
 
 /// Bytes of an enhanced packet block besides the packet and its padding.
 pub(super) const PACKET_OVERHEAD_BYTES: usize = 44;
 
 /// Which way a packet went (section 4.3.1, bits 0 and 1 of `epb_flags`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub enum Way {
+    /// Into the element.
     In = 1,
+    /// Out of it.
     Out = 2,
 }
 
@@ -85,6 +90,18 @@ pub(super) fn kept_packet(
         }
         out.extend_from_slice(bytes);
         pad(out, bytes.len());
+    });
+}
+
+/// What the first interface received so far, and what of it is not in the capture.
+pub(super) fn statistics(out: &mut Vec<u8>, time_ns: u64, received: u64, dropped: u64) {
+    block(out, INTERFACE_STATISTICS, |out| {
+        for value in [0, (time_ns >> 32) as u32, time_ns as u32] {
+            number(out, value);
+        }
+        option(out, OPTION_RECEIVED, &received.to_ne_bytes());
+        option(out, OPTION_DROPPED, &dropped.to_ne_bytes());
+        option(out, OPTION_END, &[]);
     });
 }
 

@@ -1,4 +1,4 @@
-//! Captures of links, as pcapng files that tshark and Wireshark read (draft-ietf-opsawg-pcapng).
+//! Captures of links, as pcapng files or streams that tshark and Wireshark read (draft-ietf-opsawg-pcapng).
 //!
 //! A [`Tap`] copies packets into pieces of a megabyte; a thread writes those to the file. Traffic never waits for it:
 //! while no piece is free, or the file has its full size, packets are not captured, and counted.
@@ -11,12 +11,13 @@ mod tapped;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 
 use crate::limits;
+pub use block::Way;
 pub use frame::Framing;
 pub use tapped::Tapped;
 
@@ -63,6 +64,8 @@ struct Shared {
     free: Mutex<Vec<Chunk>>,
     captured: AtomicU64,
     missed: AtomicU64,
+    /// Nothing is written any more: nobody reads, or the disk is full.
+    closed: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -85,13 +88,33 @@ impl Default for CaptureLimits {
     }
 }
 
+impl CaptureLimits {
+    /// Everything, for as long as somebody reads.
+    pub fn unlimited() -> CaptureLimits {
+        CaptureLimits { file_bytes_max: u64::MAX, ..CaptureLimits::default() }
+    }
+}
+
 impl Capture {
     /// Creates the file and begins to write it.
     ///
     /// # Errors
     /// What the system said about the file.
     pub fn create(path: &Path, limits: CaptureLimits) -> io::Result<Capture> {
-        let mut file = File::create(path)?;
+        Capture::begin(File::create(path)?, limits, false)
+    }
+
+    /// Begins to write to a pipe or socket, for somebody who watches: with statistics of the interface every
+    /// [`limits::CAPTURE_STATISTICS_EVERY`] and at the end, so that a reader who went away is noticed and one who stays
+    /// knows what was missed.
+    ///
+    /// # Errors
+    /// What the system said about the stream.
+    pub fn stream(stream: File, limits: CaptureLimits) -> io::Result<Capture> {
+        Capture::begin(stream, limits, true)
+    }
+
+    fn begin(mut file: File, limits: CaptureLimits, live: bool) -> io::Result<Capture> {
         let mut header = Vec::new();
         block::section_header(&mut header);
         file.write_all(&header)?;
@@ -103,9 +126,11 @@ impl Capture {
             free: Mutex::new((0..limits::CAPTURE_CHUNKS).map(|_| chunk()).collect()),
             captured: AtomicU64::new(0),
             missed: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
         });
         let writer = Writer {
             file,
+            live,
             left_bytes: limits.file_bytes_max.saturating_sub(header.len() as u64),
             shared: Arc::clone(&shared),
         };
@@ -134,6 +159,11 @@ impl Capture {
             snap_len_bytes: self.snap_len_bytes,
             chunk: None,
         }
+    }
+
+    /// Whether nothing is written any more: the reader went away, or the system refuses.
+    pub fn is_closed(&self) -> bool {
+        self.shared.closed.load(Ordering::Relaxed)
     }
 
     /// What was captured so far. Packets on their way to the file are in neither figure.
@@ -170,6 +200,18 @@ impl Drop for Capture {
 }
 
 impl Tap {
+    /// Another tap of the same interface, for another worker.
+    #[must_use]
+    pub fn another(&self) -> Tap {
+        Tap {
+            shared: Arc::clone(&self.shared),
+            interface: self.interface,
+            framing: self.framing.clone(),
+            snap_len_bytes: self.snap_len_bytes,
+            chunk: None,
+        }
+    }
+
     /// Hands what was captured so far to the file.
     pub fn flush(&mut self) {
         let Some(chunk) = self.chunk.take_if(|chunk| !chunk.bytes.is_empty()) else { return };
@@ -224,6 +266,7 @@ impl Shared {
 
 struct Writer {
     file: File,
+    live: bool,
     left_bytes: u64,
     shared: Arc<Shared>,
 }
@@ -231,18 +274,41 @@ struct Writer {
 impl Writer {
     fn run(mut self, from_taps: &Receiver<Message>) -> io::Result<()> {
         let mut result = Ok(());
-        while let Ok(Message::Chunk(chunk)) = from_taps.recv() {
-            let len = chunk.bytes.len() as u64;
-            let fits = result.is_ok() && len <= self.left_bytes;
-            if fits {
-                result = self.file.write_all(&chunk.bytes);
-                self.left_bytes -= len;
+        loop {
+            match from_taps.recv_timeout(limits::CAPTURE_STATISTICS_EVERY) {
+                Ok(Message::Chunk(chunk)) => {
+                    let len = chunk.bytes.len() as u64;
+                    let fits = result.is_ok() && len <= self.left_bytes;
+                    if fits {
+                        result = self.file.write_all(&chunk.bytes);
+                        self.left_bytes -= len;
+                    }
+                    let written = fits && result.is_ok();
+                    let shared = &self.shared;
+                    let counter = if written { &shared.captured } else { &shared.missed };
+                    counter.fetch_add(chunk.packets, Ordering::Relaxed);
+                    self.shared.give_back(chunk);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    if result.is_ok() {
+                        result = self.statistics();
+                    }
+                }
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
-            let counter =
-                if fits && result.is_ok() { &self.shared.captured } else { &self.shared.missed };
-            counter.fetch_add(chunk.packets, Ordering::Relaxed);
-            self.shared.give_back(chunk);
+            self.shared.closed.store(result.is_err(), Ordering::Relaxed);
         }
-        result
+        result.and_then(|()| self.statistics())
+    }
+
+    fn statistics(&mut self) -> io::Result<()> {
+        if !self.live {
+            return Ok(());
+        }
+        let captured = self.shared.captured.load(Ordering::Relaxed);
+        let missed = self.shared.missed.load(Ordering::Relaxed);
+        let mut bytes = Vec::new();
+        block::statistics(&mut bytes, tapped::now_ns(), captured + missed, missed);
+        self.file.write_all(&bytes)
     }
 }

@@ -78,6 +78,16 @@ struct Recorded {
 }
 
 impl Tap {
+    /// Copies one packet, a plain one.
+    pub fn packet(&mut self, packet: &[u8], way: Way) {
+        let (interface, snap_len_bytes) = (self.interface, self.snap_len_bytes);
+        let Some(chunk) = self.chunk_with_room(packet.len() + BLOCK_BYTES_BESIDES_PACKET) else {
+            return self.miss(1);
+        };
+        block::packet(&mut chunk.bytes, interface, now_ns(), [&[], packet], snap_len_bytes, way);
+        chunk.packets += 1;
+    }
+
     /// Copies the packets whose verdict is wanted.
     fn record(&mut self, batch: &Batch, way: Way, wanted: impl Fn(Verdict) -> bool) -> Recorded {
         let slots = || (0..batch.len()).filter(|slot| wanted(batch.verdict(*slot)));
@@ -123,7 +133,7 @@ impl Tap {
 
 const BLOCK_BYTES_BESIDES_PACKET: usize = PACKET_OVERHEAD_BYTES + HEADERS_BYTES_MAX + 3;
 
-fn now_ns() -> u64 {
+pub(super) fn now_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -185,6 +185,8 @@ pub struct Limits {
     pub lease_s: u32,
     /// Seconds after which keys are replaced.
     pub rekey_after_s: u32,
+    /// Taps of decrypted traffic (`ringmail tap`) that one element serves at a time; 0 refuses all.
+    pub taps: u32,
 }
 
 impl Default for Limits {
@@ -195,6 +197,7 @@ impl Default for Limits {
             replay_window_packets: 4096,
             lease_s: 60,
             rekey_after_s: 3600,
+            taps: 0,
         }
     }
 }

@@ -2,7 +2,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
@@ -11,6 +15,7 @@ use super::protocol::{AdminReply, AdminRequest, DomainStatus};
 use crate::control::lines::{LineReader, LineWriter};
 use crate::control::{ChannelError, KeyExport};
 use crate::limits::ADMIN_ANSWER_WITHIN;
+use crate::see::trace::{Trace, TraceWish};
 
 /// A connection to a running domain.
 #[derive(Debug)]
@@ -83,6 +88,38 @@ impl Client {
         }
     }
 
+    /// What becomes of packets along a path.
+    ///
+    /// # Errors
+    /// It does not answer, or refuses.
+    pub async fn trace(&mut self, wish: TraceWish) -> Result<Trace, AdminError> {
+        match self.ask(AdminRequest::Trace(wish)).await? {
+            AdminReply::Traced(trace) => Ok(trace),
+            _ => Err(AdminError::Mismatch),
+        }
+    }
+
+    /// Copies of what an element sees in plain on a path, as pcapng, for as long as they are read.
+    ///
+    /// # Errors
+    /// It does not answer, or refuses.
+    pub async fn danger_tap(
+        mut self,
+        path: &str,
+        element: &str,
+    ) -> Result<impl AsyncRead + Unpin, AdminError> {
+        let (path, element) = (path.to_owned(), element.to_owned());
+        match self.ask(AdminRequest::Tap { path, element }).await? {
+            AdminReply::Tapping => {
+                let (begun, rest) = self.reader.into_parts();
+                // The other half says that somebody still reads.
+                let held = self.writer.into_stream();
+                Ok(Tapped { begun, rest, _held: held })
+            }
+            _ => Err(AdminError::Mismatch),
+        }
+    }
+
     /// Lets the domain end. It has not ended yet when this returns.
     ///
     /// # Errors
@@ -110,5 +147,28 @@ impl Client {
             AdminReply::Refused { reason } => Err(AdminError::Refused { reason }),
             reply => Ok(reply),
         }
+    }
+}
+
+/// The bytes of a tap.
+struct Tapped {
+    /// What came with the answer.
+    begun: BytesMut,
+    rest: OwnedReadHalf,
+    _held: OwnedWriteHalf,
+}
+
+impl AsyncRead for Tapped {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.begun.is_empty() {
+            return Pin::new(&mut self.rest).poll_read(context, into);
+        }
+        let len = self.begun.len().min(into.remaining());
+        into.put_slice(&self.begun.split_to(len));
+        Poll::Ready(Ok(()))
     }
 }

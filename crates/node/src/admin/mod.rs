@@ -9,7 +9,7 @@ mod server;
 
 pub use client::{AdminError, Client};
 pub use protocol::{AdminReply, AdminRequest, DomainStatus, ElementReport};
-pub use server::{Backend, Server};
+pub use server::{Backend, Server, TapWish};
 
 /// The socket's name in the runtime directory.
 pub const SOCKET_FILE: &str = "admin.sock";

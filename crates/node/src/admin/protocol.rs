@@ -6,15 +6,25 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::control::{ElementStatus, KeyExport};
+use crate::see::trace::{Trace, TraceWish};
 
 /// A question to a running domain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum AdminRequest {
     /// How is everything?
     Status,
     /// The keys of all security associations.
     ExportKeys,
+    /// What becomes of packets along a path.
+    Trace(TraceWish),
+    /// A copy of what one element sees in plain on a path; pcapng follows the answer until one side ends it.
+    Tap {
+        /// The path's name.
+        path: String,
+        /// The element's name.
+        element: String,
+    },
     /// End.
     Down,
 }
@@ -27,6 +37,10 @@ pub enum AdminReply {
     Status(DomainStatus),
     /// To [`AdminRequest::ExportKeys`].
     Keys(Vec<KeyExport>),
+    /// To [`AdminRequest::Trace`].
+    Traced(Trace),
+    /// To [`AdminRequest::Tap`]; what follows is no line any more.
+    Tapping,
     /// To [`AdminRequest::Down`]; the domain ends afterwards.
     Stopping,
     /// Not done, and why.
@@ -51,7 +65,7 @@ pub struct DomainStatus {
     pub up_s: u64,
     /// The network namespaces, by name; `ringmail exec` enters them.
     pub namespaces: Vec<String>,
-    /// What lays traffic open, and how often it was done: `keys_exported`.
+    /// What lays traffic open, and how often it was done: `keys_exported`, `tap`, `tap_refused`.
     #[serde(default)]
     pub audit: BTreeMap<String, u64>,
     /// The elements, by name.

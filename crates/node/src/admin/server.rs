@@ -4,8 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rustix::process::geteuid;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::{ReadHalf, WriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -15,6 +18,7 @@ use super::protocol::{AdminReply, AdminRequest, DomainStatus};
 use crate::control::KeyExport;
 use crate::control::lines::{LineReader, LineWriter};
 use crate::limits::{ADMIN_CONNECTIONS, ADMIN_IDLE};
+use crate::see::trace::{Trace, TraceWish};
 
 /// What the server asks when it is asked.
 pub trait Backend: Send + Sync {
@@ -24,8 +28,32 @@ pub trait Backend: Send + Sync {
     /// The keys of all security associations; or why not.
     fn export_keys(&self) -> BoxFuture<'_, Result<Vec<KeyExport>, String>>;
 
+    /// Follows packets along a path; or why not.
+    fn trace(&self, wish: TraceWish) -> BoxFuture<'_, Result<Trace, String>> {
+        drop(wish);
+        async { Err("nothing is traced here".to_owned()) }.boxed()
+    }
+
+    /// A stream of what an element sees in plain on a path, as pcapng; or why there is none.
+    fn tap<'a>(&'a self, tap: TapWish<'a>) -> BoxFuture<'a, Result<UnixStream, String>> {
+        async move { Err(format!("{} is not tapped here", tap.element)) }.boxed()
+    }
+
     /// Lets the domain end soon.
     fn stop(&self);
+}
+
+/// Who wants to see decrypted traffic, and of what.
+#[derive(Clone, Copy, Debug)]
+pub struct TapWish<'a> {
+    /// The path's name.
+    pub path: &'a str,
+    /// The element's name.
+    pub element: &'a str,
+    /// The user who asks.
+    pub uid: u32,
+    /// The process that asks, where the kernel knows it.
+    pub pid: Option<i32>,
 }
 
 /// A bound admin socket.
@@ -92,12 +120,43 @@ async fn converse(
                 Ok(keys) => AdminReply::Keys(keys),
                 Err(reason) => AdminReply::Refused { reason },
             },
+            AdminRequest::Trace(wish) => match backend.trace(wish).await {
+                Ok(trace) => AdminReply::Traced(trace),
+                Err(reason) => AdminReply::Refused { reason },
+            },
+            AdminRequest::Tap { path, element } => {
+                let (uid, pid) = (peer.uid(), peer.pid());
+                let wish = TapWish { path: &path, element: &element, uid, pid };
+                match backend.tap(wish).await {
+                    Ok(copies) => {
+                        writer.send(&AdminReply::Tapping).await?;
+                        return pass_on(copies, reader, writer).await;
+                    }
+                    Err(reason) => AdminReply::Refused { reason },
+                }
+            }
             AdminRequest::Down => {
                 backend.stop();
                 AdminReply::Stopping
             }
         };
         timeout(ADMIN_IDLE, writer.send(&reply)).await.map_err(late)??;
+    }
+    Ok(())
+}
+
+/// Passes a tap's copies on until either side has enough.
+async fn pass_on(
+    mut copies: UnixStream,
+    reader: LineReader<ReadHalf<'_>, AdminRequest>,
+    writer: LineWriter<WriteHalf<'_>, AdminReply>,
+) -> Result<(), crate::control::ChannelError> {
+    let (mut asker, mut out) = (reader.into_stream(), writer.into_stream());
+    let mut nothing = [0; 1];
+    tokio::select! {
+        done = tokio::io::copy(&mut copies, &mut out) => drop(done),
+        // Who has seen enough says so by closing its end.
+        _ = asker.read(&mut nothing) => {}
     }
     Ok(())
 }

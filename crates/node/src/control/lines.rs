@@ -72,6 +72,25 @@ impl<R: AsyncRead + Unpin, M: DeserializeOwned> LineReader<R, M> {
     }
 }
 
+impl<R, M> LineReader<R, M> {
+    /// The stream, for what is no line. Nothing more than the last line may have been read.
+    pub(crate) fn into_stream(self) -> R {
+        self.stream
+    }
+
+    /// What was read and is no line, and the stream that goes on.
+    pub(crate) fn into_parts(self) -> (BytesMut, R) {
+        (self.buffer, self.stream)
+    }
+}
+
+impl<W, M> LineWriter<W, M> {
+    /// The stream, for what is no line.
+    pub(crate) fn into_stream(self) -> W {
+        self.stream
+    }
+}
+
 impl<W: AsyncWrite + Unpin, M: Serialize> LineWriter<W, M> {
     pub(crate) fn new(stream: W) -> LineWriter<W, M> {
         LineWriter { stream, buffer: BytesMut::new(), message: PhantomData }

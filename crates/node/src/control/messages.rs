@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::blob::{Blob, Secret};
+use super::observe::{Observe, Observed};
 use super::status::ElementStatus;
 
 /// From the parent to an element.
@@ -88,6 +89,13 @@ pub enum ToElement {
         /// Which flow, and its path.
         flow: PinnedFlow,
     },
+    /// Answered with [`FromElement::Observed`].
+    Observe {
+        /// Comes back in the answer.
+        request: u64,
+        /// What to look at.
+        question: Observe,
+    },
     /// Finish what is under way, and end.
     Shutdown {
         /// After this time the parent sends SIGTERM.
@@ -129,6 +137,13 @@ pub enum FromElement {
     Pinned {
         /// That of the question.
         request: u64,
+    },
+    /// The answer to [`ToElement::Observe`].
+    Observed {
+        /// That of the question.
+        request: u64,
+        /// What was seen.
+        answer: Observed,
     },
     /// A question cannot be answered.
     Refused {
@@ -195,6 +210,7 @@ impl FromElement {
             FromElement::Status { request, .. }
             | FromElement::Keys { request, .. }
             | FromElement::Pinned { request }
+            | FromElement::Observed { request, .. }
             | FromElement::Refused { request, .. } => Some(*request),
             _ => None,
         }

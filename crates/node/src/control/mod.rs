@@ -19,9 +19,11 @@ mod blob;
 mod channel;
 pub(crate) mod lines;
 mod messages;
+mod observe;
 mod status;
 
 pub use blob::{Blob, Secret};
 pub use channel::{Channel, ChannelError, ControlChannel, ParentChannel, Receiver, Sender};
 pub use messages::{FromElement, KeyExport, PinnedFlow, ServerCertificate, ToElement};
+pub use observe::{Mark, Observe, Observed, Passage, TraceFlow};
 pub use status::{Counter, Drops, ElementStatus, PathStatus};

@@ -5,18 +5,20 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ringmail_gateway::{Chain, ChainError, ChainRequest, ChainStream};
 use ringmail_model::PathId;
 use ringmail_packet::flow::FlowKey;
 use ringmail_packet::ip::protocol;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
 
 use super::command::Command;
 use super::ports::{Ports, REST};
 use super::worker::Handle;
+use crate::limits::PROBE_ENDS_WITHIN;
 
 /// How many ports are tried that the system says are taken by something else.
 const PORTS_TRIED: usize = 16;
@@ -70,7 +72,21 @@ impl Chains {
         path: PathId,
         destination: SocketAddr,
     ) -> Result<ChainStream, ChainError> {
-        let service = || request.service.to_owned();
+        let connect = |source| ChainError::Connect { service: request.service.to_owned(), source };
+        let (socket, pin) = self.prepare(path, request.service, destination).await?;
+        let stream = socket.connect(destination).await.map_err(connect)?;
+        stream.set_nodelay(true).map_err(connect)?;
+        Ok(ChainStream::new(stream, pin))
+    }
+
+    /// A socket with a port of its own whose packets take a path.
+    async fn prepare(
+        &self,
+        path: PathId,
+        service: &str,
+        destination: SocketAddr,
+    ) -> Result<(TcpSocket, Pin), ChainError> {
+        let service = || service.to_owned();
         let source = self.sources.iter().find(|ip| ip.is_ipv4() == destination.is_ipv4());
         let source = *source.ok_or_else(|| ChainError::NoPort { service: service() })?;
         for _ in 0..PORTS_TRIED {
@@ -95,11 +111,35 @@ impl Chains {
                 continue;
             }
             self.pin(flow, path).await?;
-            let stream = socket.connect(destination).await.map_err(connect)?;
-            stream.set_nodelay(true).map_err(connect)?;
-            return Ok(ChainStream::new(stream, pin));
+            return Ok((socket, pin));
         }
         Err(ChainError::NoPort { service: service() })
+    }
+
+    /// Connects along a path to the first address of its service, and lets the connection go, for a trace.
+    pub(crate) async fn probe(&self, path: PathId, within: Duration) -> Result<Probed, ChainError> {
+        let service = self.services.iter().find(|((known, _), _)| *known == path);
+        let unknown = || ChainError::Unknown { path, service: String::new() };
+        let ((_, service), addresses) = service.ok_or_else(unknown)?;
+        let destination = *addresses.first().ok_or_else(unknown)?;
+        let (socket, pin) = self.prepare(path, service, destination).await?;
+        let began = Instant::now();
+        let outcome = tokio::time::timeout(within, socket.connect(destination)).await;
+        let took = began.elapsed();
+        let error = match outcome {
+            Ok(Ok(mut stream)) => {
+                // Its end is to be seen, too; a service that does not end it is not waited for.
+                let end = async {
+                    stream.shutdown().await?;
+                    tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+                };
+                drop(tokio::time::timeout(PROBE_ENDS_WITHIN, end).await);
+                None
+            }
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("no answer within {} s", within.as_secs())),
+        };
+        Ok(Probed { flow: pin.flow, took, error })
     }
 
     /// Gives the flow its path at every worker: which one gets its packets is the system's choice.
@@ -133,6 +173,16 @@ impl Chain for Chains {
         }
         outcome
     }
+}
+
+/// How a connection fared that was opened for a trace.
+#[derive(Debug)]
+pub(crate) struct Probed {
+    pub(crate) flow: FlowKey,
+    /// Until it stood, or was given up.
+    pub(crate) took: Duration,
+    /// Why it does not stand.
+    pub(crate) error: Option<String>,
 }
 
 /// Holds a flow's entry and port; lets both rest when the connection is over.

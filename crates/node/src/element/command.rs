@@ -12,7 +12,8 @@ use ringmail_packet::flow::FlowKey;
 use tokio::sync::oneshot;
 
 use super::report::Report;
-use super::worker::{Core, Handle, Links};
+use super::watch::Watch;
+use super::worker::{Core, Handle};
 
 /// One thing for a worker to do.
 pub(crate) enum Command {
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     Learned(Box<[Learned]>),
     /// Say what was counted.
     Report(oneshot::Sender<Report>),
+    /// Let somebody look.
+    Watch(Watch),
     /// Stop working.
     Stop,
 }
@@ -49,7 +52,7 @@ pub(crate) enum Outcome {
 
 impl Command {
     /// Does it. Who no longer waits for an answer gets none.
-    pub(super) fn carry_out(self, core: &mut Core, links: &Links) -> Outcome {
+    pub(super) fn carry_out(self, core: &mut Core) -> Outcome {
         match self {
             Command::InstallInbound(sa, answer) => {
                 let _gone = answer.send(core.inbound().install(sa));
@@ -83,9 +86,8 @@ impl Command {
                 }
             }
             Command::Siblings(siblings) => return Outcome::Siblings(siblings),
-            Command::Report(answer) => {
-                let _gone = answer.send(Report::of(core, links));
-            }
+            // The station does these itself.
+            Command::Report(_) | Command::Watch(_) => {}
             Command::Stop => return Outcome::Stop,
         }
         Outcome::Done

@@ -17,6 +17,7 @@ mod direct;
 pub(crate) mod inner;
 mod keys;
 mod logfile;
+mod observe;
 mod pin;
 mod plan;
 mod ports;
@@ -26,6 +27,8 @@ mod report;
 mod run;
 mod status;
 mod summary;
+mod trace;
+mod watch;
 mod worker;
 mod workshop;
 

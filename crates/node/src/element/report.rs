@@ -8,7 +8,7 @@ use ringmail_dataplane_io::LinkCounters;
 use ringmail_dataplane_io::counters::LinkCounter;
 use serde::{Deserialize, Serialize};
 
-use super::worker::{Core, Links};
+use super::worker::{Core, Links, Stay};
 
 /// One worker's report. Packets and bytes since it started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,8 @@ pub(crate) struct Report {
     pub(crate) drops: Vec<Drop>,
     /// Flows that are remembered, and how many may be; `None` at a hop that remembers none.
     pub(crate) flows: Option<[u64; 3]>,
+    /// How long batches were inside, over powers of two of a nanosecond.
+    pub(crate) inside_ns_log2: Vec<u64>,
     /// The link to other elements.
     pub(crate) link: Vec<Count>,
     /// The inner side; empty at a hop.
@@ -85,7 +87,7 @@ pub(crate) struct Count {
 
 impl Report {
     /// The report of a worker.
-    pub(super) fn of(core: &mut Core, links: &Links) -> Report {
+    pub(super) fn of(core: &mut Core, links: &Links, stay: &Stay) -> Report {
         let mut report = match core {
             Core::Edge(edge, _) => Report {
                 flows: Some([
@@ -123,6 +125,7 @@ impl Report {
                 bytes_out: state.traffic_out.bytes.get(),
             })
             .collect();
+        report.inside_ns_log2 = stay.buckets.to_vec();
         report.link = link(&links.link);
         report.inner = sum(links.inner.iter().map(|counters| link(counters)));
         report

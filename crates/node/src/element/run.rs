@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -20,6 +21,7 @@ use super::chain::Chains;
 use super::command::Command;
 use super::keys::Keys;
 use super::logfile;
+use super::observe::Observer;
 use super::proxy::{self, ListenerTls, Proxy};
 use super::summary::Summaries;
 use super::worker::{Core, Handle};
@@ -80,14 +82,19 @@ async fn serve(
     if told.element.role != Role::Hop {
         inner::configure(&told.domain, told.element.role).await.context("the inner side")?;
     }
-    let proxy = start_proxy(
-        &told.domain,
-        &told.set,
-        &told.element,
-        told.listeners,
-        told.services,
-        &workers,
-    )?;
+    let chains = chains(&told.domain, &told.set, &told.element, &workers);
+    let proxy =
+        start_proxy(&told.domain, &told.set, chains.as_ref(), told.listeners, told.services)?;
+    let observer = Observer {
+        domain: Arc::new(told.domain.clone()),
+        set: Arc::new(told.set.clone()),
+        element: told.element.clone(),
+        workers: workers.clone(),
+        chains,
+        taps: Arc::default(),
+    };
+    // Who looks into the element is answered beside the element's other work.
+    let (seen, mut sights) = mpsc::unbounded_channel();
     let mut agreement = match told.psk {
         Some(_) => None,
         None => {
@@ -145,8 +152,20 @@ async fn serve(
                         agreement.lease(&signed.0).await;
                     }
                 }
+                Some(ToElement::Observe { request, question }) => {
+                    let (observer, seen) = (observer.clone(), seen.clone());
+                    tokio::spawn(async move {
+                        let answer = match observer.answer(question).await {
+                            Ok(answer) => FromElement::Observed { request, answer },
+                            Err(error) => FromElement::Refused { request, reason: format!("{error:#}") },
+                        };
+                        // The element may have ended meanwhile.
+                        drop(seen.send(answer));
+                    });
+                }
                 Some(other) => tracing::debug!(?other, "nothing to do with this message"),
             },
+            Some(sight) = sights.recv() => sender.send(&sight).await?,
             notice = next_notice(agreement.as_mut()) => {
                 if let Some(agreement) = &mut agreement
                     && let Some(request) = agreement.heed(notice).await
@@ -276,21 +295,22 @@ fn cores(told: &Told) -> Result<Vec<Core>> {
     sides.into_iter().map(|inner| build::core(domain, set, element, inner)).collect()
 }
 
+/// By which a gateway's connections go into chains.
+fn chains(domain: &Domain, set: &PathSet, element: &Element, workers: &[Handle]) -> Option<Chains> {
+    let sources = inner::gateway_addresses(domain);
+    let services: BTreeMap<_, _> = proxy::services(domain, set);
+    (element.role == Role::Gateway)
+        .then(|| Chains::new(workers.to_vec(), sources, services, proxy::variants(domain, set)))
+}
+
 fn start_proxy(
     domain: &Domain,
     set: &PathSet,
-    element: &Element,
+    chains: Option<&Chains>,
     listeners: Vec<ListenerTls>,
     legs: Services,
-    workers: &[Handle],
 ) -> Result<Option<Proxy>> {
-    if element.role != Role::Gateway {
-        return Ok(None);
-    }
-    let sources = inner::gateway_addresses(domain);
-    let services: BTreeMap<_, _> = proxy::services(domain, set);
-    let chains = Chains::new(workers.to_vec(), sources, services, proxy::variants(domain, set));
-    Ok(Some(Proxy::start(domain, set, &chains, listeners, legs)?))
+    chains.map(|chains| Proxy::start(domain, set, chains, listeners, legs)).transpose()
 }
 
 /// How the gateway speaks to services: what the domain file says, with what was read of its files.

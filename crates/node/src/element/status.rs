@@ -73,8 +73,15 @@ pub(super) async fn of(parts: Parts<'_>) -> ElementStatus {
         not_ready,
         paths,
         counters,
+        inside_ns_log2: inside(&reports),
         drops: drops(&reports),
     }
+}
+
+fn inside(reports: &[Report]) -> Vec<u64> {
+    let len = reports.iter().map(|report| report.inside_ns_log2.len()).max().unwrap_or(0);
+    let at = |at: usize| reports.iter().filter_map(move |report| report.inside_ns_log2.get(at));
+    (0..len).map(|bucket| at(bucket).sum()).collect()
 }
 
 /// Why nothing can be sent along a path.
@@ -107,6 +114,10 @@ fn paths(
             }
             .to_owned(),
             state: "ready".to_owned(),
+            return_path: path
+                .return_path
+                .and_then(|back| set.path(back))
+                .map(|back| back.name.clone()),
             hop: position.unwrap_or_default() as u32,
             lease_s: lease(path.id).map(|left| left.as_secs_f64()),
             ..PathStatus::default()

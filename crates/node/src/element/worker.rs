@@ -19,12 +19,20 @@ use ringmail_dataplane_io::{Link, LinkCounters};
 
 use super::alerts;
 use super::command::{Command, Outcome};
+use super::report::Report;
+use super::watch::{self, Watching};
 
 /// How long a worker without traffic sleeps before it lets its state age.
 const TICK: Duration = Duration::from_millis(200);
 
 /// Bytes of a worker's batches: two GRO datagrams, or a super-packet cut into packets with room around each.
 pub(crate) const BATCH_BYTES: usize = 4 * 65_536;
+
+/// Times from a nanosecond to two seconds; longer ones are in the last bucket.
+const STAY_BUCKETS: usize = 32;
+
+/// One batch in so many is timed.
+const STAY_NOTED_EVERY: u32 = 16;
 
 /// Batches that a station takes from one side before it looks at the other and at its commands.
 const BATCHES_A_TURN: usize = 8;
@@ -47,6 +55,25 @@ pub(crate) struct Links {
     pub(crate) inner: Vec<Arc<LinkCounters>>,
 }
 
+/// How long batches are inside, as a histogram over powers of two of a nanosecond.
+#[derive(Debug, Default)]
+pub(crate) struct Stay {
+    batches: u32,
+    pub(crate) buckets: [u64; STAY_BUCKETS],
+}
+
+impl Stay {
+    /// Notes a batch that came at `came` and is sent now; most are passed over, since a look at the clock costs.
+    fn note(&mut self, came: Instant) {
+        self.batches = self.batches.wrapping_add(1);
+        if self.batches.is_multiple_of(STAY_NOTED_EVERY) {
+            let ns = u64::try_from(came.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            let bucket = (u64::BITS - ns.leading_zeros()) as usize;
+            self.buckets[bucket.min(STAY_BUCKETS - 1)] += 1;
+        }
+    }
+}
+
 /// An element's core with its links and its commands.
 pub(crate) struct Station {
     core: Core,
@@ -57,6 +84,9 @@ pub(crate) struct Station {
     siblings: Vec<Handle>,
     batch: Batch,
     made: Batch,
+    /// Who looks on; hardly ever there.
+    watching: Option<Box<Watching>>,
+    stay: Stay,
 }
 
 /// The way to give a station commands from other threads.
@@ -88,8 +118,18 @@ impl Station {
             }
         };
         let links = Links { link: link.counters().clone(), inner };
-        let (batch, made, siblings) = (batch(), batch(), Vec::new());
-        let station = Station { core, link, links, commands, siblings, batch, made };
+        let (batch, made) = (batch(), batch());
+        let station = Station {
+            core,
+            link,
+            links,
+            commands,
+            siblings: Vec::new(),
+            batch,
+            made,
+            watching: None,
+            stay: Stay::default(),
+        };
         (station, Handle { commands: sender, waker: waker.clone() })
     }
 
@@ -122,16 +162,25 @@ impl Station {
             return Ok(false);
         }
         let now = Instant::now();
+        if let Some(watching) = &mut self.watching {
+            watching.came_by_link(now, &mut self.core, &self.batch);
+        }
         match &mut self.core {
-            Core::Hop(hop) => {
-                hop.handle_link(now, &mut self.batch, &mut self.made);
+            Core::Hop(hop) => hop.handle_link(now, &mut self.batch, &mut self.made),
+            Core::Edge(edge, _) => edge.handle_link(now, &mut self.batch),
+            Core::Attached(hop, _) => hop.handle_link(now, &mut self.batch),
+        }
+        if let Some(watching) = &mut self.watching {
+            watching.decided(&self.batch);
+        }
+        match &mut self.core {
+            Core::Hop(_) => {
                 let _sent = self.link.send(&mut self.batch)?;
                 if !self.made.is_empty() {
                     let _sent = self.link.send(&mut self.made)?;
                 }
             }
             Core::Edge(edge, inner) => {
-                edge.handle_link(now, &mut self.batch);
                 // Before the packets: the first reply may be quick.
                 if !edge.learned().is_empty() {
                     for sibling in &self.siblings {
@@ -140,33 +189,56 @@ impl Station {
                 }
                 let _sent = inner.send(&mut self.batch)?;
             }
-            Core::Attached(hop, sides) => {
-                hop.handle_link(now, &mut self.batch);
+            Core::Attached(_, sides) => {
                 for (_, side) in sides {
                     let _sent = side.send(&mut self.batch)?;
                 }
             }
         }
+        self.stay.note(now);
+        if let Some(watching) = &mut self.watching {
+            watching.sent(&self.batch);
+        }
         Ok(true)
     }
 
     fn take_from_inner(&mut self) -> io::Result<bool> {
+        let Station { core, link, batch, watching, stay, .. } = self;
         let mut worked = false;
-        match &mut self.core {
+        // What came in plain goes out over the link.
+        let mut leave = |now, batch: &mut Batch, watching: &mut Option<Box<Watching>>| {
+            if let Some(watching) = watching {
+                watching.decided(batch);
+            }
+            let sent = link.send(batch);
+            stay.note(now);
+            if let Some(watching) = watching {
+                watching.sent(batch);
+            }
+            worked = true;
+            sent.map(drop)
+        };
+        match core {
             Core::Hop(_) => {}
             Core::Edge(edge, inner) => {
-                if inner.recv(&mut self.batch)? > 0 {
-                    edge.handle_inner(Instant::now(), &mut self.batch);
-                    let _sent = self.link.send(&mut self.batch)?;
-                    worked = true;
+                if inner.recv(batch)? > 0 {
+                    let now = Instant::now();
+                    if let Some(watching) = watching {
+                        watching.came_plain(now, Some(edge), batch);
+                    }
+                    edge.handle_inner(now, batch);
+                    leave(now, batch, watching)?;
                 }
             }
             Core::Attached(hop, sides) => {
                 for (side, link) in sides {
-                    if link.recv(&mut self.batch)? > 0 {
-                        hop.handle_function(Instant::now(), *side, &mut self.batch);
-                        let _sent = self.link.send(&mut self.batch)?;
-                        worked = true;
+                    if link.recv(batch)? > 0 {
+                        let now = Instant::now();
+                        if let Some(watching) = watching {
+                            watching.came_plain(now, None, batch);
+                        }
+                        hop.handle_function(now, *side, batch);
+                        leave(now, batch, watching)?;
                     }
                 }
             }
@@ -178,7 +250,7 @@ impl Station {
     fn obey(&mut self) -> bool {
         loop {
             match self.commands.try_recv() {
-                Ok(command) => match command.carry_out(&mut self.core, &self.links) {
+                Ok(command) => match self.carry_out(command) {
                     Outcome::Done => {}
                     Outcome::Siblings(siblings) => self.share_with(siblings),
                     Outcome::Stop => return false,
@@ -194,6 +266,17 @@ impl Station {
             edge.share();
         }
         self.siblings = siblings;
+    }
+
+    fn carry_out(&mut self, command: Command) -> Outcome {
+        match command {
+            Command::Watch(asked) => watch::obey(&mut self.watching, asked, &mut self.core),
+            Command::Report(answer) => {
+                let _gone = answer.send(Report::of(&mut self.core, &self.links, &self.stay));
+            }
+            other => return other.carry_out(&mut self.core),
+        }
+        Outcome::Done
     }
 
     fn tick(&mut self, now: Instant) {

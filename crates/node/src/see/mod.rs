@@ -11,6 +11,7 @@ mod http;
 mod mends;
 pub mod metrics;
 mod text;
+pub mod trace;
 
 pub use self::health::{Readiness, Unready, readiness};
 pub use self::http::{Listener, Server, Source};

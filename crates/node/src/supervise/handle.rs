@@ -9,8 +9,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::RequestError;
 use super::exit::Exit;
-use crate::control::{ElementStatus, FromElement, KeyExport, PinnedFlow, ToElement};
-use crate::limits::{ANSWER_WITHIN, PENDING_REQUESTS};
+use crate::control::{
+    ElementStatus, FromElement, KeyExport, Observe, Observed, PinnedFlow, ToElement,
+};
+use crate::limits::{ANSWER_WITHIN, OBSERVED_WITHIN, PENDING_REQUESTS};
 
 /// A way to the running elements.
 #[derive(Clone, Debug, Default)]
@@ -85,6 +87,22 @@ impl Handle {
     pub async fn pin(&self, gateway: &str, flow: PinnedFlow) -> Result<(), RequestError> {
         match self.ask(gateway, ANSWER_WITHIN, |request| ToElement::Pin { request, flow }).await? {
             FromElement::Pinned { .. } => Ok(()),
+            _ => Err(RequestError::Mismatch),
+        }
+    }
+
+    /// Looks into an element.
+    ///
+    /// # Errors
+    /// As [`Handle::status`].
+    pub async fn observe(
+        &self,
+        element: &str,
+        question: Observe,
+    ) -> Result<Observed, RequestError> {
+        let question = |request| ToElement::Observe { request, question };
+        match self.ask(element, OBSERVED_WITHIN, question).await? {
+            FromElement::Observed { answer, .. } => Ok(answer),
             _ => Err(RequestError::Mismatch),
         }
     }

@@ -1,17 +1,23 @@
 //! What the admin socket of a running domain answers.
 
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
-use tokio::sync::Notify;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Mutex, Notify};
+use tokio::time::timeout;
 
-use crate::admin::{Backend, DomainStatus, ElementReport};
-use crate::control::KeyExport;
+use crate::admin::{Backend, DomainStatus, ElementReport, TapWish};
+use crate::control::{KeyExport, Observe, Observed};
+use crate::limits::{TAP_CONNECTED_WITHIN, TRACE_LOOK_EVERY, TRACE_WAIT};
 use crate::runtime::Claim;
+use crate::see::trace::{self, Ask, Trace, TraceWish};
 use crate::supervise::{ElementState, Handle};
 
 #[derive(Debug)]
@@ -24,6 +30,12 @@ pub(super) struct DomainBackend {
     elements: Handle,
     stop: Arc<Notify>,
     keys_exported: AtomicU64,
+    tapped: AtomicU64,
+    taps_refused: AtomicU64,
+    /// Where sockets are made for taps, and how many there were.
+    dir: PathBuf,
+    taps: AtomicU64,
+    tracing: Mutex<()>,
 }
 
 impl DomainBackend {
@@ -43,12 +55,52 @@ impl DomainBackend {
             elements,
             stop,
             keys_exported: AtomicU64::new(0),
+            tapped: AtomicU64::new(0),
+            taps_refused: AtomicU64::new(0),
+            dir: claim.dir().to_owned(),
+            taps: AtomicU64::new(0),
+            tracing: Mutex::new(()),
         }
     }
 
     fn audit(&self) -> BTreeMap<String, u64> {
-        let keys_exported = self.keys_exported.load(Ordering::Relaxed);
-        BTreeMap::from([("keys_exported".to_owned(), keys_exported)])
+        let events = [
+            ("keys_exported", &self.keys_exported),
+            ("tap", &self.tapped),
+            ("tap_refused", &self.taps_refused),
+        ];
+        let count =
+            |(event, count): (&str, &AtomicU64)| (event.to_owned(), count.load(Ordering::Relaxed));
+        events.into_iter().map(count).collect()
+    }
+
+    async fn tap_element(&self, wish: TapWish<'_>) -> Result<UnixStream, String> {
+        let TapWish { path, element, uid, pid } = wish;
+        let number = self.taps.fetch_add(1, Ordering::Relaxed);
+        let socket = self.dir.join(format!("tap-{number}.sock"));
+        let listener = UnixListener::bind(&socket).map_err(|error| error.to_string())?;
+        let connected = async {
+            let question = Observe::Tap { path: path.to_owned(), socket: socket.clone() };
+            let told = self.elements.observe(element, question).await;
+            told.map_err(|error| chain(&error))?;
+            let accepted = timeout(TAP_CONNECTED_WITHIN, listener.accept()).await;
+            let accepted = accepted.map_err(|_| format!("{element} does not connect"))?;
+            Ok(accepted.map_err(|error| error.to_string())?.0)
+        };
+        let connected = connected.await;
+        drop(std::fs::remove_file(&socket));
+        // Who, what and when stands in every log.
+        match &connected {
+            Ok(_) => {
+                self.tapped.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(path, element, uid, pid, "decrypted traffic is tapped");
+            }
+            Err(reason) => {
+                self.taps_refused.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(path, element, uid, pid, reason, "a tap was refused");
+            }
+        }
+        connected
     }
 
     async fn report(&self, name: String, pid: Option<u32>, state: ElementState) -> ElementReport {
@@ -105,7 +157,50 @@ impl Backend for DomainBackend {
         ask.boxed()
     }
 
+    fn trace(&self, wish: TraceWish) -> BoxFuture<'_, Result<Trace, String>> {
+        let trace = async move {
+            // A second session would end the first.
+            let _one = self.tracing.lock().await;
+            let status = Backend::status(self).await;
+            let wait = Duration::from_millis(wish.wait_ms).min(TRACE_WAIT);
+            // All elements run on this machine.
+            trace::run(&wish, &status, true, &Elements { handle: &self.elements, wait }).await
+        };
+        trace.boxed()
+    }
+
+    fn tap<'a>(&'a self, wish: TapWish<'a>) -> BoxFuture<'a, Result<UnixStream, String>> {
+        self.tap_element(wish).boxed()
+    }
+
     fn stop(&self) {
         self.stop.notify_one();
     }
+}
+
+/// Whom a trace asks.
+struct Elements<'a> {
+    handle: &'a Handle,
+    wait: Duration,
+}
+
+impl Ask for Elements<'_> {
+    async fn ask(&self, element: &str, question: Observe) -> Result<Observed, String> {
+        let asked = self.handle.observe(element, question).await;
+        asked.map_err(|error| format!("element {element}: {}", chain(&error)))
+    }
+
+    async fn wait(&self) {
+        tokio::time::sleep(self.wait).await;
+    }
+
+    async fn settle(&self) {
+        tokio::time::sleep(TRACE_LOOK_EVERY).await;
+    }
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| (*error).source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -77,3 +77,37 @@ fn links(path: &Path) -> Vec<String> {
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     targets.filter(|target| !target.contains("://")).map(str::to_owned).collect()
 }
+
+/// Names of metrics in a text.
+fn named(text: &str) -> BTreeSet<String> {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = text.split(|c: char| !part(c));
+    words.filter(|word| word.starts_with("ringmail_")).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_metric_that_examples_use_exists() {
+    let families = catalog::families().unwrap();
+    for (file, at_least) in
+        [("examples/prometheus/alerts.yml", 10), ("examples/grafana/ringmail.json", 15)]
+    {
+        let text = fs::read_to_string(repository(file)).unwrap();
+        let names = named(&text);
+        assert!(names.len() >= at_least, "{file}: {names:?}");
+        for name in names {
+            assert!(families.contains_key(&name), "{file}: there is no metric {name}");
+        }
+        // Reasons are spelled as they are, too.
+        let known = |word: &str| DropReason::ALL.iter().any(|reason| reason.name() == word);
+        for operator in ["reason=\"", "reason=~\"", "reason!~\""] {
+            let words = text.split(operator).skip(1).filter_map(|rest| rest.split('"').next());
+            for word in words.flat_map(|words| words.split('|')) {
+                assert!(known(word), "{file}: there is no reason {word}");
+            }
+        }
+    }
+    serde_json::from_str::<serde_json::Value>(
+        &fs::read_to_string(repository("examples/grafana/ringmail.json")).unwrap(),
+    )
+    .unwrap();
+}

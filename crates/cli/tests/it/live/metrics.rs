@@ -127,7 +127,8 @@ fn what_is_told_is_what_was_counted() {
         let begin = [("path", "inspected"), ("hop", "0"), ("element", "gateway")];
         let end = [("path", "inspected"), ("element", "egress")];
         let left = value("ringmail_path_out_packets", &begin);
-        assert!(left > 10.0, "{left}");
+        // Handshake, request, acknowledgements.
+        assert!(left > 3.0, "{left}");
         assert_eq!(value("ringmail_path_in_packets", &end), left);
         assert!(value("ringmail_path_lease_seconds", &begin) > 0.0);
         assert_eq!(value("ringmail_gateway_requests_allowed", &[]), 1.0);

@@ -22,6 +22,7 @@ mod passing;
 mod programs;
 mod refusals;
 mod returns;
+mod sight;
 mod switch;
 mod variants;
 mod wire;

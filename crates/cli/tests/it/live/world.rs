@@ -272,10 +272,16 @@ impl World {
 
     /// Runs this program on the domain, to its end.
     pub(crate) fn ringmail(&self, args: &[&str]) -> std::process::Output {
+        self.command(args).output().expect("the program starts")
+    }
+
+    /// This program on the domain, to be started.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut ringmail = Command::new(env!("CARGO_BIN_EXE_ringmail"));
         ringmail.args(args).args(["--domain", &self.domain]).env_remove("RINGMAIL_LOG");
         ringmail.env("RINGMAIL_RUNTIME_DIR", self.place.base());
-        ringmail.output().expect("the program starts")
+        ringmail.stdin(Stdio::null());
+        ringmail
     }
 }
 

@@ -1,0 +1,445 @@
+//! `ringmail trace`: what became of packets at each element of a path and of its way back.
+//!
+//! Elements note what passes ([`Observe::TraceStart`]). The gateway knows a packet by its flow; what it sealed it under is
+//! how the next element knows it, and so on to the end of the path, where it is plain again. Nothing is added to packets.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::admin::DomainStatus;
+use crate::control::{Mark, Observe, Observed, Passage, TraceFlow};
+use crate::limits::TRACE_LOOKS;
+
+/// What is to be traced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceWish {
+    /// The forward path's name.
+    pub path: String,
+    /// The flow, as it leaves the gateway's proxy; without one a connection is opened and closed.
+    pub flow: Option<TraceFlow>,
+    /// How long packets of the flow are waited for; a probe ends by itself.
+    pub wait_ms: u64,
+}
+
+/// What became of packets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Trace {
+    /// The forward path's name.
+    pub path: String,
+    /// The flow that was followed, as it leaves the gateway's proxy.
+    pub flow: TraceFlow,
+    /// How the connection fared that was opened for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
+    /// The way there and, where there is one, the way back.
+    pub ways: Vec<Way>,
+    /// Packets that elements had noted and that had to make room: more than 0 means that some may be missing here.
+    pub overwritten: u64,
+}
+
+/// A connection that was opened for a trace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Probe {
+    /// Microseconds until it stood, or until it was known that it does not.
+    pub connected_us: f64,
+    /// Why it does not stand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// One direction.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Way {
+    /// The path's name.
+    pub path: String,
+    /// `forward` or `return`.
+    pub direction: String,
+    /// Its elements, in order.
+    pub hops: Vec<HopTrace>,
+}
+
+/// One element of a way.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HopTrace {
+    /// Its name.
+    pub element: String,
+    /// `gateway`, `hop` or `egress`.
+    pub role: String,
+    /// Packets of the flow that came.
+    pub packets: u64,
+    /// Bytes of them, as they came: plain at the end where they enter, with labels and ESP elsewhere.
+    pub bytes: u64,
+    /// Packets that went on.
+    pub passed: u64,
+    /// Packets that an attached function gave back.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub given_back: u64,
+    /// Packets that did not, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// Microseconds inside the element, from the receipt of a packet's batch until it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inside_us: Option<Spread>,
+    /// Microseconds from the element before to this one; only where both have one clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_link_us: Option<Spread>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// The least, the middle and the most.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Spread {
+    /// The least.
+    pub min: f64,
+    /// Half are at most this.
+    pub median: f64,
+    /// The most.
+    pub max: f64,
+}
+
+impl Spread {
+    fn of(mut values: Vec<f64>) -> Option<Spread> {
+        values.sort_by(f64::total_cmp);
+        let (min, max) = (*values.first()?, *values.last()?);
+        Some(Spread { min, median: values[values.len() / 2], max })
+    }
+}
+
+/// Whom a trace asks.
+pub(crate) trait Ask {
+    /// Asks an element something.
+    async fn ask(&self, element: &str, question: Observe) -> Result<Observed, String>;
+
+    /// Lets traffic pass.
+    async fn wait(&self);
+
+    /// Lets packets that are under way arrive.
+    async fn settle(&self);
+}
+
+/// Runs a trace. `same_clock` says whether the elements' times can be compared.
+pub(crate) async fn run(
+    wish: &TraceWish,
+    status: &DomainStatus,
+    same_clock: bool,
+    asking: &impl Ask,
+) -> Result<Trace, String> {
+    let forward = stations(status, &wish.path, "forward");
+    let Some((gateway, ..)) = forward.first() else {
+        return Err(format!("no forward path is named `{}`", wish.path));
+    };
+    let back = return_path(status, &wish.path);
+    let back_stations = back.as_ref().map(|back| stations(status, back, "return"));
+    let back_stations = back_stations.unwrap_or_default();
+    let mut elements: Vec<&str> = Vec::new();
+    for (element, _) in forward.iter().chain(&back_stations) {
+        if !elements.contains(&element.as_str()) {
+            elements.push(element);
+        }
+    }
+    let paths: Vec<String> = std::iter::once(wish.path.clone()).chain(back.clone()).collect();
+    let outcome = async {
+        for element in &elements {
+            // Where a flow is known, the gateway need not note others.
+            let flows = wish.flow.filter(|_| element == gateway).into_iter();
+            let flows = flows.flat_map(|flow| [flow, flow.reversed()]).collect();
+            asking.ask(element, Observe::TraceStart { paths: paths.clone(), flows }).await?;
+        }
+        let (flow, probe) = match wish.flow {
+            Some(flow) => {
+                asking.wait().await;
+                (flow, None)
+            }
+            None => {
+                let probed = asking.ask(gateway, Observe::Probe { path: wish.path.clone() });
+                match probed.await? {
+                    Observed::Probed { flow, connected_ns, error } => {
+                        let connected_us = connected_ns as f64 / 1e3;
+                        (flow, Some(Probe { connected_us, error }))
+                    }
+                    _ => return Err("the gateway answered another question".to_owned()),
+                }
+            }
+        };
+        let mut follow = Follow { asking, same_clock, overwritten: 0 };
+        let mut ways = Vec::new();
+        let (hops, ends) = follow.way(&forward, &[flow]).await?;
+        ways.push(Way { path: wish.path.clone(), direction: "forward".to_owned(), hops });
+        if let Some(back) = back {
+            // As the packets left the path: a function may have changed addresses.
+            let flows: Vec<_> = ends.into_iter().map(TraceFlow::reversed).collect();
+            let (hops, _) = follow.way(&back_stations, &flows).await?;
+            ways.push(Way { path: back, direction: "return".to_owned(), hops });
+        }
+        let overwritten = follow.overwritten;
+        Ok(Trace { path: wish.path.clone(), flow, probe, ways, overwritten })
+    };
+    let outcome = outcome.await;
+    for element in &elements {
+        // One that is gone notes nothing any more.
+        drop(asking.ask(element, Observe::TraceStop).await);
+    }
+    outcome
+}
+
+struct Follow<'a, A> {
+    asking: &'a A,
+    same_clock: bool,
+    overwritten: u64,
+}
+
+impl<A: Ask> Follow<'_, A> {
+    /// Follows packets that enter a way as one of these flows. Also the flows as which they left it.
+    async fn way(
+        &mut self,
+        stations: &[(String, String)],
+        flows: &[TraceFlow],
+    ) -> Result<(Vec<HopTrace>, Vec<TraceFlow>), String> {
+        let mut hops = Vec::new();
+        let mut before: Vec<Passage> = Vec::new();
+        for (index, (element, role)) in stations.iter().enumerate() {
+            let marks: Vec<Mark> = before.iter().filter_map(|passage| passage.left).collect();
+            let flows = if index == 0 { flows.to_vec() } else { Vec::new() };
+            let (mut passages, overwritten) = self.find(element, flows, marks).await?;
+            self.overwritten += overwritten;
+            if index == 0 {
+                // What comes out of the chain here belongs to the other way.
+                passages.retain(|passage| passage.arrived.is_none());
+            }
+            // An attached function gives packets back that did not come over the link just now.
+            let came = |passage: &&Passage| index == 0 || passage.arrived.is_some();
+            let came: Vec<&Passage> = passages.iter().filter(came).collect();
+            let mut hop = self.hop(element, role, &before, &came);
+            hop.given_back = (passages.len() - came.len()) as u64;
+            hops.push(hop);
+            before = passages;
+        }
+        let mut ends: Vec<TraceFlow> = before.iter().filter_map(|passage| passage.flow).collect();
+        ends.sort_unstable();
+        ends.dedup();
+        Ok((hops, ends))
+    }
+
+    /// What an element noted. Packets that were sent to it may still be under way.
+    async fn find(
+        &self,
+        element: &str,
+        flows: Vec<TraceFlow>,
+        marks: Vec<Mark>,
+    ) -> Result<(Vec<Passage>, u64), String> {
+        for look in 1.. {
+            let question = Observe::TraceFind { flows: flows.clone(), marks: marks.clone() };
+            let Observed::Passages { passages, overwritten } =
+                self.asking.ask(element, question).await?
+            else {
+                break;
+            };
+            if passages.len() >= marks.len() || look == TRACE_LOOKS {
+                return Ok((passages, overwritten));
+            }
+            self.asking.settle().await;
+        }
+        Err(format!("{element} answered another question"))
+    }
+
+    fn hop(
+        &self,
+        element: &str,
+        role: &str,
+        before: &[Passage],
+        passages: &[&Passage],
+    ) -> HopTrace {
+        let us = |from: u64, to: u64| to.saturating_sub(from) as f64 / 1e3;
+        let mut hop = HopTrace {
+            element: element.to_owned(),
+            role: role.to_owned(),
+            packets: passages.len() as u64,
+            bytes: passages.iter().map(|passage| u64::from(passage.bytes_in)).sum(),
+            inside_us: Spread::of(passages.iter().map(|p| us(p.in_ns, p.out_ns)).collect()),
+            ..HopTrace::default()
+        };
+        for passage in passages {
+            match &passage.reason {
+                Some(reason) => *hop.dropped.entry(reason.clone()).or_default() += 1,
+                None => hop.passed += 1,
+            }
+        }
+        let left: BTreeMap<Mark, u64> =
+            before.iter().filter_map(|passage| Some((passage.left?, passage.out_ns))).collect();
+        if self.same_clock {
+            let links = passages.iter().filter_map(|passage| {
+                let out_ns = left.get(&passage.arrived?)?;
+                Some(us(*out_ns, passage.in_ns))
+            });
+            hop.on_link_us = Spread::of(links.collect());
+        }
+        hop
+    }
+}
+
+/// The elements of a path in its order, with their roles.
+fn stations(status: &DomainStatus, path: &str, direction: &str) -> Vec<(String, String)> {
+    let mut found: Vec<(u32, String, String)> = Vec::new();
+    for element in &status.elements {
+        let Some(says) = &element.status else { continue };
+        for known in &says.paths {
+            if known.name == path && known.direction == direction {
+                found.push((known.hop, element.name.clone(), says.role.clone()));
+            }
+        }
+    }
+    found.sort_unstable();
+    found.into_iter().map(|(_, element, role)| (element, role)).collect()
+}
+
+/// The name of the path by which answers come.
+fn return_path(status: &DomainStatus, path: &str) -> Option<String> {
+    let says = status.elements.iter().filter_map(|element| element.status.as_ref());
+    let mut paths = says.flat_map(|says| &says.paths);
+    paths.find(|known| known.name == path && known.direction == "forward")?.return_path.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::admin::ElementReport;
+    use crate::control::{ElementStatus, PathStatus};
+
+    /// Three elements, of which the one in the middle seals anew and drops the second packet.
+    #[derive(Default)]
+    struct Chain(Mutex<Vec<String>>);
+
+    const FLOW: &str = "10.78.0.1:4000";
+
+    fn flow() -> TraceFlow {
+        let destination = "10.79.0.10:80".parse().unwrap();
+        TraceFlow { source: FLOW.parse().unwrap(), destination, protocol: 6 }
+    }
+
+    fn passage(arrived: Option<(u32, u32)>, left: Option<(u32, u32)>, in_ns: u64) -> Passage {
+        let mark = |(spi, sequence)| Mark { spi, sequence };
+        Passage {
+            flow: None,
+            arrived: arrived.map(mark),
+            left: left.map(mark),
+            in_ns,
+            out_ns: in_ns + 2_000,
+            bytes_in: 100,
+            bytes_out: 100,
+            verdict: "sent".to_owned(),
+            reason: None,
+        }
+    }
+
+    impl Ask for Chain {
+        async fn ask(&self, element: &str, question: Observe) -> Result<Observed, String> {
+            let all = match (element, &question) {
+                (_, Observe::Probe { .. }) => {
+                    return Ok(Observed::Probed { flow: flow(), connected_ns: 9_000, error: None });
+                }
+                (_, Observe::TraceFind { flows, marks }) => {
+                    let found = self.passages(element);
+                    let wanted = |passage: &Passage| {
+                        passage.arrived.is_some_and(|mark| marks.contains(&mark))
+                            || passage.flow.is_some_and(|flow| flows.contains(&flow))
+                    };
+                    found.into_iter().filter(wanted).collect()
+                }
+                _ => {
+                    let text = format!("{question:?}");
+                    let word = text.split([' ', '{']).next().unwrap_or_default();
+                    self.0.lock().unwrap().push(format!("{element} {word}"));
+                    return Ok(Observed::Done);
+                }
+            };
+            Ok(Observed::Passages { passages: all, overwritten: 1 })
+        }
+
+        async fn wait(&self) {}
+
+        async fn settle(&self) {}
+    }
+
+    impl Chain {
+        fn passages(&self, element: &str) -> Vec<Passage> {
+            match element {
+                "gateway" => vec![
+                    Passage { flow: Some(flow()), ..passage(None, Some((1, 1)), 0) },
+                    Passage { flow: Some(flow()), ..passage(None, Some((1, 2)), 10_000) },
+                    Passage { flow: Some(flow().reversed()), ..passage(Some((9, 9)), None, 0) },
+                ],
+                "sf" => vec![
+                    passage(Some((1, 1)), Some((2, 7)), 5_000),
+                    Passage {
+                        verdict: "dropped".to_owned(),
+                        reason: Some("function_drop".to_owned()),
+                        ..passage(Some((1, 2)), None, 15_000)
+                    },
+                    passage(Some((1, 3)), Some((2, 8)), 20_000),
+                ],
+                _ => vec![
+                    Passage { flow: Some(flow()), ..passage(Some((2, 7)), None, 8_000) },
+                    Passage { flow: Some(flow()), ..passage(Some((2, 8)), None, 9_000) },
+                ],
+            }
+        }
+    }
+
+    fn status() -> DomainStatus {
+        let element = |name: &str, hop| ElementReport {
+            name: name.to_owned(),
+            status: Some(ElementStatus {
+                role: name.to_owned(),
+                paths: vec![PathStatus {
+                    name: "p".to_owned(),
+                    direction: "forward".to_owned(),
+                    hop,
+                    ..PathStatus::default()
+                }],
+                ..ElementStatus::default()
+            }),
+            ..ElementReport::default()
+        };
+        let elements = vec![element("egress", 2), element("gateway", 0), element("sf", 1)];
+        DomainStatus { elements, ..DomainStatus::default() }
+    }
+
+    #[tokio::test]
+    async fn packets_are_followed_through_a_new_seal_and_only_theirs() {
+        let wish = TraceWish { path: "p".to_owned(), flow: None, wait_ms: 0 };
+        let chain = Chain::default();
+        let trace = run(&wish, &status(), true, &chain).await.unwrap();
+        assert_eq!((trace.flow, trace.overwritten), (flow(), 3));
+        let [way] = &trace.ways[..] else { panic!("{:?}", trace.ways) };
+        let told: Vec<_> =
+            way.hops.iter().map(|hop| (&*hop.element, hop.packets, hop.passed)).collect();
+        assert_eq!(told, [("gateway", 2, 2), ("sf", 2, 1), ("egress", 1, 1)]);
+        assert_eq!(way.hops[1].dropped, BTreeMap::from([("function_drop".to_owned(), 1)]));
+        assert_eq!(way.hops[1].inside_us.unwrap().median, 2.0);
+        // Sent at 2 and 12 µs, received at 5 and 15.
+        let link = way.hops[1].on_link_us.unwrap();
+        assert_eq!((link.min, link.max), (3.0, 3.0));
+        let said = chain.0.into_inner().unwrap();
+        let starts = said.iter().filter(|line| line.ends_with("TraceStart")).count();
+        let stops = said.iter().filter(|line| line.ends_with("TraceStop")).count();
+        assert_eq!((starts, stops), (3, 3));
+    }
+
+    #[tokio::test]
+    async fn clocks_that_differ_are_not_compared_and_a_path_must_exist() {
+        let wish = TraceWish { path: "p".to_owned(), flow: Some(flow()), wait_ms: 0 };
+        let trace = run(&wish, &status(), false, &Chain::default()).await.unwrap();
+        assert!(trace.ways[0].hops.iter().all(|hop| hop.on_link_us.is_none()));
+        assert_eq!(trace.probe, None);
+        let other = TraceWish { path: "q".to_owned(), ..wish };
+        assert!(run(&other, &status(), false, &Chain::default()).await.is_err());
+    }
+}
