@@ -23,6 +23,9 @@ const NEEDED: &[(Probe, &str)] = &[
     (Probe::Program("rsync"), "rsync"),
     (Probe::Program("python3"), "python3"),
     (Probe::Program("unshare"), "util-linux"),
+    (Probe::Program("nft"), "nftables"),
+    (Probe::Program("sysctl"), "procps"),
+    (Probe::Program("systemd-analyze"), "systemd"),
 ];
 
 enum Probe {

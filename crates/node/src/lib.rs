@@ -12,6 +12,8 @@ pub mod doctor;
 pub mod element;
 pub mod layout;
 pub mod limits;
+pub mod notify;
+pub mod pdp;
 mod random;
 pub mod runtime;
 pub mod sap;

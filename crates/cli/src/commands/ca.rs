@@ -54,6 +54,14 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         request: PathBuf,
     },
+    /// Make a token that an element enrols with, once; keep it as secret as a key until it is used
+    Token {
+        /// The element's name
+        name: Name,
+        /// How many minutes it may be used
+        #[arg(long, value_name = "MINUTES", default_value_t = 60)]
+        minutes: u64,
+    },
     /// List the certificates that were issued
     List,
     /// Show the certificates that a name or serial number means
@@ -107,6 +115,9 @@ pub(crate) struct Ca {
     /// The number of the revocation list, if it was asked for or made.
     #[serde(skip_serializing_if = "Option::is_none")]
     crl_number: Option<u64>,
+    /// What an element enrols with, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
     #[serde(skip)]
     shape: Shape,
 }
@@ -120,6 +131,7 @@ enum Shape {
     Details,
     Revoked,
     Pem,
+    Token,
 }
 
 /// One certificate.
@@ -152,6 +164,7 @@ impl Report for Ca {
             Shape::Made => {
                 writeln!(out, "{}: an authority of {}", self.dir.display(), self.trust_domain)
             }
+            Shape::Token => writeln!(out, "{}", self.token.as_deref().unwrap_or_default()),
             Shape::Pem => out.write_all(self.pem.as_deref().unwrap_or_default().as_bytes()),
             Shape::Filed => {
                 self.table(out)?;
@@ -183,6 +196,7 @@ impl Ca {
             files: None,
             pem: None,
             crl_number: None,
+            token: None,
             shape,
         }
     }
@@ -252,6 +266,12 @@ fn with(ca: &EmbeddedCa, verb: Verb) -> Result<Ca, Failure> {
         Verb::Server(asked) => issue(ca, Kind::Server, asked)?,
         Verb::Client(asked) => issue(ca, Kind::Client, asked)?,
         Verb::Element { name, request } => element(ca, &name, &request)?,
+        Verb::Token { name, minutes } => {
+            let token = told(ca.token(&name, Duration::from_secs(minutes.saturating_mul(60))))?;
+            let mut report = Ca::new(ca, Shape::Token, Vec::new());
+            report.token = Some(token.danger_text());
+            report
+        }
         Verb::List => Ca::new(ca, Shape::Table, told(ca.list())?),
         Verb::Show { which } => Ca::new(ca, Shape::Details, told(ca.find(&which))?),
         Verb::Revoke { which } => {

@@ -12,14 +12,19 @@ mod bench;
 mod bench_gateway;
 mod ca;
 mod completions;
+mod control;
 mod demo;
 mod doctor;
 mod domain;
 mod down;
+mod egress;
 mod element;
 mod exec;
 mod function;
+mod gateway;
+mod hop;
 mod keys;
+mod machine;
 mod man;
 mod site;
 mod status;
@@ -53,12 +58,16 @@ verbs! {
     bench => Bench,
     ca => Ca,
     completions => Completions,
+    control => Control,
     demo => Demo,
     doctor => Doctor,
     domain => Domain,
     down => Down,
+    egress => Egress,
     element => Element,
     exec => Exec,
+    gateway => Gateway,
+    hop => Hop,
     function => Function,
     keys => Keys,
     man => Man,
@@ -78,6 +87,7 @@ pub(crate) fn schemas() -> Vec<ReportSchema> {
         ReportSchema::of::<ringmail_node::bench::hop::Report>(),
         ReportSchema::of::<ca::Ca>(),
         ReportSchema::of::<completions::Completions>(),
+        ReportSchema::of::<control::Serving>(),
         ReportSchema::of::<ringmail_node::demo::Report>(),
         ReportSchema::of::<doctor::Doctor>(),
         ReportSchema::of::<domain::Checked>(),

@@ -7,3 +7,4 @@ mod domain;
 mod live;
 mod run;
 mod running;
+mod units;

@@ -176,6 +176,11 @@ impl Follower {
         self.held
     }
 
+    /// What ran cannot be run any more: the element has nothing, whatever it had.
+    pub fn lost_active(&mut self) {
+        self.held.active = PathVersion(0);
+    }
+
     /// Whether control has answered on the connection of now.
     pub fn is_following(&self) -> bool {
         self.connection == Connection::Following

@@ -348,6 +348,7 @@ impl Publisher {
         self.events.push_back(PublisherEvent::Joined { element: element.to_owned(), active });
         self.bring_up(now, element);
         self.offer_proposal(now, element);
+        self.tell_activated();
     }
 
     fn heed(&mut self, now: Instant, session: SessionId, element: &str, message: Message) {

@@ -22,6 +22,18 @@ pub enum ToElement {
         /// Revocation lists (RFC 5280) of the trust anchors, in DER.
         crls: Vec<Blob>,
     },
+    /// The same of an element whose key its state directory keeps: at the start in the place of
+    /// [`ToElement::Identity`], and again whenever any of it is renewed.
+    KeptIdentity {
+        /// PKCS #8 in DER.
+        key: Secret,
+        /// X.509 in DER, the element's own first.
+        certificate_chain: Vec<Blob>,
+        /// X.509 in DER.
+        trust_anchors: Vec<Blob>,
+        /// Revocation lists (RFC 5280) of the trust anchors, in DER.
+        crls: Vec<Blob>,
+    },
     /// What one of the gateway's listeners shows, and whom it believes.
     Listener {
         /// Its name in the domain file.

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use super::keys::{Answer, Keys};
 use crate::control::FromElement;
 use crate::limits::AGREEMENT_ANSWERS_WITHIN;
-use crate::sap::{Driver, Neighbour, Notice, Settings, TcpDial};
+use crate::sap::{Driver, Neighbour, Notice, Settings, SetupError, TcpDial};
 
 /// A running agreement with all neighbours, and the associations that came of it.
 pub(crate) struct Agreement {
@@ -114,6 +114,18 @@ impl Agreement {
             sum.add(&status.counters);
         }
         sum
+    }
+
+    /// Who the element is from now on, and whom it believes: counts for every handshake to come.
+    ///
+    /// # Errors
+    /// [`SetupError`]; then everything is as it was.
+    pub(crate) fn set_trust(
+        &self,
+        identity: &Identity,
+        bundle: &TrustBundle,
+    ) -> Result<(), SetupError> {
+        self.driver.agreements().set_trust(identity, bundle)
     }
 
     pub(crate) fn keys(&self) -> &Keys {

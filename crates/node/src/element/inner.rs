@@ -1,7 +1,6 @@
 //! The inner side of a gateway or an egress: a TUN, its addresses, and what is routed into it.
 
 use std::fs;
-use std::io;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result};
@@ -25,23 +24,44 @@ pub(crate) fn create(
     set: &PathSet,
     element: &Element,
 ) -> Result<Vec<Box<dyn Link>>> {
-    if gateway_addresses(domain).iter().all(IpAddr::is_ipv4) {
-        no_ipv6().context("IPv6 cannot be kept off the TUN")?;
-    }
+    let ipv4_only = gateway_addresses(domain).iter().all(IpAddr::is_ipv4);
+    let kept_off = ipv4_only.then(Ipv6KeptOff::begin).flatten();
     let mtu = set.inner_mtu().context("the path set has no path")?;
     let mut config = TunConfig::new(DEVICE, u32::from(mtu), HEADROOM_BYTES, TAILROOM_BYTES);
     config.queues = usize::from(element.workers.max(1));
     let queues = TunLink::create(&config).context("the TUN could not be made")?;
+    drop(kept_off);
     Ok(queues.into_iter().map(|queue| Box::new(queue) as Box<dyn Link>).collect())
 }
 
-/// Keeps IPv6 off interfaces that are still to come, which is the TUN alone. Where nobody uses it, a router would report
+/// What interfaces are made with, in the namespace of the calling thread.
+const IPV6_OFF_BY_DEFAULT: &str = "/proc/sys/net/ipv6/conf/default/disable_ipv6";
+
+/// Keeps IPv6 off interfaces that are made meanwhile, which is the TUN alone. Where nobody uses it, a router would report
 /// its multicast groups there (RFC 3810), and each report would count as a packet without a path. A kernel without IPv6
-/// has nothing to keep off.
-fn no_ipv6() -> io::Result<()> {
-    match fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1") {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        done => done,
+/// has nothing to keep off; one whose settings are protected from this process is left as it is.
+struct Ipv6KeptOff {
+    before: String,
+}
+
+impl Ipv6KeptOff {
+    fn begin() -> Option<Ipv6KeptOff> {
+        let before = fs::read_to_string(IPV6_OFF_BY_DEFAULT).ok()?;
+        match fs::write(IPV6_OFF_BY_DEFAULT, "1") {
+            Ok(()) => Some(Ipv6KeptOff { before }),
+            Err(error) => {
+                tracing::debug!(%error, "IPv6 is not kept off the TUN");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Ipv6KeptOff {
+    fn drop(&mut self) {
+        if let Err(error) = fs::write(IPV6_OFF_BY_DEFAULT, self.before.trim()) {
+            tracing::warn!(%error, "interfaces to come have no IPv6");
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use ringmail_gateway::{ServiceOptions, ServiceTls, Services};
 use ringmail_model::PathVersion;
 use ringmail_model::domain::{Domain, Keying};
 use ringmail_model::pathset::{Element, Expected, PathSet, PublicKey, Role, SignedPathSet};
-use ringmail_trust::{Certificates, ElementKey, Identity, TrustBundle};
+use ringmail_trust::{Certificates, ElementKey, Identity, PrivateKey, TrustBundle};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use tokio::sync::mpsc;
 
@@ -163,6 +163,18 @@ async fn serve(
                         drop(seen.send(answer));
                     });
                 }
+                Some(ToElement::KeptIdentity { key, certificate_chain, trust_anchors, crls }) => {
+                    let chain = certificates(certificate_chain);
+                    let identity =
+                        kept_identity(Certificates { chain, not_after_unix_s: 0 }, &key);
+                    let (roots, crls) = (certificates(trust_anchors), lists(crls));
+                    let bundle = TrustBundle { roots, crls, ..told.bundle.clone() };
+                    if let Some(agreement) = &agreement
+                        && let Err(error) = agreement.set_trust(&identity, &bundle)
+                    {
+                        tracing::error!(%error, "the renewed identity is not used");
+                    }
+                }
                 Some(other) => tracing::debug!(?other, "nothing to do with this message"),
             },
             Some(sight) = sights.recv() => sender.send(&sight).await?,
@@ -214,7 +226,13 @@ pub(super) async fn learn(
     let (mut domain, mut paths, mut listeners, mut psk) = (None, None, Vec::new(), None);
     let mut legs = Vec::new();
     loop {
-        match receiver.recv().await? {
+        let (message, kept) = match receiver.recv().await? {
+            Some(ToElement::KeptIdentity { key, certificate_chain, trust_anchors, crls }) => {
+                (Some(ToElement::Identity { certificate_chain, trust_anchors, crls }), Some(key))
+            }
+            other => (other, None),
+        };
+        match message {
             None | Some(ToElement::Shutdown { .. }) => return Ok(None),
             Some(ToElement::Domain { text }) => {
                 let loaded = ringmail_model::check::load(&text, "domain file")?;
@@ -267,7 +285,10 @@ pub(super) async fn learn(
                     Role::Gateway => services(&domain, legs)?,
                     _ => Services::new(),
                 };
-                let identity = key.into_identity(svid);
+                let identity = match kept {
+                    Some(kept) => kept_identity(svid, &kept),
+                    None => key.into_identity(svid),
+                };
                 return Ok(Some(Told {
                     domain,
                     set,
@@ -282,6 +303,10 @@ pub(super) async fn learn(
             Some(other) => tracing::debug!(?other, "nothing to do with this message yet"),
         }
     }
+}
+
+fn kept_identity(svid: Certificates, key: &Secret) -> Identity {
+    Identity::new(svid, PrivateKey::from_pkcs8(key.danger_bytes().to_vec()))
 }
 
 fn cores(told: &Told) -> Result<Vec<Core>> {

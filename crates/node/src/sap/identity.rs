@@ -23,7 +23,7 @@ use webpki::{
 use super::error::SetupError;
 
 /// Accepts the SVIDs of these elements, and of nobody else.
-pub(super) struct SvidVerifier {
+pub(crate) struct SvidVerifier {
     roots: Arc<RootCertStore>,
     crls: Vec<CertRevocationList<'static>>,
     algorithms: WebPkiSupportedAlgorithms,
@@ -39,7 +39,7 @@ pub(super) struct WrongPeer {
 }
 
 impl SvidVerifier {
-    pub(super) fn new(
+    pub(crate) fn new(
         bundle: &TrustBundle,
         algorithms: WebPkiSupportedAlgorithms,
         expected: impl IntoIterator<Item = String>,
@@ -60,7 +60,7 @@ impl SvidVerifier {
         })
     }
 
-    fn verify(
+    pub(crate) fn verify(
         &self,
         svid: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
@@ -94,7 +94,7 @@ impl SvidVerifier {
 }
 
 /// The SPIFFE id of an SVID, if there is exactly one URI in it.
-pub(super) fn spiffe_id<'a>(svid: &'a CertificateDer<'_>) -> Option<&'a str> {
+pub(crate) fn spiffe_id<'a>(svid: &'a CertificateDer<'_>) -> Option<&'a str> {
     // The names borrow from the certificate's bytes, which outlive the view.
     let certificate = EndEntityCert::try_from(svid).ok()?;
     let mut names = certificate.valid_uri_names();

@@ -10,11 +10,11 @@
 
 mod accept;
 mod error;
-mod identity;
+pub(crate) mod identity;
 pub mod limits;
 mod neighbour;
 mod session;
-mod tls;
+pub(crate) mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt;

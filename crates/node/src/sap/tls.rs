@@ -7,10 +7,11 @@ use std::sync::Arc;
 use ringmail_dataplane::sap::{ALPN, ExportFailed, Exporter};
 use ringmail_trust::{Identity, TrustBundle};
 use rustls::client::Resumption;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::server::NoServerSessionStorage;
 use rustls::{ClientConfig, HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig};
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
@@ -40,38 +41,14 @@ impl Tls {
         bundle: &TrustBundle,
         neighbours: &[String],
     ) -> Result<Tls, SetupError> {
-        let provider = Arc::new(provider());
-        let algorithms = provider.signature_verification_algorithms;
-        let versions = [&rustls::version::TLS13];
-
-        let verifier = SvidVerifier::new(bundle, algorithms, neighbours.iter().cloned())?;
-        let (chain, key) = identity.for_tls();
-        let mut accept = ServerConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(&versions)
-            .map_err(SetupError::Identity)?
-            .with_client_cert_verifier(Arc::new(verifier))
-            .with_single_cert(chain, key)
-            .map_err(SetupError::Identity)?;
-        accept.alpn_protocols = vec![ALPN.to_vec()];
-        accept.session_storage = Arc::new(NoServerSessionStorage {});
-        accept.send_tls13_tickets = 0;
-        accept.max_early_data_size = 0;
-
+        let verifier = |expected: &[String]| {
+            SvidVerifier::new(bundle, algorithms(), expected.iter().cloned()).map(Arc::new)
+        };
+        let accept = server_config(identity.for_tls(), Some(verifier(neighbours)?), ALPN)?;
         let mut dial = BTreeMap::new();
         for neighbour in neighbours {
-            let verifier = SvidVerifier::new(bundle, algorithms, [neighbour.clone()])?;
-            let (chain, key) = identity.for_tls();
-            let mut config = ClientConfig::builder_with_provider(provider.clone())
-                .with_protocol_versions(&versions)
-                .map_err(SetupError::Identity)?
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(verifier))
-                .with_client_auth_cert(chain, key)
-                .map_err(SetupError::Identity)?;
-            config.alpn_protocols = vec![ALPN.to_vec()];
-            config.resumption = Resumption::disabled();
-            config.enable_early_data = false;
-            config.enable_sni = false;
+            let verifier = verifier(std::slice::from_ref(neighbour))?;
+            let config = client_config(Some(identity), verifier, ALPN)?;
             dial.insert(neighbour.clone(), Arc::new(config));
         }
         Ok(Tls { accept: Arc::new(accept), dial })
@@ -85,9 +62,7 @@ impl Tls {
     ) -> Result<Stream, ConnectError> {
         let unknown = ConnectError::NotSap("is no neighbour any more");
         let config = self.dial.get(neighbour).ok_or(unknown)?.clone();
-        // The name is not sent, and the SVID is checked for the SPIFFE id instead.
-        let nameless = ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into());
-        let handshake = TlsConnector::from(config).connect(nameless, io);
+        let handshake = TlsConnector::from(config).connect(nameless(), io);
         let stream = timeout(DIAL_WITHIN, handshake).await.map_err(|_| ConnectError::TimedOut)?;
         let stream = TlsStream::Client(stream.map_err(ConnectError::Handshake)?);
         match check(&stream)? {
@@ -107,7 +82,62 @@ impl Tls {
     }
 }
 
-/// aws-lc-rs with nothing but what the protocol names.
+/// How a server of the domain speaks TLS: 1.3 only, no tickets, and with a verifier only to those whom it accepts.
+pub(crate) fn server_config(
+    (chain, key): (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>),
+    verifier: Option<Arc<SvidVerifier>>,
+    alpn: &[u8],
+) -> Result<ServerConfig, SetupError> {
+    let builder = ServerConfig::builder_with_provider(Arc::new(provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(SetupError::Identity)?;
+    let builder = match verifier {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(SetupError::Identity)?;
+    config.alpn_protocols = vec![alpn.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    Ok(config)
+}
+
+/// How a client of the domain speaks TLS: 1.3 only, nothing of an earlier session.
+pub(crate) fn client_config(
+    identity: Option<&Identity>,
+    verifier: Arc<dyn ServerCertVerifier>,
+    alpn: &[u8],
+) -> Result<ClientConfig, SetupError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(SetupError::Identity)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match identity.map(Identity::for_tls) {
+        Some((chain, key)) => {
+            builder.with_client_auth_cert(chain, key).map_err(SetupError::Identity)?
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![alpn.to_vec()];
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    config.enable_sni = false;
+    Ok(config)
+}
+
+/// The name that a client gives rustls: it is not sent, and the SVID is checked for a SPIFFE id instead.
+pub(crate) fn nameless() -> ServerName<'static> {
+    ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into())
+}
+
+/// What signs certificates in a domain.
+pub(crate) fn algorithms() -> WebPkiSupportedAlgorithms {
+    aws_lc_rs::default_provider().signature_verification_algorithms
+}
+
+/// aws-lc-rs with nothing but what the protocols name.
 fn provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     provider.kx_groups = vec![aws_lc_rs::kx_group::X25519MLKEM768];
@@ -118,12 +148,17 @@ fn provider() -> CryptoProvider {
 /// Checks what the configurations should have brought about, so that a mistake in them fails closed; returns the SPIFFE id
 /// of the peer.
 fn check(stream: &Stream) -> Result<String, ConnectError> {
-    let (_, tls) = stream.get_ref();
+    check_connection(stream.get_ref().1, ALPN)?;
+    peer_id(stream.get_ref().1)
+}
+
+/// What [`check`] looks at, the peer's name excepted.
+pub(crate) fn check_connection(tls: &rustls::CommonState, alpn: &[u8]) -> Result<(), ConnectError> {
     let group = tls.negotiated_key_exchange_group().map(|group| group.name());
     let wrong = if tls.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
         "does not speak TLS 1.3"
-    } else if tls.alpn_protocol() != Some(ALPN) {
-        "did not agree on ALPN ringmail-sap/1"
+    } else if tls.alpn_protocol() != Some(alpn) {
+        "did not agree on the protocol (ALPN)"
     } else if group != Some(NamedGroup::X25519MLKEM768) {
         "did not agree on X25519MLKEM768"
     } else if !matches!(
@@ -132,11 +167,16 @@ fn check(stream: &Stream) -> Result<String, ConnectError> {
     ) {
         "resumed a session"
     } else {
-        let svid = tls.peer_certificates().and_then(<[_]>::first);
-        let id = svid.and_then(spiffe_id).map(str::to_owned);
-        return id.ok_or(ConnectError::NotSap("showed no SVID"));
+        return Ok(());
     };
     Err(ConnectError::NotSap(wrong))
+}
+
+/// The SPIFFE id of the peer, whose certificate was verified in the handshake.
+pub(crate) fn peer_id(tls: &rustls::CommonState) -> Result<String, ConnectError> {
+    let svid = tls.peer_certificates().and_then(<[_]>::first);
+    let id = svid.and_then(spiffe_id).map(str::to_owned);
+    id.ok_or(ConnectError::NotSap("showed no SVID"))
 }
 
 /// The exporter of a session's connection.

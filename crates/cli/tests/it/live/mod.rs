@@ -16,6 +16,7 @@ mod ethernet;
 mod firewall;
 mod lease;
 mod logger;
+mod machines;
 mod metrics;
 mod nginx;
 mod passing;

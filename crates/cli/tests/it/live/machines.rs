@@ -1,0 +1,419 @@
+//! The walkthrough of docs/manual/src/three-machines.md, its commands run with network namespaces as machines; then what
+//! it promises when something is gone.
+//!
+//! ```text
+//!                  ┌──────── fabric (bridge) ──────┐
+//!   client ─ TLS ─ one ─────── two ─────── three ─ service (nginx)
+//!                  gateway     sf1         egress
+//!                  control
+//! ```
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use ringmail_node::runtime::{Claim, Place};
+use ringmail_node::topology::{
+    Bridge, Cable, Cidr, End, Fabric, Namespace, Netns, Privilege, Sysctl, Topology,
+};
+
+use crate::live::world::{Folder, eventually, live};
+
+const MACHINES: [&str; 5] = ["client", "one", "two", "three", "service"];
+
+/// A block of the chapter: whose it is, how it is run, and what it says.
+#[derive(Debug)]
+struct Block {
+    language: String,
+    machine: String,
+    option: Option<(String, String)>,
+    text: String,
+}
+
+fn chapter() -> Vec<Block> {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/manual/src/three-machines.md");
+    let chapter = std::fs::read_to_string(path).expect("the chapter");
+    let mut blocks = Vec::new();
+    let mut lines = chapter.lines();
+    while let Some(line) = lines.next() {
+        let Some(info) = line.strip_prefix("```") else { continue };
+        let text: Vec<_> = lines.by_ref().take_while(|line| *line != "```").collect();
+        let mut words = info.split(',');
+        let language = words.next().unwrap_or_default().to_owned();
+        // Without a machine it is there to be read.
+        let Some(machine) = words.next() else { continue };
+        let option = words.next().map(|word| {
+            let (name, value) = word.split_once('=').unwrap_or((word, ""));
+            (name.to_owned(), value.to_owned())
+        });
+        let text = text.join("\n") + "\n";
+        blocks.push(Block { language, machine: machine.to_owned(), option, text });
+    }
+    blocks
+}
+
+/// A command that goes on, and what it logs.
+struct Service {
+    process: Child,
+    log: Arc<Mutex<String>>,
+}
+
+impl Service {
+    fn log(&self) -> String {
+        self.log.lock().expect("nobody panicked").clone()
+    }
+
+    fn kill(&mut self) {
+        self.process.kill().expect("it runs");
+        self.process.wait().expect("it ends");
+    }
+}
+
+struct Machines {
+    services: BTreeMap<String, Service>,
+    nginx: Option<Child>,
+    fabric: Fabric,
+    _claim: Claim,
+    folder: Folder,
+}
+
+impl Machines {
+    fn new(privilege: Privilege) -> Machines {
+        let folder = Folder::new(&format!("three-{}", std::process::id()));
+        for machine in MACHINES {
+            std::fs::create_dir(folder.0.join(machine)).expect("a new folder");
+        }
+        let topology = topology(&format!("three{}", std::process::id()));
+        let place = Place::at(folder.0.join("run"));
+        let (mut claim, _) = Claim::take(&place, &topology.domain, privilege).expect("a claim");
+        let fabric = Fabric::build(&topology, privilege, &mut claim).expect("a network");
+        Machines { services: BTreeMap::new(), nginx: None, fabric, _claim: claim, folder }
+    }
+
+    fn folder(&self, machine: &str) -> PathBuf {
+        self.folder.0.join(machine)
+    }
+
+    fn netns(&self, machine: &str) -> &Arc<Netns> {
+        self.fabric.namespace(machine).unwrap_or_else(|| panic!("no machine `{machine}`"))
+    }
+
+    /// A shell on a machine, in its folder, that finds the program under test.
+    fn shell(&self, machine: &str, text: &str) -> Command {
+        let program = Path::new(env!("CARGO_BIN_EXE_ringmail")).parent().expect("a folder");
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut shell = Command::new("sh");
+        shell.args(["-e", "-c", text]).current_dir(self.folder(machine)).stdin(Stdio::null());
+        shell.env("PATH", format!("{}:{path}:/usr/sbin:/sbin", program.display()));
+        shell.env_remove("RINGMAIL_LOG");
+        shell
+    }
+
+    fn run(&self, machine: &str, text: &str) -> Output {
+        let mut shell = self.shell(machine, text);
+        let output = self.netns(machine).run(|| shell.output()).expect("a namespace");
+        output.expect("sh is installed")
+    }
+
+    fn must(&self, machine: &str, text: &str) -> String {
+        let output = self.run(machine, text);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{machine}# {text}\n{said}{}", self.logs());
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn start(&mut self, machine: &str, name: &str, text: &str) {
+        // `exec`: the process is the program's, and not the shell's.
+        let mut shell = self.shell(machine, &format!("exec {text}"));
+        shell.stdout(Stdio::null()).stderr(Stdio::piped());
+        let spawned = self.netns(machine).run(|| shell.spawn()).expect("a namespace");
+        let mut process = spawned.expect("sh is installed");
+        let log = Arc::new(Mutex::new(String::new()));
+        let (lines, to) = (process.stderr.take().expect("it is piped"), log.clone());
+        std::thread::spawn(move || {
+            for line in BufReader::new(lines).lines().map_while(Result::ok) {
+                let mut log = to.lock().expect("nobody panicked");
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        self.services.insert(name.to_owned(), Service { process, log });
+    }
+
+    /// Runs a block of the chapter as its words say.
+    fn follow(&mut self, block: &Block) {
+        let Block { language, machine, option, text } = block;
+        let option = option.as_ref().map(|(name, value)| (name.as_str(), value.as_str()));
+        match (language.as_str(), option) {
+            ("yaml", Some(("file", name))) => {
+                std::fs::write(self.folder(machine).join(name), text).expect("a file");
+            }
+            ("nft", None) => {
+                std::fs::write(self.folder(machine).join("rules.nft"), text).expect("a file");
+                self.must(machine, "nft -f rules.nft");
+            }
+            ("sh", None) if machine == "carry" => text.lines().for_each(|line| self.carry(line)),
+            ("sh", None) => drop(self.must(machine, text)),
+            ("sh", Some(("runs", name))) => {
+                self.start(machine, name, text);
+                if name == "control" {
+                    self.await_log(name, "an element", || true);
+                }
+            }
+            ("sh", Some(("eventually", _))) => {
+                eventually("the command succeeds", || {
+                    self.check_alive();
+                    self.run(machine, text).status.success().then_some(())
+                });
+            }
+            ("sh", Some(("reload", name))) => {
+                self.must(machine, text);
+                let id = self.services[name].process.id();
+                self.must(machine, &format!("kill -HUP {id}"));
+            }
+            other => panic!("what is this block? {other:?}: {text}"),
+        }
+    }
+
+    /// `scp FILE MACHINE:` from machine one.
+    fn carry(&self, line: &str) {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let ["scp", file, to] = words[..] else { panic!("`{line}`") };
+        let from = self.folder("one").join(file);
+        let to = self.folder(to.trim_end_matches(':')).join(from.file_name().expect("a name"));
+        std::fs::copy(&from, to).unwrap_or_else(|error| panic!("{file}: {error}"));
+    }
+
+    fn log(&self, name: &str) -> String {
+        self.services[name].log()
+    }
+
+    fn logs(&self) -> String {
+        let all =
+            self.services.iter().map(|(name, service)| format!("-- {name}\n{}", service.log()));
+        all.collect()
+    }
+
+    /// Waits for a line in a log, or whatever else is said to be enough.
+    fn await_log(&self, name: &str, text: &str, enough: impl Fn() -> bool) {
+        let what = format!("`{text}` in the log of {name}");
+        eventually(&what, || (self.log(name).contains(text) || enough()).then_some(()));
+    }
+
+    /// How often a text stands in a log.
+    fn count(&self, name: &str, text: &str) -> usize {
+        self.log(name).matches(text).count()
+    }
+
+    /// Waits until a service has ended by itself.
+    fn await_end(&mut self, name: &str) {
+        let service = self.services.get_mut(name).expect("it was started");
+        let process = &mut service.process;
+        eventually(&format!("the end of {name}"), || process.try_wait().expect("it is ours"));
+    }
+
+    fn check_alive(&mut self) {
+        let mut ended = Vec::new();
+        for (name, service) in &mut self.services {
+            if let Some(status) = service.process.try_wait().expect("it is ours") {
+                ended.push(format!("{name}: {status}"));
+            }
+        }
+        assert!(ended.is_empty(), "{ended:?}\n{}", self.logs());
+    }
+
+    fn nginx(&mut self) {
+        let dir = self.folder("service");
+        std::fs::create_dir(dir.join("html")).expect("a new folder");
+        std::fs::write(dir.join("html/index.html"), "a page\n").expect("a file");
+        let temp: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|kind| format!("{kind}_temp_path temp_{kind};\n"))
+            .concat();
+        let config = format!(
+            "user root root; daemon off; master_process off; pid nginx.pid; error_log error.log warn;\n\
+             events {{}}\nhttp {{ access_log off; {temp}\
+             server {{ listen 10.79.0.10:80; root html; }} }}\n"
+        );
+        std::fs::write(dir.join("nginx.conf"), config).expect("a file");
+        let mut nginx = self.shell("service", "exec nginx -p . -e error.log -c nginx.conf");
+        nginx.stdout(Stdio::null()).stderr(Stdio::null());
+        let spawned = self.netns("service").run(|| nginx.spawn()).expect("a namespace");
+        self.nginx = Some(spawned.expect("nginx is installed"));
+    }
+
+    /// The command by which alice fetches a path.
+    fn curl(path: &str, more: &str) -> String {
+        format!(
+            "curl --silent --show-error --fail --cacert root.pem --cert cert.pem --key key.pem \
+             --resolve www.campus.example:443:192.0.2.1 {more} https://www.campus.example{path}"
+        )
+    }
+
+    fn fetches(&self) {
+        let got = self.must("client", &Machines::curl("/", "--max-time 10"));
+        assert_eq!(got, "a page\n");
+    }
+}
+
+impl Drop for Machines {
+    fn drop(&mut self) {
+        for service in self.services.values_mut() {
+            drop(service.process.kill());
+            drop(service.process.wait());
+        }
+        if let Some(nginx) = &mut self.nginx {
+            drop(nginx.kill());
+            drop(nginx.wait());
+        }
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+    }
+}
+
+fn topology(name: &str) -> Topology {
+    let mut plan = Topology::new(name);
+    let fabric = Bridge { name: "br0".to_owned(), mtu: 1500 };
+    plan.namespaces.push(Namespace {
+        name: "fabric".to_owned(),
+        bridges: vec![fabric],
+        ..Namespace::default()
+    });
+    for machine in MACHINES {
+        let sysctls = Sysctl::tcp_buffers(6 << 20);
+        plan.namespaces.push(Namespace {
+            name: machine.to_owned(),
+            sysctls,
+            ..Namespace::default()
+        });
+    }
+    let address = |text: &str| Cidr::new(text.parse().expect("an address"), 24).expect("a prefix");
+    let end = |machine: &str, interface: &str, at: &str| End {
+        namespace: machine.to_owned(),
+        interface: interface.to_owned(),
+        addresses: vec![address(at)],
+        ..End::default()
+    };
+    for (machine, at) in [("one", "198.18.0.1"), ("two", "198.18.0.2"), ("three", "198.18.0.3")] {
+        let port = End {
+            namespace: "fabric".to_owned(),
+            interface: machine.to_owned(),
+            bridge: Some("br0".to_owned()),
+            ..End::default()
+        };
+        plan.cables.push(Cable { mtu: 1500, ends: [port, end(machine, "eth0", at)] });
+    }
+    let outside = [end("client", "eth0", "192.0.2.10"), end("one", "eth1", "192.0.2.1")];
+    let inside = [end("three", "eth1", "10.79.0.1"), end("service", "eth0", "10.79.0.10")];
+    plan.cables.push(Cable { mtu: 1500, ends: outside });
+    plan.cables.push(Cable { mtu: 1500, ends: inside });
+    plan
+}
+
+/// The command of the chapter that starts a service.
+fn command(blocks: &[Block], service: &str) -> (String, String) {
+    let runs = Some(("runs".to_owned(), service.to_owned()));
+    let block = blocks.iter().find(|block| block.option == runs).expect(service);
+    (block.machine.clone(), block.text.clone())
+}
+
+#[test]
+fn the_three_machines_of_the_manual() {
+    live(|privilege| {
+        let blocks = chapter();
+        let mut machines = Machines::new(privilege);
+        machines.nginx();
+        let change = blocks
+            .iter()
+            .position(|block| block.option.as_ref().is_some_and(|(name, _)| name == "reload"));
+        let (before, after) = blocks.split_at(change.expect("the chapter changes the domain"));
+        before.iter().for_each(|block| machines.follow(block));
+        machines.fetches();
+        let first = machines.folder("two").join("sf1/paths.json");
+        let first = std::fs::read(&first).expect("the hop keeps its version");
+
+        // A new version for everybody.
+        after.iter().for_each(|block| machines.follow(block));
+        machines.await_log("control", "the domain file counts", || false);
+        // Each ends to take it, the gateway last, and is started again as a service manager would.
+        for name in ["hop", "egress", "gateway"] {
+            machines.await_end(name);
+            let (machine, text) = command(&blocks, name);
+            machines.start(&machine, name, &text);
+        }
+        eventually("the chain comes back", || {
+            let got = machines.run("client", &Machines::curl("/", "--max-time 2"));
+            got.status.success().then_some(())
+        });
+
+        // A version that one element refuses changes nothing anywhere: the gateway has no such file.
+        let id = machines.services["control"].process.id();
+        let files = "s/server_names: .www.campus.example./&\\n          files: {chain: none.pem, key: none.pem}/";
+        machines.must("one", "cp campus.yaml good.yaml");
+        machines.must("one", &format!("sed -i '0,/server_names/{files}' campus.yaml"));
+        machines.must("one", &format!("kill -HUP {id}"));
+        machines.await_log("control", "the domain file is not distributed", || false);
+        assert!(machines.log("control").contains("none.pem"), "{}", machines.log("control"));
+        machines.must("one", "mv good.yaml campus.yaml");
+        machines.fetches();
+
+        // curl writes into a pipe that is not read meanwhile, and there is more of it than buffers hold.
+        let noise: Vec<u8> =
+            (0..12_000_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
+        std::fs::write(machines.folder("service").join("html/file"), &noise).expect("a file");
+        let mut download = machines.shell("client", &Machines::curl("/file", ""));
+        download.stdout(Stdio::piped());
+        let download = machines.netns("client").run(|| download.spawn()).expect("a namespace");
+        let mut download = download.expect("curl is installed");
+        let mut stream = download.stdout.take().expect("it is piped");
+        let mut got = vec![0; 100_000];
+        stream.read_exact(&mut got).expect("the download has begun");
+
+        // Control is killed: what runs goes on, and what begins, too.
+        machines.services.get_mut("control").expect("it runs").kill();
+        let mut control = machines.services.remove("control").expect("it ran");
+        machines.fetches();
+        stream.read_to_end(&mut got).expect("the download goes on");
+        assert!(download.wait().expect("it is ours").success());
+        assert!(got == noise, "the download is not whole: {} bytes", got.len());
+        machines.fetches();
+
+        // A hop restarted without control begins with what its disk holds.
+        machines.services.get_mut("hop").expect("it runs").kill();
+        let (machine, text) = command(&blocks, "hop");
+        machines.start(&machine, "hop", &text);
+        machines.await_log("hop", "begins with the version that ran last", || false);
+        eventually("the chain comes back", || {
+            machines.check_alive();
+            let got = machines.run("client", &Machines::curl("/", "--max-time 2"));
+            got.status.success().then_some(())
+        });
+        assert_eq!(machines.count("hop", "control has answered"), 0);
+
+        // An old version on the hop's disk is not run: it waits for control.
+        machines.services.get_mut("hop").expect("it runs").kill();
+        std::fs::write(machines.folder("two").join("sf1/paths.json"), first).expect("a file");
+        machines.start(&machine, "hop", &text);
+        machines.await_log("hop", "does not hold", || false);
+        assert!(machines.log("hop").contains("was seen before"), "{}", machines.log("hop"));
+        assert!(!machines.run("client", &Machines::curl("/", "--max-time 2")).status.success());
+
+        // Control is back: nothing changes for the others, and the hop gets what counts.
+        drop(control.process.try_wait());
+        let (machine, text) = command(&blocks, "control");
+        machines.start(&machine, "control", &text);
+        machines.await_log("hop", "runs the version", || false);
+        eventually("the chain comes back", || {
+            machines.check_alive();
+            let got = machines.run("client", &Machines::curl("/", "--max-time 2"));
+            got.status.success().then_some(())
+        });
+        // Who is revoked is hung up on; the others are not.
+        machines.must("one", "ringmail ca revoke element/sf1 --dir ca");
+        machines.await_log("hop", "the certificate was revoked", || false);
+        machines.check_alive();
+    });
+}
