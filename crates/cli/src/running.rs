@@ -47,7 +47,7 @@ impl Running {
             question(&mut client).await
         });
         asked.map_err(|error| {
-            let hangs = matches!(error, AdminError::Late | AdminError::Connect { .. });
+            let hangs = matches!(error, AdminError::Late { .. } | AdminError::Connect { .. });
             let failure = Failure::from(error);
             if !hangs {
                 return failure;

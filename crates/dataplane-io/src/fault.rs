@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -196,6 +197,10 @@ impl<L: Link> Link for Faulty<L> {
 
     fn counters(&self) -> &Arc<LinkCounters> {
         self.inner.counters()
+    }
+
+    fn set_peers(&mut self, peers: &[(Neighbour, SocketAddr)]) -> bool {
+        self.inner.set_peers(peers)
     }
 }
 

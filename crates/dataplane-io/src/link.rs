@@ -1,10 +1,11 @@
 //! What the workers ask of every link: fill a batch, send a batch, never wait.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use ringmail_dataplane::{Batch, Verdict};
+use ringmail_dataplane::{Batch, Neighbour, Verdict};
 
 use crate::counters::LinkCounters;
 
@@ -49,6 +50,11 @@ pub trait Link: Send {
 
     /// The link's counters, to read from any thread.
     fn counters(&self) -> &Arc<LinkCounters>;
+
+    /// Replaces the neighbours and where they receive. False for a link whose ends do not change.
+    fn set_peers(&mut self, _peers: &[(Neighbour, SocketAddr)]) -> bool {
+        false
+    }
 }
 
 impl<L: Link + ?Sized> Link for Box<L> {
@@ -70,5 +76,9 @@ impl<L: Link + ?Sized> Link for Box<L> {
 
     fn counters(&self) -> &Arc<LinkCounters> {
         (**self).counters()
+    }
+
+    fn set_peers(&mut self, peers: &[(Neighbour, SocketAddr)]) -> bool {
+        (**self).set_peers(peers)
     }
 }

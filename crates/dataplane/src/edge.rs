@@ -260,7 +260,7 @@ impl Edge {
             false => DropReason::NoPath,
         };
         let path = path.ok_or_else(unknown)?;
-        let state = self.paths.get_mut(path).ok_or(DropReason::NoPath)?;
+        let state = self.paths.get_mut(path).ok_or(DropReason::PathRemoved)?;
         encap::encapsulate(batch, index, state, now)?;
         self.counters.sealed.count(work.end);
         self.counters.link_out.count(batch.packet(index).len());

@@ -13,7 +13,7 @@ use crate::batch::{BATCH_PACKETS, Batch};
 use crate::counters::Counters;
 use crate::decap::Inner;
 use crate::encap;
-use crate::function::{Action, Entry, Function, FunctionBatch, Witness};
+use crate::function::{Action, Entry, Function, FunctionBatch, FunctionCounter, Witness};
 use crate::labels::ENTRY_BYTES;
 use crate::memory::FlowMemory;
 use crate::outer;
@@ -21,6 +21,7 @@ use crate::paths::PathTable;
 use crate::prohibited;
 use crate::reset;
 use crate::sa::SaTable;
+use crate::served::{Served, Slot};
 use crate::verdict::{DropReason, Verdict};
 
 /// Bytes of ESP that a non-intrusive function may see: SPI and sequence number.
@@ -31,7 +32,7 @@ const VISIBLE_ESP_BYTES: usize = 8;
 pub struct Hop {
     label: Label,
     intrusive: bool,
-    function: Box<dyn Function>,
+    functions: Served,
     /// Sees what the function is handed; hardly ever there.
     witness: Option<Box<dyn Witness>>,
     /// The paths that this hop stands on, with their outbound associations.
@@ -69,7 +70,7 @@ impl Hop {
         Hop {
             label,
             intrusive,
-            function,
+            functions: Served::new(function),
             witness: None,
             paths: PathTable::default(),
             inbound,
@@ -114,9 +115,30 @@ impl Hop {
         &self.counters
     }
 
-    /// The function that the hop serves.
+    /// The function that the hop serves; of several the one that new paths get.
     pub fn function(&mut self) -> &mut dyn Function {
-        self.function.as_mut()
+        self.functions.current()
+    }
+
+    /// What the hop's functions counted, those that are gone included.
+    pub fn function_counters(&self) -> Vec<FunctionCounter> {
+        self.functions.counters()
+    }
+
+    /// Puts a function beside those that are there; paths whose [`PathState`](crate::paths::PathState) names the slot are
+    /// served by it. A hop that is not intrusive tells no paths apart and serves all by the current one.
+    pub fn put_function(&mut self, slot: Slot, function: Box<dyn Function>) {
+        self.functions.put(slot, function);
+    }
+
+    /// Makes the function of this slot the current one.
+    pub fn set_current_function(&mut self, slot: Slot) {
+        self.functions.set_current(slot);
+    }
+
+    /// Takes a function out that no path is served by any more, unless it is the current one.
+    pub fn remove_function(&mut self, slot: Slot) {
+        self.functions.remove(slot);
     }
 
     /// Lets somebody see what the function is handed, or nobody any more.
@@ -146,11 +168,11 @@ impl Hop {
                 Err(reason) => self.refuse(batch, index, reason),
             }
         }
-        let mut packets = FunctionBatch::new(batch, &mut self.entries[..ready]);
         if let Some(witness) = &mut self.witness {
-            witness.see(&packets);
+            witness.see(&FunctionBatch::new(batch, &mut self.entries[..ready]));
         }
-        self.function.handle_batch(now, &mut packets);
+        let paths = self.intrusive.then_some(&self.paths);
+        self.functions.handle_batch(now, batch, &mut self.entries[..ready], paths);
         for nth in 0..ready {
             let Entry { index, action, .. } = self.entries[nth];
             self.act(now, batch, index as usize, action, made);
@@ -162,7 +184,7 @@ impl Hop {
         if let Some(memory) = &mut self.memory {
             memory.handle_timeout(now);
         }
-        self.function.handle_timeout(now);
+        self.functions.handle_timeout(now);
     }
 
     fn admit(

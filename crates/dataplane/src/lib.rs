@@ -25,9 +25,11 @@ pub mod replay;
 mod reset;
 pub mod sa;
 pub mod sap;
+mod served;
 mod transport;
 pub mod verdict;
 
 pub use batch::{BATCH_PACKETS, Batch};
 pub use function::{Action, Function, FunctionBatch};
+pub use served::Slot;
 pub use verdict::{DropReason, Neighbour, Side, Verdict};

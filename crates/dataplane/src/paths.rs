@@ -12,6 +12,7 @@ use crate::counters::Traffic;
 use crate::labels::LabelStack;
 use crate::limits::MAX_PATHS;
 use crate::sa::{Lease, OutboundSa};
+use crate::served::Slot;
 use crate::verdict::{DropReason, Neighbour};
 
 /// One path as this element sees it.
@@ -84,6 +85,8 @@ pub struct PathState {
     pub outbound: Option<OutboundSa>,
     /// The lease of the association before, while there is none.
     ended: Option<Lease>,
+    /// Which of an intrusive hop's functions serves the path.
+    pub function: Slot,
     /// Packets of the path that came in, and their bytes inside.
     pub traffic_in: Arc<Traffic>,
     /// Packets of the path that went on, and their bytes inside.
@@ -138,8 +141,9 @@ impl PathTable {
             Some(state) => state.config = config,
             empty => {
                 let (traffic_in, traffic_out) = Default::default();
-                let (outbound, ended) = (None, None);
-                let state = PathState { config, outbound, ended, traffic_in, traffic_out };
+                let (outbound, ended, function) = (None, None, Slot::default());
+                let state =
+                    PathState { config, outbound, ended, function, traffic_in, traffic_out };
                 *empty = Some(Box::new(state));
             }
         }

@@ -91,6 +91,8 @@ reasons! {
     NoPath = "no_path",
     /// A multicast packet from the inner side, such as the kernel's own reports of its groups; no path carries multicast.
     Multicast = "multicast",
+    /// The path of the packet's flow was taken out by a change of the domain, and its time to drain is over.
+    PathRemoved = "path_removed",
     /// The flow table is full; flows that were there keep their place.
     FlowTableFull = "flow_table_full",
     /// The opened packet belongs to no flow that this gateway began on the path's forward side.

@@ -15,7 +15,7 @@ impl Counter {
     }
 
     /// Counts `n` more.
-    pub(crate) fn add(&self, n: u64) {
+    pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
@@ -96,6 +96,7 @@ counters! {
     h2_cancel_floods, "connections", "closed because the client cancelled too many requests unanswered";
     h2_protocol_errors, "connections", "HTTP/2 connections ended for a violation of the protocol";
     connections_broken, "connections", "ended by the client or the network in the middle of a message";
+    connections_path_removed, "connections", "connections to services that did not end before the path that they took was taken out";
     connections_cut, "connections", "cut at a shutdown, after the time to drain";
     requests, "requests", "requests received";
     requests_allowed, "requests", "requests that a rule allowed";

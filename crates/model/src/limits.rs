@@ -14,6 +14,8 @@ pub const HOPS_A_PATH: usize = 16;
 pub const ELEMENTS: usize = 1024;
 /// Paths of a domain, both directions counted.
 pub const PATHS: usize = 4096;
+/// The highest number of a path: what elements index by it stays small.
+pub const PATH_ID_MAX: u32 = 65_535;
 /// Rules of a domain.
 pub const RULES: usize = 4096;
 /// Entries of one list in the file (names in a condition, patterns of a function, …).

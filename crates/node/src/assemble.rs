@@ -3,28 +3,22 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use ringmail_model::PathVersion;
 use ringmail_model::domain::{Domain, Service};
-use ringmail_model::pathset::{Element, Issue, PathSet};
+use ringmail_model::pathset::{Element, PathSet};
 use ringmail_trust::EmbeddedCa;
 use tracing::Instrument;
 
 use crate::attach;
+use crate::change::Changer;
 use crate::conductor::DomainConductor;
 use crate::element::{self, Mill, Workshop};
+use crate::issuer::issue;
 use crate::layout::{self, Layout};
 use crate::site;
 use crate::supervise::{Body, Program};
 use crate::up::{Plan, PlannedElement};
-
-/// How long a path set holds; whoever runs the domain signs a new one before.
-const PATH_SET_LASTS_S: u64 = 30 * 86_400;
-
-/// How far back a path set begins to hold, for clocks that differ.
-const BACKDATED_S: u64 = 300;
 
 /// What the name of a built-in site among the elements begins with.
 pub(crate) const SITE_PREFIX: &str = "site-";
@@ -86,6 +80,7 @@ pub fn plan(
     Ok(Plan {
         topology,
         elements,
+        changer: Some(Arc::new(Changer::new(conductor.issuer(), layout))),
         conductor: Box::new(conductor),
         layout: match layout {
             Layout::Processes => "processes",
@@ -136,20 +131,10 @@ pub(crate) fn process(program: &Path, args: &[&str]) -> Body {
     })
 }
 
-fn one_worker_each(domain: &mut Domain) {
+/// What a domain is in layout `single`.
+pub(crate) fn one_worker_each(domain: &mut Domain) {
     domain.workers = 1;
     domain.gateway.workers = None;
     domain.egress.workers = None;
     domain.functions.iter_mut().for_each(|function| function.workers = None);
-}
-
-/// The version of a path set is the time of its signing, so that it grows over restarts.
-pub(crate) fn issue() -> Result<Issue> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-    let millis = u64::try_from(now.as_millis()).context("the clock is too far ahead")?;
-    Ok(Issue {
-        version: PathVersion(millis),
-        not_before_unix_s: now.as_secs().saturating_sub(BACKDATED_S),
-        not_after_unix_s: now.as_secs() + PATH_SET_LASTS_S,
-    })
 }

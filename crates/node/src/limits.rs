@@ -124,3 +124,39 @@ pub const LOG_FINISH_WITHIN: Duration = Duration::from_secs(1);
 
 /// Names that are tried for a logger's file: files of one second.
 pub const LOG_NAMES_TRIED: u32 = 10_000;
+
+/// How long an element may take until a staged version has keys.
+pub const STAGE_WITHIN: Duration = Duration::from_secs(10);
+
+/// How much longer than the gateway other elements keep the paths of a version that is not active any more.
+pub const RETIRE_AFTER_GATEWAY: Duration = Duration::from_secs(2);
+
+/// How much longer than they drain paths get leases, for elements whose clocks or messages are late.
+pub const LEASES_AFTER_DRAIN: Duration = Duration::from_secs(10);
+
+/// How long a domain may take for a change: new elements, new keys, and the answer.
+pub const RELOAD_WITHIN: Duration = Duration::from_secs(60);
+
+/// How often an element that ends by itself is started again, one end soon after the other.
+pub const RESTARTS: u32 = 10;
+
+/// An element that ran for so long is forgiven its earlier ends.
+pub const RESTARTS_FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+
+/// The wait before the second start after an end; doubles each time.
+pub const RESTART_WAIT_MIN: Duration = Duration::from_millis(100);
+
+/// The longest wait before an element is started again.
+pub const RESTART_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How much longer than it may drain a gateway may take to end.
+pub const DRAIN_ENDS_WITHIN: Duration = Duration::from_secs(2);
+
+/// A hop that is to end by itself goes on until nothing came for so long.
+pub const QUIET_FOR: Duration = Duration::from_secs(1);
+
+/// How often it looks.
+pub const QUIET_POLL_EVERY: Duration = Duration::from_millis(100);
+
+/// How long connections that were ended with their path have for their last packets.
+pub const CUT_TRAVELS: Duration = Duration::from_secs(1);

@@ -1,4 +1,7 @@
-//! `ringmail domain check|show|schema`: a domain file read, judged and laid out, without bringing anything up.
+//! `ringmail domain check|show|diff|test|schema`: a domain file read, judged and laid out, without bringing anything up.
+
+mod ask;
+mod diff;
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -35,6 +38,14 @@ enum Verb {
         /// The domain file; - for standard input
         file: PathBuf,
     },
+    /// Say what differs between two domain files, by meaning
+    ///
+    /// Layout, comments and the order of named parts do not count; the order of rules does.
+    Diff(diff::Args),
+    /// Say what the rules make of a request, and why, without sending anything
+    ///
+    /// Exit code 0 if it may go, 3 if it is refused.
+    Test(ask::Args),
     /// Write the JSON Schema of the domain file, for editors
     Schema,
 }
@@ -107,10 +118,15 @@ impl Report for DomainSchema {
     }
 }
 
+pub(crate) use ask::Tested;
+pub(crate) use diff::Differs;
+
 pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure> {
     match args.verb {
         Verb::Check { file } => check_file(&file, context),
         Verb::Show { file } => show_file(&file, context),
+        Verb::Diff(args) => diff::run(args, context),
+        Verb::Test(args) => ask::run(args, context),
         Verb::Schema => {
             let text = ringmail_model::domain::schema();
             context.emit(&DomainSchema { json_schema: serde_json::from_str(&text)?, text })?;

@@ -11,12 +11,13 @@ use crate::error::{Failure, OrFail, Outcome};
 use crate::output::Report;
 use crate::running::Which;
 
-/// Longer than a domain gives its elements until it kills them.
-const ENDS_WITHIN: Duration = Duration::from_secs(30);
+/// Longer than a domain lets connections end by themselves, unless its file says otherwise, and then gives its elements until
+/// it kills them.
+const ENDS_WITHIN: Duration = Duration::from_secs(90);
 
 /// End a running domain
 ///
-/// Its elements finish what is under way; its processes, namespaces and files are gone when this returns.
+/// Connections may end by themselves for `limits.drain_ms`; its processes, namespaces and files are gone when this returns.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]

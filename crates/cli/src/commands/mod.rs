@@ -26,6 +26,7 @@ mod hop;
 mod keys;
 mod machine;
 mod man;
+mod reload;
 mod site;
 mod status;
 mod tap;
@@ -71,6 +72,7 @@ verbs! {
     function => Function,
     keys => Keys,
     man => Man,
+    reload => Reload,
     site => Site,
     status => Status,
     tap => Tap,
@@ -91,10 +93,13 @@ pub(crate) fn schemas() -> Vec<ReportSchema> {
         ReportSchema::of::<ringmail_node::demo::Report>(),
         ReportSchema::of::<doctor::Doctor>(),
         ReportSchema::of::<domain::Checked>(),
+        ReportSchema::of::<domain::Differs>(),
+        ReportSchema::of::<domain::Tested>(),
         ReportSchema::of::<domain::DomainSchema>(),
         ReportSchema::of::<domain::DomainShown>(),
         ReportSchema::of::<down::WentDown>(),
         ReportSchema::of::<keys::Keys>(),
+        ReportSchema::of::<reload::Reloaded>(),
         ReportSchema::of::<status::Status>(),
         ReportSchema::of::<top::Top>(),
         ReportSchema::of::<trace::Traced>(),

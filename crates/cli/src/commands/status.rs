@@ -48,7 +48,7 @@ impl Report for Status {
 
 impl Status {
     fn element(&self, element: &ElementReport, out: &mut dyn Write) -> io::Result<()> {
-        let ElementReport { name, pid, state, reason, status } = element;
+        let ElementReport { name, pid, state, reason, status, restarts } = element;
         write!(out, "\n{name}")?;
         if let Some(status) = status {
             write!(out, "  {}", status.role)?;
@@ -56,6 +56,9 @@ impl Status {
         write!(out, "  {state}")?;
         if let Some(pid) = pid {
             write!(out, "  process {pid}")?;
+        }
+        if *restarts > 0 {
+            write!(out, "  started again {restarts} times")?;
         }
         writeln!(out)?;
         if let Some(reason) = reason {

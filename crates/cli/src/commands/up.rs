@@ -135,7 +135,13 @@ async fn live(
             Ok(())
         }
     };
-    // Signals are still caught: a second ctrl-C does not leave things half way. Every step has its limit.
+    if ended.is_ok() {
+        tokio::select! {
+            () = up.drain() => {}
+            signal = signals.next() => tracing::info!(signal, "connections are cut"),
+        }
+    }
+    // Signals are still caught: another ctrl-C does not leave things half way. Every step has its limit.
     up.stop().await.map_err(failed)?;
     ended.map(|()| Outcome::Done)
 }

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::run::{code, json, stderr, stdout};
 
@@ -236,18 +237,31 @@ fn what_a_killed_domain_leaves_goes_with_the_next_start() {
 }
 
 #[test]
-fn an_element_that_dies_ends_the_domain_with_its_name() {
+fn an_element_that_dies_is_started_again() {
     let house = House::new(false);
     let up = house.up(&[]);
-    let status = json(&house.run(&["status", "--output", "json"]));
-    let elements = status["elements"].as_array().unwrap();
-    let sf1 = elements.iter().find(|element| element["name"] == "sf1").unwrap();
-    let killed = Command::new("kill").args(["-ABRT", &sf1["pid"].to_string()]).status().unwrap();
+    let sf1 = || {
+        let status = json(&house.run(&["status", "--output", "json"]));
+        let elements = status["elements"].as_array().unwrap();
+        elements.iter().find(|element| element["name"] == "sf1").unwrap().clone()
+    };
+    let first = sf1();
+    assert_eq!(first["restarts"], 0);
+    let killed = Command::new("kill").args(["-ABRT", &first["pid"].to_string()]).status().unwrap();
     assert!(killed.success());
-    let ended = up.end();
-    assert_eq!(code(&ended), 1);
-    let told = stderr(&ended);
-    assert!(told.contains("element sf1 was ended by signal 6 (SIGABRT)"), "{told}");
+    let until = Instant::now() + Duration::from_secs(30);
+    let again = loop {
+        let now = sf1();
+        if now["restarts"] == 1 && now["state"] == "ready" {
+            break now;
+        }
+        assert!(Instant::now() < until, "{now}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_ne!(again["pid"], first["pid"]);
+    assert_eq!(code(&house.run(&["down"])), 0);
+    let told = stderr(&up.end());
+    assert!(told.contains("signal 6 (SIGABRT)") && told.contains("started again"), "{told}");
     assert_eq!(house.traces(), [""; 0]);
 }
 

@@ -1,12 +1,13 @@
 //! A link whose packets are captured, both ways.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ringmail_dataplane::{Batch, Verdict};
+use ringmail_dataplane::{Batch, Neighbour, Verdict};
 
 use super::Tap;
 use super::block::{self, PACKET_OVERHEAD_BYTES, Way};
@@ -66,6 +67,10 @@ impl<L: Link> Link for Tapped<L> {
 
     fn counters(&self) -> &Arc<LinkCounters> {
         self.inner.counters()
+    }
+
+    fn set_peers(&mut self, peers: &[(Neighbour, SocketAddr)]) -> bool {
+        self.inner.set_peers(peers)
     }
 }
 

@@ -138,4 +138,9 @@ impl Link for UdpLink {
     fn counters(&self) -> &Arc<LinkCounters> {
         &self.counters
     }
+
+    fn set_peers(&mut self, peers: &[(Neighbour, SocketAddr)]) -> bool {
+        UdpLink::set_peers(self, peers);
+        true
+    }
 }

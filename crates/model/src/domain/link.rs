@@ -187,6 +187,8 @@ pub struct Limits {
     pub rekey_after_s: u32,
     /// Taps of decrypted traffic (`ringmail tap`) that one element serves at a time; 0 refuses all.
     pub taps: u32,
+    /// Milliseconds for which connections may go on by a path that a change of the domain took out.
+    pub drain_ms: u32,
 }
 
 impl Default for Limits {
@@ -198,6 +200,7 @@ impl Default for Limits {
             lease_s: 60,
             rekey_after_s: 3600,
             taps: 0,
+            drain_ms: 30_000,
         }
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::elements::{egress_name, elements};
-use super::{Direction, Hop, LinkSet, Path, PathSet, Role, Segment};
+use super::numbering::{Definition, Numbers};
+use super::{Direction, Hop, LinkSet, Numbering, Path, PathSet, Role, Segment};
 use crate::domain::{Domain, Keying, LinkKind};
 use crate::ids::{ElementId, Label, PathDigest, PathId, PathVersion};
 use crate::limits;
@@ -104,11 +105,23 @@ impl PathSet {
     /// # Errors
     /// What `check` would have said of the domain, the first of it.
     pub fn compile(domain: &Domain, issue: Issue) -> Result<PathSet, CompileError> {
+        PathSet::compile_after(domain, issue, &Numbering::default())
+    }
+
+    /// The path set of a domain that runs: elements and paths that stay keep their numbers, and so the paths their digests.
+    ///
+    /// # Errors
+    /// As for [`PathSet::compile`].
+    pub fn compile_after(
+        domain: &Domain,
+        issue: Issue,
+        before: &Numbering,
+    ) -> Result<PathSet, CompileError> {
         let esp_mode = match (domain.keying, &domain.psk) {
             (Keying::Psk, Some(psk)) => psk.mode,
             _ => EspMode::Tunnel,
         };
-        let elements = elements(domain)?;
+        let elements = elements(domain, before)?;
         let mut set = PathSet {
             domain: domain.domain.clone(),
             version: issue.version,
@@ -126,8 +139,9 @@ impl PathSet {
             elements,
             paths: Vec::new(),
         };
-        let paths = Router { domain, set: &set }.paths()?;
+        let paths = Router { domain, set: &set }.paths(before)?;
         set.paths = paths;
+        set.paths.sort_by_key(|path| path.id);
         for index in 0..set.paths.len() {
             let digest = set.path_digest(&set.paths[index]);
             set.paths[index].digest = digest;
@@ -156,7 +170,7 @@ struct Router<'a> {
 }
 
 impl Router<'_> {
-    fn paths(&self) -> Result<Vec<Path>, CompileError> {
+    fn paths(&self, before: &Numbering) -> Result<Vec<Path>, CompileError> {
         let forward = by_name("path", &self.domain.paths, |p| &p.name)?;
         let returns = by_name("return path", &self.domain.return_paths, |p| &p.name)?;
         let services = by_name("service", &self.domain.services, |s| &s.name)?;
@@ -198,21 +212,38 @@ impl Router<'_> {
         if routes.len() + back.len() > limits::PATHS {
             return Err(CompileError::TooMany { what: "paths", most: limits::PATHS });
         }
-        let first_return = routes.len() as u32 + 1;
-        let return_ids: BTreeMap<&str, PathId> =
-            back.keys().map(String::as_str).zip((first_return..).map(PathId)).collect();
-
-        let mut paths = Vec::with_capacity(routes.len() + back.len());
-        for (id, (path, egress, return_name)) in (1..).map(PathId).zip(&routes) {
+        let none = PathId(0);
+        let mut returns = Vec::with_capacity(back.len());
+        for (name, (egress, hops)) in &back {
+            let path = self.path(none, name, Direction::Return, *egress, hops, gateway)?;
+            let definition = Definition::of(self.domain, self.set, &path, None);
+            returns.push((path, definition));
+        }
+        let back_of = |name: &str| returns.iter().position(|(path, _)| path.name == name);
+        let mut forwards = Vec::with_capacity(routes.len());
+        for (path, egress, return_name) in routes {
             let mut built =
-                self.path(id, &path.name, Direction::Forward, gateway, &path.hops, *egress)?;
-            built.return_path = return_ids.get(return_name.as_str()).copied();
+                self.path(none, &path.name, Direction::Forward, gateway, &path.hops, egress)?;
             built.service = Some(path.service.clone());
-            paths.push(built);
+            let back = back_of(&return_name);
+            let of_back = back.and_then(|at| Some(&returns.get(at)?.1));
+            let definition = Definition::of(self.domain, self.set, &built, of_back);
+            forwards.push((built, definition, back));
         }
-        for (id, (name, (egress, hops))) in (first_return..).map(PathId).zip(&back) {
-            paths.push(self.path(id, name, Direction::Return, *egress, hops, gateway)?);
+        // Those that stay keep their numbers; the others get theirs in this order.
+        let mut numbers = Numbers::after(before);
+        for (path, definition, _) in &mut forwards {
+            path.id = numbers.take(definition)?;
         }
+        for (path, definition) in &mut returns {
+            path.id = numbers.take(definition)?;
+        }
+        let mut paths = Vec::with_capacity(forwards.len() + returns.len());
+        for (mut path, _, back) in forwards {
+            path.return_path = back.and_then(|at| Some(returns.get(at)?.0.id));
+            paths.push(path);
+        }
+        paths.extend(returns.into_iter().map(|(path, _)| path));
         Ok(paths)
     }
 
@@ -250,8 +281,10 @@ impl Router<'_> {
             }
             hops.push(Hop { element: element.id, label: element.label, intrusive });
         }
-        let end_label = self.set.elements[usize::from(end.0)].label;
-        let end = Hop { element: end, label: end_label, intrusive: true };
+        let last = self.set.element(end).or(self.set.elements.first());
+        let last =
+            last.ok_or(CompileError::TooMany { what: "elements", most: limits::ELEMENTS })?;
+        let end = Hop { element: end, label: last.label, intrusive: true };
         let labels = hops.len() + 1;
         let link_mtu = usize::from(self.set.link_mtu);
         let left =

@@ -1,7 +1,7 @@
 //! What holds of every path set, whoever signed it: places, roles, labels, segments, ways back.
 
 use super::{DecodeError, Direction, Path, PathSet, Role, compile};
-use crate::ids::ElementId;
+use crate::ids::{ElementId, PathId};
 use crate::limits;
 
 impl PathSet {
@@ -15,11 +15,12 @@ impl PathSet {
             return Err(wrong("the number of paths"));
         }
         for (index, element) in self.elements.iter().enumerate() {
-            if usize::from(element.id.0) != index || (element.role == Role::Gateway) != (index == 0)
-            {
+            let before = &self.elements[..index];
+            let ascends = before.last().is_none_or(|last| last.id < element.id);
+            let gateway = element.role == Role::Gateway;
+            if !ascends || gateway != (index == 0) || gateway != (element.id == ElementId(0)) {
                 return Err(wrong("an element is not in its place"));
             }
-            let before = &self.elements[..index];
             if before.iter().any(|e| {
                 e.label == element.label
                     || e.link == element.link
@@ -42,7 +43,9 @@ impl PathSet {
             Direction::Forward => (Role::Gateway, Role::Egress),
             Direction::Return => (Role::Egress, Role::Gateway),
         };
-        if path.id.0 as usize != index + 1 {
+        let before = index.checked_sub(1).and_then(|before| self.paths.get(before));
+        let ascends = before.map_or(path.id > PathId(0), |before| before.id < path.id);
+        if !ascends || path.id.0 > limits::PATH_ID_MAX {
             return Err(wrong("a path is not in its place"));
         }
         if role(path.origin) != Some(from) || role(path.end.element) != Some(to) {

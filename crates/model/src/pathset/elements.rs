@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use super::compile::{CompileError, by_name};
-use super::{Element, Role};
+use super::{Element, Numbering, Role};
 use crate::domain::{Domain, LinkKind};
 use crate::ids::{ElementId, Label};
 use crate::limits;
@@ -23,7 +23,7 @@ struct Wanted {
     workers: Option<u16>,
 }
 
-pub(super) fn elements(domain: &Domain) -> Result<Vec<Element>, CompileError> {
+pub(super) fn elements(domain: &Domain, before: &Numbering) -> Result<Vec<Element>, CompileError> {
     let wanted = wanted(domain)?;
     if wanted.len() > limits::ELEMENTS {
         return Err(CompileError::TooMany { what: "elements", most: limits::ELEMENTS });
@@ -38,6 +38,15 @@ pub(super) fn elements(domain: &Domain) -> Result<Vec<Element>, CompileError> {
             return Err(CompileError::DuplicateAddress(address));
         }
     }
+    let (pinned_labels, pinned_addresses) = (labels.clone(), addresses.clone());
+    // What an element had before it keeps, unless the file says otherwise now.
+    let kept = |wanted: &Wanted| before.element(&wanted.name).filter(|e| e.role == wanted.role);
+    for held in before.elements() {
+        labels.insert(held.label);
+        addresses.insert(*held.link.ip());
+    }
+    let ids: BTreeSet<ElementId> = before.elements().map(|element| element.id).collect();
+    let mut free_ids = (0..=u16::MAX).map(ElementId).filter(|id| !ids.contains(id));
     let mut free_labels = (FIRST_LABEL..).filter_map(Label::new).filter(|l| !labels.contains(l));
     let network = domain.links.network;
     let mut free_addresses = (1u32..)
@@ -47,14 +56,21 @@ pub(super) fn elements(domain: &Domain) -> Result<Vec<Element>, CompileError> {
         })
         .filter(|address| !addresses.contains(address));
     let mut elements = Vec::with_capacity(wanted.len());
-    for (id, element) in (0u16..).zip(wanted) {
-        let label = element.label.or_else(|| free_labels.next());
+    for element in wanted {
+        let kept = kept(&element);
+        let id = kept.map(|kept| kept.id).or_else(|| free_ids.next());
+        let id = id.ok_or(CompileError::TooMany { what: "elements", most: limits::ELEMENTS })?;
+        let kept_label = kept.map(|kept| kept.label).filter(|l| !pinned_labels.contains(l));
+        let label = element.label.or(kept_label).or_else(|| free_labels.next());
         let label =
             label.ok_or(CompileError::TooMany { what: "labels", most: limits::ELEMENTS })?;
-        let address = element.address.or_else(|| free_addresses.next());
+        let kept_address = kept.map(|kept| *kept.link.ip()).filter(|address| {
+            !pinned_addresses.contains(address) && network.contains((*address).into())
+        });
+        let address = element.address.or(kept_address).or_else(|| free_addresses.next());
         let address = address.ok_or_else(|| CompileError::NoAddress(element.name.clone()))?;
         elements.push(Element {
-            id: ElementId(id),
+            id,
             role: element.role,
             spiffe_id: domain.domain.element_id(&element.name),
             mac: mac(domain, &element.name, address),
@@ -65,6 +81,7 @@ pub(super) fn elements(domain: &Domain) -> Result<Vec<Element>, CompileError> {
             workers: element.workers.unwrap_or(domain.workers),
         });
     }
+    elements.sort_by_key(|element| element.id);
     Ok(elements)
 }
 

@@ -151,7 +151,7 @@ impl PathSet {
         PathDigest(bytes)
     }
 
-    fn write_suite(&self, out: &mut Writer) {
+    pub(super) fn write_suite(&self, out: &mut Writer) {
         out.u8(match (self.profile, self.link) {
             (Profile::Mpls, LinkSet::Udp) => 1,
             (Profile::Mpls, LinkSet::Ethernet { .. }) => PROFILE_MPLS_ETHERNET,
@@ -220,7 +220,7 @@ fn read_element(input: &mut Reader<'_>, ethernet: bool) -> Result<Element, Decod
     })
 }
 
-fn write_path(out: &mut Writer, path: &Path) {
+pub(super) fn write_path(out: &mut Writer, path: &Path) {
     out.u32(path.id.0);
     out.text(&path.name);
     out.u8(match path.direction {

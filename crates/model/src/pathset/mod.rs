@@ -7,6 +7,7 @@ mod compile;
 mod consistent;
 mod elements;
 mod encode;
+mod numbering;
 mod sign;
 mod wire;
 
@@ -15,6 +16,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 pub use compile::{CompileError, Issue};
 pub(crate) use elements::egress_name;
 pub use encode::DecodeError;
+pub use numbering::Numbering;
 pub use sign::{Expected, PublicKey, SignedPathSet, VerifyError, VerifyPathSet};
 
 use serde::Serialize;
@@ -48,16 +50,17 @@ pub struct PathSet {
     pub link: LinkSet,
     /// Bytes of the longest IP packet on a link, or of the longest label stack with what it covers.
     pub link_mtu: u16,
-    /// All elements; the element of id `n` is at index `n`. The gateway is 0.
+    /// All elements by ascending id. The gateway is 0; ids of elements that are gone leave gaps.
     pub elements: Vec<Element>,
-    /// All paths by ascending id; ids begin at 1. Forward paths come first, in the order of their names.
+    /// All paths by ascending id. In a first path set ids begin at 1, forward paths come first, in the order of their names;
+    /// later ones keep the ids of paths that stay, and give others to those that are new or changed ([`Numbering`]).
     pub paths: Vec<Path>,
 }
 
 /// A gateway, hop or egress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Element {
-    /// Its number: the gateway is 0, then functions by name, then egresses by name.
+    /// Its number: the gateway is 0, then functions by name, then egresses by name; an element that stays keeps it.
     pub id: ElementId,
     /// `gateway`, the function's name, `egress` or `egress-SERVICE`.
     pub name: String,
@@ -181,7 +184,8 @@ pub struct Segment {
 impl PathSet {
     /// The element of this id.
     pub fn element(&self, id: ElementId) -> Option<&Element> {
-        self.elements.get(usize::from(id.0))
+        let index = self.elements.binary_search_by_key(&id, |element| element.id).ok()?;
+        self.elements.get(index)
     }
 
     /// The element of this name.
@@ -196,8 +200,8 @@ impl PathSet {
 
     /// The path of this id.
     pub fn path(&self, id: PathId) -> Option<&Path> {
-        let index = usize::try_from(id.0.checked_sub(1)?).ok()?;
-        self.paths.get(index).filter(|p| p.id == id)
+        let index = self.paths.binary_search_by_key(&id, |path| path.id).ok()?;
+        self.paths.get(index)
     }
 
     /// The path of this name.

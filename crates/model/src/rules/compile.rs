@@ -156,39 +156,70 @@ impl Compiled {
 
     /// Cheap conditions first; the body last, since it may have to be waited for.
     pub(super) fn test(&self, facts: &RequestFacts<'_>, canonical: &Canonical<'_>) -> Outcome<'_> {
-        let host = canonical.host.as_ref();
-        let any_host = |patterns: &[HostPattern]| patterns.iter().any(|p| p.matches(host));
-        let source = facts.source.to_canonical();
-        let failed = if !any_host(&self.service_hosts) {
-            Condition::ServiceHost
-        } else if !holds(&self.clients, |id| same_identity(id, facts.client)) {
-            Condition::Client
-        } else if !self.allows_protocol(facts) {
-            Condition::Protocol
-        } else if !holds(&self.server_names, |p| {
-            canonical.sni.as_deref().is_some_and(|sni| p.matches(sni))
-        }) {
-            Condition::ServerName
-        } else if !holds(&self.sources, |cidr| cidr.contains(source)) {
-            Condition::Source
-        } else if self.hosts.as_ref().is_some_and(|hosts| !any_host(hosts)) {
-            Condition::Host
-        } else if !holds(&self.methods, |method| method == facts.method) {
-            Condition::Method
-        } else if !holds(&self.paths, |pattern| pattern.matches(&canonical.path)) {
-            Condition::Path
-        } else if let Some(header) = self.headers.iter().find(|h| !header_holds(h, facts)) {
-            Condition::Header(&header.name)
-        } else {
-            return match (&self.body, facts.body_prefix) {
-                (None, _) => Outcome::Holds,
-                (Some(_), None) => Outcome::NeedsBody,
-                (Some(body), Some(prefix)) if body_holds(body, prefix) => Outcome::Holds,
-                (Some(_), Some(_)) => Outcome::Fails(Condition::BodyPrefix),
-            };
-        };
-        Outcome::Fails(failed)
+        if let Some((_, failed)) = self.conditions(facts, canonical).find(|(holds, _)| !holds) {
+            return Outcome::Fails(failed);
+        }
+        match (&self.body, facts.body_prefix) {
+            (None, _) => Outcome::Holds,
+            (Some(_), None) => Outcome::NeedsBody,
+            (Some(body), Some(prefix)) if body_holds(body, prefix) => Outcome::Holds,
+            (Some(_), Some(_)) => Outcome::Fails(Condition::BodyPrefix),
+        }
     }
+
+    /// All conditions that do not hold.
+    pub(super) fn failed(
+        &self,
+        facts: &RequestFacts<'_>,
+        canonical: &Canonical<'_>,
+    ) -> Vec<Condition<'_>> {
+        let conditions = self.conditions(facts, canonical).filter(|(holds, _)| !holds);
+        let body = match (&self.body, facts.body_prefix) {
+            (Some(body), Some(prefix)) if !body_holds(body, prefix) => Some(Condition::BodyPrefix),
+            (Some(_), None) => Some(Condition::BodyNotRead),
+            _ => None,
+        };
+        conditions.map(|(_, condition)| condition).chain(body).collect()
+    }
+
+    /// The conditions but that on the body, each looked at when it is reached.
+    fn conditions<'s>(
+        &'s self,
+        facts: &RequestFacts<'_>,
+        canonical: &Canonical<'_>,
+    ) -> impl Iterator<Item = (bool, Condition<'s>)> {
+        let host = canonical.host.as_ref();
+        let any_host = move |patterns: &[HostPattern]| patterns.iter().any(|p| p.matches(host));
+        (0..Compiled::CONDITIONS).map(move |nth| match nth {
+            0 => (any_host(&self.service_hosts), Condition::ServiceHost),
+            1 => {
+                let known = holds(&self.clients, |id| same_identity(id, facts.client));
+                (known, Condition::Client)
+            }
+            2 => {
+                let sni = canonical.sni.as_deref();
+                let named = holds(&self.server_names, |p| sni.is_some_and(|sni| p.matches(sni)));
+                (named, Condition::ServerName)
+            }
+            3 => {
+                let source = facts.source.to_canonical();
+                (holds(&self.sources, |cidr| cidr.contains(source)), Condition::Source)
+            }
+            4 => (self.hosts.as_ref().is_none_or(|hosts| any_host(hosts)), Condition::Host),
+            5 => (holds(&self.methods, |method| method == facts.method), Condition::Method),
+            6 => {
+                let path = holds(&self.paths, |pattern| pattern.matches(&canonical.path));
+                (path, Condition::Path)
+            }
+            7 => (self.allows_protocol(facts), Condition::Protocol),
+            _ => match self.headers.iter().find(|h| !header_holds(h, facts)) {
+                Some(header) => (false, Condition::Header(&header.name)),
+                None => (true, Condition::Path),
+            },
+        })
+    }
+
+    const CONDITIONS: usize = 9;
 
     /// Without `protocols` every request may go but CONNECT, which opens a way for anything.
     fn allows_protocol(&self, facts: &RequestFacts<'_>) -> bool {

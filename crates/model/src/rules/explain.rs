@@ -95,4 +95,20 @@ impl RuleSet {
         }
         Explanation { decision: self.evaluate(facts), rules }
     }
+
+    /// The rules that are asked about a request until one decides, each with all of its conditions that do not hold; none for
+    /// the one that decides. Empty where host or path already are refused. For people: it allocates.
+    pub fn asked(&self, facts: &RequestFacts<'_>) -> Vec<(&str, Vec<Condition<'_>>)> {
+        let Ok(canonical) = Canonical::of(facts) else { return Vec::new() };
+        let mut asked = Vec::new();
+        for rule in self.rules() {
+            let failed = rule.failed(facts, &canonical);
+            let decides = failed.is_empty();
+            asked.push((&*rule.name, failed));
+            if decides {
+                break;
+            }
+        }
+        asked
+    }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -12,9 +13,10 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
 use super::protocol::{AdminReply, AdminRequest, DomainStatus};
+use crate::change::ReloadReport;
 use crate::control::lines::{LineReader, LineWriter};
 use crate::control::{ChannelError, KeyExport};
-use crate::limits::ADMIN_ANSWER_WITHIN;
+use crate::limits::{ADMIN_ANSWER_WITHIN, RELOAD_WITHIN};
 use crate::see::trace::{Trace, TraceWish};
 
 /// A connection to a running domain.
@@ -42,8 +44,11 @@ pub enum AdminError {
     #[error("the domain ended before it answered")]
     Ended,
     /// It hangs.
-    #[error("the domain does not answer within {} s", ADMIN_ANSWER_WITHIN.as_secs())]
-    Late,
+    #[error("the domain does not answer within {} s", within.as_secs())]
+    Late {
+        /// What it had.
+        within: Duration,
+    },
     /// It says no.
     #[error("the domain refuses: {reason}")]
     Refused {
@@ -120,6 +125,23 @@ impl Client {
         }
     }
 
+    /// Brings the domain to another file, or tries whether that would do. `folder` is where the file's relative paths begin.
+    ///
+    /// # Errors
+    /// It does not answer, or refuses: the file cannot be used. The no of an element is in the report.
+    pub async fn reload(
+        &mut self,
+        text: String,
+        folder: PathBuf,
+        dry_run: bool,
+    ) -> Result<ReloadReport, AdminError> {
+        let request = AdminRequest::Reload { text, folder, dry_run };
+        match self.ask_within(request, RELOAD_WITHIN).await? {
+            AdminReply::Reloaded(report) => Ok(report),
+            _ => Err(AdminError::Mismatch),
+        }
+    }
+
     /// Lets the domain end. It has not ended yet when this returns.
     ///
     /// # Errors
@@ -134,6 +156,14 @@ impl Client {
     }
 
     async fn ask(&mut self, request: AdminRequest) -> Result<AdminReply, AdminError> {
+        self.ask_within(request, ADMIN_ANSWER_WITHIN).await
+    }
+
+    async fn ask_within(
+        &mut self,
+        request: AdminRequest,
+        within: Duration,
+    ) -> Result<AdminReply, AdminError> {
         let asked = async {
             // A server that refuses may have closed its end before it read; its reason is there to be read.
             let sent = self.writer.send(&request).await;
@@ -143,7 +173,7 @@ impl Client {
                 Err(error) => Err(error.into()),
             }
         };
-        match timeout(ADMIN_ANSWER_WITHIN, asked).await.map_err(|_| AdminError::Late)?? {
+        match timeout(within, asked).await.map_err(|_| AdminError::Late { within })?? {
             AdminReply::Refused { reason } => Err(AdminError::Refused { reason }),
             reply => Ok(reply),
         }

@@ -1,10 +1,12 @@
 //! What can be asked of a running domain, and its answers.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::change::ReloadReport;
 use crate::control::{ElementStatus, KeyExport};
 use crate::see::trace::{Trace, TraceWish};
 
@@ -25,6 +27,15 @@ pub enum AdminRequest {
         /// The element's name.
         element: String,
     },
+    /// Run by another domain file.
+    Reload {
+        /// The file.
+        text: String,
+        /// Where its relative paths begin.
+        folder: PathBuf,
+        /// Only try whether every element could.
+        dry_run: bool,
+    },
     /// End.
     Down,
 }
@@ -41,6 +52,8 @@ pub enum AdminReply {
     Traced(Trace),
     /// To [`AdminRequest::Tap`]; what follows is no line any more.
     Tapping,
+    /// To [`AdminRequest::Reload`], whether it was activated or not.
+    Reloaded(ReloadReport),
     /// To [`AdminRequest::Down`]; the domain ends afterwards.
     Stopping,
     /// Not done, and why.
@@ -82,6 +95,9 @@ pub struct ElementReport {
     pub pid: Option<u32>,
     /// `starting`, `ready` or `ended`.
     pub state: String,
+    /// How often it ended by itself and was started again.
+    #[serde(default)]
+    pub restarts: u64,
     /// How it ended, or why it does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::protocol::{AdminReply, AdminRequest, DomainStatus};
+use crate::change::ReloadReport;
 use crate::control::KeyExport;
 use crate::control::lines::{LineReader, LineWriter};
 use crate::limits::{ADMIN_CONNECTIONS, ADMIN_IDLE};
@@ -38,6 +39,14 @@ pub trait Backend: Send + Sync {
     fn tap<'a>(&'a self, tap: TapWish<'a>) -> BoxFuture<'a, Result<UnixStream, String>> {
         async move { Err(format!("{} is not tapped here", tap.element)) }.boxed()
     }
+
+    /// Brings the domain to another file; or why not.
+    fn reload(
+        &self,
+        text: String,
+        folder: PathBuf,
+        dry_run: bool,
+    ) -> BoxFuture<'_, Result<ReloadReport, String>>;
 
     /// Lets the domain end soon.
     fn stop(&self);
@@ -132,6 +141,12 @@ async fn converse(
                         writer.send(&AdminReply::Tapping).await?;
                         return pass_on(copies, reader, writer).await;
                     }
+                    Err(reason) => AdminReply::Refused { reason },
+                }
+            }
+            AdminRequest::Reload { text, folder, dry_run } => {
+                match backend.reload(text, folder, dry_run).await {
+                    Ok(report) => AdminReply::Reloaded(report),
                     Err(reason) => AdminReply::Refused { reason },
                 }
             }

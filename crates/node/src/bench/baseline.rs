@@ -14,6 +14,7 @@ use ringmail_trust::EmbeddedCa;
 use super::domain::GATEWAY;
 use crate::assemble::{self, DomainFile};
 use crate::conductor::DomainConductor;
+use crate::issuer;
 use crate::layout::{self, Layout};
 use crate::topology::Topology;
 use crate::up::{Plan, PlannedElement};
@@ -29,7 +30,7 @@ const EGRESS: &str = "egress";
 /// As [`assemble::plan`].
 pub(super) fn plan(file: &DomainFile, authority: Arc<EmbeddedCa>, program: &Path) -> Result<Plan> {
     let domain = &file.domain;
-    let set = PathSet::compile(domain, assemble::issue()?)?;
+    let set = PathSet::compile(domain, issuer::issue()?)?;
     let topology = without_chain(layout::network(domain, &set)?);
     let mut elements = Vec::new();
     for service in domain.services.iter().filter(|service| service.site.is_some()) {
@@ -39,7 +40,13 @@ pub(super) fn plan(file: &DomainFile, authority: Arc<EmbeddedCa>, program: &Path
     elements.push(PlannedElement { name: GATEWAY.to_owned(), namespace: GATEWAY.to_owned(), body });
     let text = file.text.clone();
     let conductor = DomainConductor::new(authority, domain, text, set, &file.folder)?;
-    Ok(Plan { topology, elements, conductor: Box::new(conductor), layout: "processes" })
+    Ok(Plan {
+        topology,
+        elements,
+        changer: None,
+        conductor: Box::new(conductor),
+        layout: "processes",
+    })
 }
 
 /// Gives the gateway the egress's cables and routes, and leaves out the fabric with all that only it reaches.
@@ -74,8 +81,7 @@ mod tests {
     fn only_clients_gateway_and_service_are_left() {
         let file = domain::of(Kind::Forward, 2, Links { kind: LinkKind::Udp, mtu: 1500 })
             .expect("a domain");
-        let set =
-            PathSet::compile(&file.domain, assemble::issue().expect("a time")).expect("paths");
+        let set = PathSet::compile(&file.domain, issuer::issue().expect("a time")).expect("paths");
         let network = without_chain(layout::network(&file.domain, &set).expect("a network"));
         let mut names: Vec<&str> = network.namespaces.iter().map(|n| n.name.as_str()).collect();
         names.sort_unstable();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::blob::{Blob, Secret};
+use super::nack::Nack;
 use super::observe::{Observe, Observed};
 use super::status::ElementStatus;
 
@@ -35,22 +36,7 @@ pub enum ToElement {
         crls: Vec<Blob>,
     },
     /// What one of the gateway's listeners shows, and whom it believes.
-    Listener {
-        /// Its name in the domain file.
-        name: String,
-        /// In the file's order.
-        certificates: Vec<ServerCertificate>,
-        /// Of clients; X.509 in DER.
-        trust_anchors: Vec<Blob>,
-        /// Of clients; in DER.
-        crls: Vec<Blob>,
-        /// Where these lists came from, in PEM: looked at again while the gateway runs. All of them, or none.
-        #[serde(default)]
-        crl_files: Vec<PathBuf>,
-        /// Where its access log goes, if there is one.
-        #[serde(default)]
-        access_log: Option<PathBuf>,
-    },
+    Listener(ListenerTls),
     /// How the gateway speaks TLS with a service.
     ServiceTls {
         /// The service's name.
@@ -108,6 +94,34 @@ pub enum ToElement {
         /// What to look at.
         question: Observe,
     },
+    /// Build another version of the domain beside the one that is active, without touching traffic. Answered with
+    /// [`FromElement::Staged`] once its paths have keys.
+    Stage {
+        /// Comes back in the answer.
+        request: u64,
+        /// The domain file. Not signed, as in [`ToElement::Domain`].
+        text: String,
+        /// The canonical bytes of the path set.
+        document: Blob,
+        /// Ed25519 over them, by the key that the element was told at its start.
+        signature: Blob,
+        /// What the listeners show, as in [`ToElement::Listener`]; for the gateway.
+        listeners: Vec<ListenerTls>,
+    },
+    /// What begins from now on takes the staged version. Answered with [`FromElement::Activated`].
+    Activate {
+        /// Comes back in the answer.
+        request: u64,
+        /// Which one.
+        version: u64,
+    },
+    /// Forget what is staged, if it is this version. Answered with [`FromElement::Abandoned`].
+    Abandon {
+        /// Comes back in the answer.
+        request: u64,
+        /// Which one.
+        version: u64,
+    },
     /// Finish what is under way, and end.
     Shutdown {
         /// After this time the parent sends SIGTERM.
@@ -157,6 +171,25 @@ pub enum FromElement {
         /// What was seen.
         answer: Observed,
     },
+    /// The answer to [`ToElement::Stage`].
+    Staged {
+        /// That of the question.
+        request: u64,
+        /// Why the version was not staged; then it is forgotten. `None`: it waits to be activated.
+        nack: Option<Nack>,
+    },
+    /// The answer to [`ToElement::Activate`].
+    Activated {
+        /// That of the question.
+        request: u64,
+        /// Why nothing was activated.
+        nack: Option<Nack>,
+    },
+    /// The answer to [`ToElement::Abandon`].
+    Abandoned {
+        /// That of the question.
+        request: u64,
+    },
     /// A question cannot be answered.
     Refused {
         /// That of the question.
@@ -169,6 +202,26 @@ pub enum FromElement {
         /// The error and what caused it, outermost first.
         causes: Vec<String>,
     },
+}
+
+/// What one of the gateway's listeners shows, and whom it believes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerTls {
+    /// Its name in the domain file.
+    pub name: String,
+    /// In the file's order.
+    pub certificates: Vec<ServerCertificate>,
+    /// Of clients; X.509 in DER.
+    pub trust_anchors: Vec<Blob>,
+    /// Of clients; in DER.
+    pub crls: Vec<Blob>,
+    /// Where these lists came from, in PEM: looked at again while the gateway runs. All of them, or none.
+    #[serde(default)]
+    pub crl_files: Vec<PathBuf>,
+    /// Where its access log goes, if there is one.
+    #[serde(default)]
+    pub access_log: Option<PathBuf>,
 }
 
 /// A certificate with its key, for a listener.
@@ -223,6 +276,9 @@ impl FromElement {
             | FromElement::Keys { request, .. }
             | FromElement::Pinned { request }
             | FromElement::Observed { request, .. }
+            | FromElement::Staged { request, .. }
+            | FromElement::Activated { request, .. }
+            | FromElement::Abandoned { request }
             | FromElement::Refused { request, .. } => Some(*request),
             _ => None,
         }

@@ -9,6 +9,7 @@
 //!     │ Ready                          ──►    │
 //!     │ LeaseRequest ──►      ◄── Lease       │   again and again
 //!     │ ◄── Status, ExportKeys    answers ──► │   whenever somebody asks
+//!     │ ◄── Stage, then Activate or Abandon   │   another version of the domain, see element/versions
 //!     │ ◄── Shutdown                          │   then the element ends
 //! ```
 //!
@@ -19,11 +20,13 @@ mod blob;
 mod channel;
 pub(crate) mod lines;
 mod messages;
+mod nack;
 mod observe;
 mod status;
 
 pub use blob::{Blob, Secret};
 pub use channel::{Channel, ChannelError, ControlChannel, ParentChannel, Receiver, Sender};
-pub use messages::{FromElement, KeyExport, PinnedFlow, ServerCertificate, ToElement};
+pub use messages::{FromElement, KeyExport, ListenerTls, PinnedFlow, ServerCertificate, ToElement};
+pub use nack::{Fault, Nack};
 pub use observe::{Mark, Observe, Observed, Passage, TraceFlow};
 pub use status::{Counter, Drops, ElementStatus, PathStatus};

@@ -14,6 +14,8 @@ pub struct ElementStatus {
     /// What keeps it from serving all of its paths; nothing once it is ready.
     #[serde(default)]
     pub not_ready: Vec<String>,
+    /// The version of the path set that is active.
+    pub version: u64,
     /// The paths that it stands on.
     pub paths: Vec<PathStatus>,
     /// Everything that it counts, drops excepted.
@@ -33,8 +35,12 @@ pub struct PathStatus {
     pub name: String,
     /// `forward` or `return`.
     pub direction: String,
-    /// Whether keys stand towards the next and from the previous element that hold plaintext.
+    /// `ready`; `no keys` towards the next element that holds plaintext; `staged`, not active yet; or `draining`, for what
+    /// began on it.
     pub state: String,
+    /// Other versions of it that run beside: one that is staged, and those that drain. Their packets count here, too.
+    #[serde(default)]
+    pub others: u32,
     /// Packets of this path that passed.
     pub packets: u64,
     /// Bytes of those packets.

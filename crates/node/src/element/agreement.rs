@@ -1,6 +1,6 @@
 //! The element's side of key agreement: with whom, about which segments, and what its notices lead to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use ringmail_dataplane::sa::{SegmentIndex, Suite};
 use ringmail_dataplane::sap::{Counters, Event, Profile, SegmentView, SignedLease};
 use ringmail_model::ElementId;
 use ringmail_model::domain::{self, Domain};
-use ringmail_model::pathset::{Element, PathSet};
+use ringmail_model::pathset::{Element, Path, PathSet, Segment};
 use ringmail_trust::{Identity, TrustBundle};
 use tokio::net::TcpListener;
 
@@ -21,10 +21,9 @@ use crate::sap::{Driver, Neighbour, Notice, Settings, SetupError, TcpDial};
 
 /// A running agreement with all neighbours, and the associations that came of it.
 pub(crate) struct Agreement {
+    element: ElementId,
     driver: Driver,
     keys: Keys,
-    /// Paths whose next segment begins here.
-    sends_on: Vec<ringmail_model::PathId>,
 }
 
 impl Agreement {
@@ -45,15 +44,22 @@ impl Agreement {
             listener.with_context(|| format!("no key agreement at {}", element.control))?;
         let settings = Settings {
             element: element.id,
-            neighbours: neighbours(set, element.id)?,
+            neighbours: neighbours([set].into_iter(), element.id)?,
             epoch_lifetime: Duration::from_secs(domain.limits.rekey_after_s.into()),
         };
-        let sends = |path: &&ringmail_model::pathset::Path| {
-            path.segments.iter().any(|segment| segment.sender == element.id)
-        };
-        let sends_on = set.paths.iter().filter(sends).map(|path| path.id).collect();
         let driver = Driver::start(settings, identity, bundle, listener, Arc::new(TcpDial))?;
-        Ok(Agreement { driver, keys, sends_on })
+        Ok(Agreement { element: element.id, driver, keys })
+    }
+
+    /// Agrees on the segments of all these path sets from now on; those that stay keep their associations.
+    ///
+    /// # Errors
+    /// When a path set contradicts itself, which a verified one does not.
+    pub(crate) async fn set_paths<'a>(
+        &mut self,
+        sets: impl Iterator<Item = &'a PathSet>,
+    ) -> Result<()> {
+        Ok(self.driver.set_neighbours(neighbours(sets, self.element)?).await?)
     }
 
     /// What the agreement asks for next; waits for ever once it has stopped.
@@ -100,9 +106,19 @@ impl Agreement {
         }
     }
 
-    /// Whether every path that goes on from here can be sealed for its next segment.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.sends_on.iter().all(|path| self.keys.can_send(*path))
+    /// Whether every path of the set that goes on from here can be sealed for its next segment.
+    pub(crate) fn is_complete(&self, set: &PathSet) -> bool {
+        self.missing(set).next().is_none()
+    }
+
+    /// Segments of the set that begin here and have no keys, with their paths.
+    pub(crate) fn missing<'a>(
+        &'a self,
+        set: &'a PathSet,
+    ) -> impl Iterator<Item = (&'a Path, &'a Segment)> {
+        let own = set.paths.iter().flat_map(|path| path.segments.iter().map(move |s| (path, s)));
+        let own = own.filter(|(_, segment)| segment.sender == self.element);
+        own.filter(|(path, _)| !self.keys.can_send(path.id))
     }
 
     /// What the agreements with all neighbours counted together. One that is busy is waited for, not for long.
@@ -138,38 +154,43 @@ impl Agreement {
 }
 
 /// The elements at the other ends of this element's segments, with those segments.
-fn neighbours(set: &PathSet, element: ElementId) -> Result<Vec<Neighbour>> {
-    let mut by_other: BTreeMap<ElementId, Vec<SegmentView>> = BTreeMap::new();
-    for path in &set.paths {
-        for (index, segment) in (0u8..).zip(&path.segments) {
-            let other = match element {
-                id if id == segment.sender => segment.receiver,
-                id if id == segment.receiver => segment.sender,
-                _ => continue,
-            };
-            let sender = set.element(segment.sender).context("a segment's sender is unknown")?;
-            by_other.entry(other).or_default().push(SegmentView {
-                path: path.id,
-                digest: path.digest,
-                index: SegmentIndex(index),
-                profile: Profile::Mpls,
-                suite: suite(set.suite),
-                sender: segment.sender,
-                receiver: segment.receiver,
-                sender_workers: sender.workers.max(1),
-            });
+fn neighbours<'a>(
+    sets: impl Iterator<Item = &'a PathSet>,
+    element: ElementId,
+) -> Result<Vec<Neighbour>> {
+    let mut by_other: BTreeMap<ElementId, Neighbour> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for set in sets {
+        for path in set.paths.iter().filter(|path| seen.insert(path.digest)) {
+            for (index, segment) in (0u8..).zip(&path.segments) {
+                let other = match element {
+                    id if id == segment.sender => segment.receiver,
+                    id if id == segment.receiver => segment.sender,
+                    _ => continue,
+                };
+                let sender =
+                    set.element(segment.sender).context("a segment's sender is unknown")?;
+                let other = set.element(other).context("a segment's end is unknown")?;
+                let neighbour = by_other.entry(other.id).or_insert_with(|| Neighbour {
+                    element: other.id,
+                    spiffe_id: other.spiffe_id.clone(),
+                    control: SocketAddr::V4(other.control),
+                    segments: Vec::new(),
+                });
+                neighbour.segments.push(SegmentView {
+                    path: path.id,
+                    digest: path.digest,
+                    index: SegmentIndex(index),
+                    profile: Profile::Mpls,
+                    suite: suite(set.suite),
+                    sender: segment.sender,
+                    receiver: segment.receiver,
+                    sender_workers: sender.workers.max(1),
+                });
+            }
         }
     }
-    let neighbour = |(id, segments)| {
-        let other = set.element(id).context("a segment's end is unknown")?;
-        Ok(Neighbour {
-            element: id,
-            spiffe_id: other.spiffe_id.clone(),
-            control: SocketAddr::V4(other.control),
-            segments,
-        })
-    };
-    by_other.into_iter().map(neighbour).collect()
+    Ok(by_other.into_values().collect())
 }
 
 /// The data plane's suite of the domain file's.

@@ -4,15 +4,16 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use ringmail_dataplane::Function;
 use ringmail_dataplane::edge::{Edge, Role as EdgeRole};
 use ringmail_dataplane::hop::Hop;
 use ringmail_dataplane::sa::SaTable;
+use ringmail_dataplane::{Function, Neighbour};
 use ringmail_dataplane_io::ethernet::{EthernetConfig, EthernetLink};
 use ringmail_dataplane_io::udp::{UdpConfig, UdpLink};
 use ringmail_dataplane_io::{Link, packet};
 use ringmail_functions::Settings;
-use ringmail_model::domain::Domain;
+use ringmail_model::ElementId;
+use ringmail_model::domain::{self, Domain};
 use ringmail_model::pathset::{Element, LinkSet, PathSet, Role};
 use ringmail_packet::ethernet::Address;
 
@@ -58,13 +59,7 @@ pub(crate) fn core(
 fn hop(domain: &Domain, element: &Element) -> Result<Hop> {
     let function = domain.functions.iter().find(|f| f.name.as_str() == element.name);
     let function = function.with_context(|| format!("no function `{}`", element.name))?;
-    let settings = Settings::try_from(function)?;
-    let served: Box<dyn Function> = match (&settings, &function.logger) {
-        (Settings::Logger(settings), Some(files)) => {
-            Box::new(Logged::start(&element.name, settings, files)?)
-        }
-        _ => ringmail_functions::build(&settings, random::seeds()?)?,
-    };
+    let served = function_of(function)?;
     let hop = Hop::new(element.label, function.intrusive, served, SaTable::new());
     Ok(hop.with_flows(domain.limits.flows as usize, random::seeds()?, Instant::now()))
 }
@@ -108,14 +103,32 @@ fn ethernet_link(set: &PathSet, element: &Element, vlan: Option<u16>) -> Result<
     Ok(Box::new(link))
 }
 
+/// One worker's instance of a function.
+///
+/// # Errors
+/// When its settings are refused, or its files cannot be written.
+pub(crate) fn function_of(function: &domain::Function) -> Result<Box<dyn Function>> {
+    let settings = Settings::try_from(function)?;
+    Ok(match (&settings, &function.logger) {
+        (Settings::Logger(settings), Some(files)) => {
+            Box::new(Logged::start(&function.name, settings, files)?)
+        }
+        _ => ringmail_functions::build(&settings, random::seeds()?)?,
+    })
+}
+
+/// Where the neighbours of an element receive, as its link takes it.
+pub(crate) fn peers(set: &PathSet, element: ElementId) -> Vec<(Neighbour, SocketAddr)> {
+    let peers = plan::neighbours(set, element).into_iter();
+    peers.map(|(to, address)| (to, SocketAddr::V4(address))).collect()
+}
+
 /// The UDP link of one worker, in the namespace of the calling thread.
 ///
 /// # Errors
 /// When the system refuses a socket.
 fn udp_link(set: &PathSet, element: &Element, worker: u16) -> Result<Box<dyn Link>> {
-    let peers = plan::neighbours(set, element.id);
-    let peers = peers.into_iter().map(|(to, address)| (to, SocketAddr::V4(address))).collect();
-    let mut config = UdpConfig::new(SocketAddr::V4(element.link), peers);
+    let mut config = UdpConfig::new(SocketAddr::V4(element.link), peers(set, element.id));
     config.source_port = FIRST_SOURCE_PORT + worker;
     let link = UdpLink::open(&config);
     Ok(Box::new(link.with_context(|| format!("no UDP link at {}", element.link))?))

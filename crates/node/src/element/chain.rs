@@ -1,16 +1,19 @@
 //! Connections of the encryption proxy into the chains: the flow's entry stands before the first SYN and outlives
 //! TIME_WAIT.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use ringmail_gateway::{Chain, ChainError, ChainRequest, ChainStream};
 use ringmail_model::PathId;
 use ringmail_packet::flow::FlowKey;
 use ringmail_packet::ip::protocol;
+use rustix::net::{Shutdown, shutdown};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
@@ -23,6 +26,12 @@ use crate::limits::PROBE_ENDS_WITHIN;
 /// How many ports are tried that the system says are taken by something else.
 const PORTS_TRIED: usize = 16;
 
+/// The paths that one path over replicas became, itself first.
+pub(crate) type Variants = BTreeMap<PathId, Vec<PathId>>;
+
+/// Where each path's service listens.
+pub(crate) type Addresses = BTreeMap<(PathId, String), Vec<SocketAddr>>;
+
 /// Opens connections through the data plane's workers.
 #[derive(Clone)]
 pub(crate) struct Chains {
@@ -30,39 +39,62 @@ pub(crate) struct Chains {
     /// The proxy's own addresses on the inner side, one of each IP version at most.
     sources: Arc<[IpAddr]>,
     /// Where each path's service listens.
-    services: Arc<BTreeMap<(PathId, String), Vec<SocketAddr>>>,
+    services: Arc<ArcSwap<Addresses>>,
     ports: Arc<Mutex<Ports>>,
     /// The paths that one path over replicas became, itself first.
-    variants: Arc<BTreeMap<PathId, Vec<PathId>>>,
+    variants: Arc<ArcSwap<Variants>>,
     /// Flows begun, to take the variants in turn.
     begun: Arc<AtomicUsize>,
+    open: Arc<Mutex<Open>>,
 }
+
+/// The connections that are open, with their paths: to end them when a path does.
+type Open = HashMap<FlowKey, (PathId, Arc<OwnedFd>)>;
 
 impl Chains {
     pub(crate) fn new(
         workers: Vec<Handle>,
         sources: Vec<IpAddr>,
-        services: BTreeMap<(PathId, String), Vec<SocketAddr>>,
-        variants: BTreeMap<PathId, Vec<PathId>>,
+        services: Addresses,
+        variants: Variants,
     ) -> Chains {
         Chains {
             workers: workers.into(),
             sources: sources.into(),
-            services: Arc::new(services),
+            services: Arc::new(ArcSwap::from_pointee(services)),
             ports: Arc::default(),
-            variants: Arc::new(variants),
+            variants: Arc::new(ArcSwap::from_pointee(variants)),
             begun: Arc::default(),
+            open: Arc::default(),
         }
     }
 
     /// Which replicas a new flow of this path passes, as long as it lasts.
     fn variant(&self, path: PathId) -> PathId {
-        match self.variants.get(&path) {
+        match self.variants.load().get(&path) {
             Some(variants) if !variants.is_empty() => {
                 variants[self.begun.fetch_add(1, Ordering::Relaxed) % variants.len()]
             }
             _ => path,
         }
+    }
+
+    /// Connections that are opened from now on find services here.
+    pub(crate) fn set_services(&self, services: Addresses, variants: Variants) {
+        self.services.store(Arc::new(services));
+        self.variants.store(Arc::new(variants));
+    }
+
+    /// Ends the connections that go by these paths, and says how many there were. Their ends still travel.
+    pub(crate) fn cut(&self, paths: &[PathId]) -> usize {
+        let open = lock(&self.open);
+        let mut count = 0;
+        for (_, socket) in open.values().filter(|(path, _)| paths.contains(path)) {
+            // One that the other end has closed already is over anyway.
+            let _over = shutdown(socket, Shutdown::Both);
+            count += 1;
+        }
+        count
     }
 
     /// One attempt: port, entry, connection, in this order.
@@ -76,6 +108,8 @@ impl Chains {
         let (socket, pin) = self.prepare(path, request.service, destination).await?;
         let stream = socket.connect(destination).await.map_err(connect)?;
         stream.set_nodelay(true).map_err(connect)?;
+        let socket = stream.as_fd().try_clone_to_owned().map_err(connect)?;
+        lock(&self.open).insert(pin.flow, (path, Arc::new(socket)));
         Ok(ChainStream::new(stream, pin))
     }
 
@@ -118,7 +152,8 @@ impl Chains {
 
     /// Connects along a path to the first address of its service, and lets the connection go, for a trace.
     pub(crate) async fn probe(&self, path: PathId, within: Duration) -> Result<Probed, ChainError> {
-        let service = self.services.iter().find(|((known, _), _)| *known == path);
+        let services = self.services.load_full();
+        let service = services.iter().find(|((known, _), _)| *known == path);
         let unknown = || ChainError::Unknown { path, service: String::new() };
         let ((_, service), addresses) = service.ok_or_else(unknown)?;
         let destination = *addresses.first().ok_or_else(unknown)?;
@@ -154,9 +189,14 @@ impl Chains {
         Ok(())
     }
 
-    fn ports(&self) -> std::sync::MutexGuard<'_, Ports> {
-        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ports(&self) -> MutexGuard<'_, Ports> {
+        lock(&self.ports)
     }
+}
+
+/// What these locks guard is whole after every statement.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Chain for Chains {
@@ -165,7 +205,8 @@ impl Chain for Chains {
         let unknown = || ChainError::Unknown { path: request.path, service: key.1.clone() };
         let path = self.variant(request.path);
         let mut outcome = Err(unknown());
-        for destination in self.services.get(&key).ok_or_else(unknown)? {
+        let services = self.services.load_full();
+        for destination in services.get(&key).ok_or_else(unknown)? {
             outcome = self.attempt(request, path, *destination).await;
             if outcome.is_ok() {
                 break;
@@ -193,6 +234,7 @@ struct Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
+        lock(&self.chains.open).remove(&self.flow);
         for worker in self.chains.workers.iter() {
             worker.give(Command::Unpin(self.flow, REST));
         }

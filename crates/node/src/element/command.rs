@@ -1,12 +1,15 @@
 //! What other threads may ask of a worker, carried out between batches.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringmail_dataplane::edge::Learned;
 use ringmail_dataplane::flow::TableFull;
-use ringmail_dataplane::paths::PathState;
+use ringmail_dataplane::paths::{PathConfig, PathOutOfRange, PathState};
 use ringmail_dataplane::sa::{InboundSa, OutboundSa, TableError};
+use ringmail_dataplane::{Function, Neighbour, Slot};
+use ringmail_dataplane_io::Link;
 use ringmail_model::{PathId, SaSpi};
 use ringmail_packet::flow::FlowKey;
 use tokio::sync::oneshot;
@@ -34,12 +37,35 @@ pub(crate) enum Command {
     Siblings(Vec<Handle>),
     /// Another worker learned this.
     Learned(Box<[Learned]>),
+    /// These paths come beside those that are there, or run otherwise; a hop may get another function first.
+    PutPaths(Box<NewPaths>, oneshot::Sender<Result<(), PathOutOfRange>>),
+    /// A hop shows this function from now on, and serves all paths by it if it does not tell them apart.
+    UseFunction(Slot),
+    /// These paths are over, and these functions with them.
+    RemovePaths(Vec<PathId>, Vec<Slot>),
+    /// Where the neighbours on the link receive; answers whether the link takes that.
+    SetPeers(Vec<(Neighbour, SocketAddr)>, oneshot::Sender<bool>),
     /// Say what was counted.
     Report(oneshot::Sender<Report>),
     /// Let somebody look.
     Watch(Watch),
     /// Stop working.
     Stop,
+}
+
+/// What a worker gets for a version of the domain that is staged.
+pub(crate) struct NewPaths {
+    pub(crate) function: Option<(Slot, Box<dyn Function>)>,
+    pub(crate) paths: Vec<NewPath>,
+}
+
+/// A path, and what an intrusive hop serves it with; `None` leaves that as it is.
+#[derive(Clone)]
+pub(crate) struct NewPath {
+    pub(crate) config: PathConfig,
+    pub(crate) function: Option<Slot>,
+    /// The version of the path before it: both count together.
+    pub(crate) like: Option<PathId>,
 }
 
 /// Whether the worker goes on.
@@ -52,7 +78,7 @@ pub(crate) enum Outcome {
 
 impl Command {
     /// Does it. Who no longer waits for an answer gets none.
-    pub(super) fn carry_out(self, core: &mut Core) -> Outcome {
+    pub(super) fn carry_out(self, core: &mut Core, link: &mut dyn Link) -> Outcome {
         match self {
             Command::InstallInbound(sa, answer) => {
                 let _gone = answer.send(core.inbound().install(sa));
@@ -88,6 +114,23 @@ impl Command {
             Command::Siblings(siblings) => return Outcome::Siblings(siblings),
             // The station does these itself.
             Command::Report(_) | Command::Watch(_) => {}
+            Command::PutPaths(new, answer) => {
+                let _gone = answer.send(put(core, *new));
+            }
+            Command::UseFunction(slot) => {
+                if let Core::Hop(hop) = core {
+                    hop.set_current_function(slot);
+                }
+            }
+            Command::RemovePaths(paths, functions) => {
+                paths.into_iter().for_each(|path| core.paths().remove(path));
+                if let Core::Hop(hop) = core {
+                    functions.into_iter().for_each(|slot| hop.remove_function(slot));
+                }
+            }
+            Command::SetPeers(peers, answer) => {
+                let _gone = answer.send(link.set_peers(&peers));
+            }
             Command::Stop => return Outcome::Stop,
         }
         Outcome::Done
@@ -96,4 +139,24 @@ impl Command {
 
 fn state(core: &mut Core, path: PathId) -> Option<&mut PathState> {
     core.paths().get_mut(path)
+}
+
+fn put(core: &mut Core, new: NewPaths) -> Result<(), PathOutOfRange> {
+    if let (Some((slot, function)), Core::Hop(hop)) = (new.function, &mut *core) {
+        hop.put_function(slot, function);
+    }
+    for NewPath { config, function, like } in new.paths {
+        let id = config.id;
+        let like = like.and_then(|like| core.paths().get(like));
+        let counts = like.map(|like| (Arc::clone(&like.traffic_in), Arc::clone(&like.traffic_out)));
+        core.paths().put(config)?;
+        let Some(state) = core.paths().get_mut(id) else { continue };
+        if let Some(slot) = function {
+            state.function = slot;
+        }
+        if let Some((traffic_in, traffic_out)) = counts {
+            (state.traffic_in, state.traffic_out) = (traffic_in, traffic_out);
+        }
+    }
+    Ok(())
 }

@@ -20,8 +20,10 @@ use crate::control::{ControlChannel, FromElement, ToElement};
 pub async fn run_direct(name: &str, control: ControlChannel) -> Result<()> {
     let (mut receiver, mut sender) = control.split();
     let Some(told) = learn(name, &mut receiver, &mut sender).await? else { return Ok(()) };
-    let direct = Direct { services: Arc::new(proxy::services(&told.domain, &told.set)) };
-    let proxy = Proxy::start(&told.domain, &told.set, &direct, told.listeners, told.services)?;
+    let direct =
+        Direct { services: Arc::new(proxy::services(&told.version.domain, &told.version.set)) };
+    let (domain, set) = (&told.version.domain, &told.version.set);
+    let proxy = Proxy::start(domain, set, &direct, told.listeners, told.services)?;
     sender.send(&FromElement::Ready).await?;
     loop {
         match receiver.recv().await? {
@@ -29,7 +31,10 @@ pub async fn run_direct(name: &str, control: ControlChannel) -> Result<()> {
             Some(
                 ToElement::Status { request }
                 | ToElement::ExportKeys { request }
-                | ToElement::Pin { request, .. },
+                | ToElement::Pin { request, .. }
+                | ToElement::Stage { request, .. }
+                | ToElement::Activate { request, .. }
+                | ToElement::Abandon { request, .. },
             ) => {
                 let reason = "there is no chain here".to_owned();
                 sender.send(&FromElement::Refused { request, reason }).await?;

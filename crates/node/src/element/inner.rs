@@ -1,6 +1,7 @@
 //! The inner side of a gateway or an egress: a TUN, its addresses, and what is routed into it.
 
 use std::fs;
+use std::io;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result};
@@ -79,11 +80,39 @@ pub(crate) async fn configure(domain: &Domain, role: Role) -> Result<()> {
     let netlink = Netlink::open()?;
     let device = netlink.interface(DEVICE).await?;
     netlink.set_up(device).await?;
-    let towards = match role {
+    if role == Role::Gateway {
+        for address in gateway_addresses(domain) {
+            netlink.add_address(device, Cidr::host(address)).await?;
+        }
+    }
+    add_routes(&netlink, domain, role).await
+}
+
+/// Lets the device and its routes serve another version of the domain beside those that run: all of `sets`.
+///
+/// # Errors
+/// When the system refuses a route or the MTU.
+pub(crate) async fn adapt(domain: &Domain, role: Role, sets: &[&PathSet]) -> Result<()> {
+    set_mtu(sets).await?;
+    add_routes(&Netlink::open()?, domain, role).await
+}
+
+/// Gives the device the largest MTU that every path of these sets carries.
+///
+/// # Errors
+/// When the system refuses it.
+pub(crate) async fn set_mtu(sets: &[&PathSet]) -> Result<()> {
+    let mtu = sets.iter().filter_map(|set| set.inner_mtu()).min();
+    let mtu = mtu.context("the path set has no path")?;
+    let netlink = Netlink::open()?;
+    let device = netlink.interface(DEVICE).await?;
+    netlink.set_mtu(device, u32::from(mtu)).await.with_context(|| format!("no MTU of {mtu} bytes"))
+}
+
+/// Routes that are there already stay as they are.
+async fn add_routes(netlink: &Netlink, domain: &Domain, role: Role) -> Result<()> {
+    let mut towards: Vec<Cidr> = match role {
         Role::Gateway => {
-            for address in gateway_addresses(domain) {
-                netlink.add_address(device, Cidr::host(address)).await?;
-            }
             domain.services.iter().flat_map(|s| &s.addresses).map(|a| Cidr::host(a.ip())).collect()
         }
         Role::Egress => {
@@ -93,12 +122,14 @@ pub(crate) async fn configure(domain: &Domain, role: Role) -> Result<()> {
         }
         Role::Hop => Vec::new(),
     };
-    let mut towards: Vec<Cidr> = towards;
     towards.sort_unstable_by_key(|cidr| cidr.address);
     towards.dedup_by_key(|cidr| cidr.address);
     for to in towards {
         let route = Route { to, via: None, interface: Some(DEVICE.to_owned()) };
-        netlink.add_route(&route).await.with_context(|| format!("no route to {}", to.address))?;
+        match netlink.add_route(&route).await {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            added => added.with_context(|| format!("no route to {}", to.address))?,
+        }
     }
     Ok(())
 }

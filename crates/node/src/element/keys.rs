@@ -10,11 +10,12 @@ use ringmail_dataplane::sa::{
     InboundOptions, InboundSa, Lease, OutboundOptions, OutboundSa, SaError, SaKey,
 };
 use ringmail_dataplane::sap::{Cause, Event, Place};
-use ringmail_model::pathset::{PathSet, Segment};
+use ringmail_model::pathset::Segment;
 use ringmail_model::{ElementId, PathId, SaSpi};
 use tokio::sync::oneshot;
 
 use super::command::Command;
+use super::versions::Versions;
 use super::worker::Handle;
 use crate::control::{KeyExport, Secret};
 
@@ -190,12 +191,12 @@ impl Keys {
     }
 
     /// The keys of every inbound association.
-    pub(crate) fn danger_export(&self, set: &PathSet) -> Vec<KeyExport> {
+    pub(crate) fn danger_export(&self, versions: &Versions) -> Vec<KeyExport> {
         let mut exports: Vec<_> = self
             .inbound
             .iter()
             .filter_map(|(spi, held)| {
-                let path = set.path(held.place.path)?;
+                let (path, set) = versions.path(held.place.path)?;
                 let segment: &Segment = path.segments.get(usize::from(held.place.segment.0))?;
                 let address = |id| Some(IpAddr::V4(*set.element(id)?.link.ip()));
                 Some(KeyExport {

@@ -1,14 +1,15 @@
 //! What one element has to know of the path set: its neighbours, and each path as it runs here.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 
 use anyhow::{Context, Result};
 use ringmail_dataplane::Neighbour;
 use ringmail_dataplane::labels::LabelStack;
 use ringmail_dataplane::paths::{Destination, Leaving, PathConfig, Tunnel};
-use ringmail_model::ElementId;
 use ringmail_model::domain::Domain;
 use ringmail_model::pathset::{Direction, Element, Path, PathSet};
+use ringmail_model::{ElementId, PathId};
 use ringmail_packet::ethernet::Address;
 
 /// The neighbour that an element is to every other: its id.
@@ -45,6 +46,32 @@ pub(crate) fn paths(set: &PathSet, domain: &Domain, element: ElementId) -> Resul
     Ok(configs)
 }
 
+/// The way back of each return path at `element`, as long as several versions of the domain run side by side: where more
+/// than one forward path names it, only the flow can tell.
+///
+/// # Errors
+/// As for [`paths`].
+pub(crate) fn returns<'a>(
+    live: impl Iterator<Item = (&'a PathSet, &'a Domain)> + Clone,
+    element: ElementId,
+) -> Result<Vec<PathConfig>> {
+    let mut forward: BTreeMap<PathId, BTreeSet<PathId>> = BTreeMap::new();
+    for path in live.clone().flat_map(|(set, _)| &set.paths) {
+        if let Some(back) = path.return_path {
+            forward.entry(back).or_default().insert(path.id);
+        }
+    }
+    let mut configs: BTreeMap<PathId, PathConfig> = BTreeMap::new();
+    for (set, domain) in live {
+        for mut config in paths(set, domain, element)? {
+            let Some(names) = forward.get(&config.id) else { continue };
+            config.return_path = names.first().copied().filter(|_| names.len() == 1);
+            configs.entry(config.id).or_insert(config);
+        }
+    }
+    Ok(configs.into_values().collect())
+}
+
 fn config(set: &PathSet, domain: &Domain, path: &Path, position: usize) -> Result<PathConfig> {
     let previous = position.checked_sub(1).and_then(|before| path.element_at(before));
     Ok(PathConfig {
@@ -75,7 +102,7 @@ fn leaving(set: &PathSet, path: &Path, position: usize) -> Result<Option<Leaving
 
 /// The path that packets of the other direction take: for a return path, the one forward path that names it, where
 /// there is only one.
-fn opposite(set: &PathSet, path: &Path) -> Option<ringmail_model::PathId> {
+fn opposite(set: &PathSet, path: &Path) -> Option<PathId> {
     match path.direction {
         Direction::Forward => path.return_path,
         Direction::Return => {

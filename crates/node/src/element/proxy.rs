@@ -1,7 +1,6 @@
 //! The encryption proxy of a gateway: its listeners, on a thread of their own.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -9,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use anyhow::{Context, Result};
 use ringmail_gateway::access::{AccessFile, AccessLog};
 use ringmail_gateway::tls::{self, ClientTrust, Site};
-use ringmail_gateway::{Chain, Counters, Gateway, Limits, Policy, Services};
+use ringmail_gateway::{Chain, Counters, Gateway, Limits, Policy, PolicyHandle, Services};
 use ringmail_model::PathId;
 use ringmail_model::domain::Domain;
 use ringmail_model::pathset::PathSet;
@@ -18,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::care::{Care, Lists};
+use super::chain::Addresses;
 
 /// What one listener shows, and whom it believes.
 pub(crate) struct ListenerTls {
@@ -35,6 +35,7 @@ pub(crate) struct ListenerTls {
 
 /// A running proxy.
 pub(crate) struct Proxy {
+    policy: PolicyHandle,
     stop: watch::Sender<bool>,
     threads: Vec<std::thread::JoinHandle<()>>,
     counters: Vec<Arc<Counters>>,
@@ -54,11 +55,12 @@ impl Proxy {
         listeners: Vec<ListenerTls>,
         services: Services,
     ) -> Result<Proxy> {
-        let rules = RuleSet::compile(domain, set)?;
-        let policy = Policy { version: set.version, rules, services }.into_handle();
-        let limits = Limits::from(&domain.gateway.limits);
+        let policy = policy(domain, set, services)?.into_handle();
+        let drain_ms = domain.limits.drain_ms.into();
+        let limits = Limits { drain_ms, ..Limits::from(&domain.gateway.limits) };
         let (stop, _) = watch::channel(false);
         let mut proxy = Proxy {
+            policy: policy.clone(),
             stop,
             threads: Vec::new(),
             counters: Vec::new(),
@@ -109,6 +111,16 @@ impl Proxy {
         Ok(proxy)
     }
 
+    /// Requests that begin from now on are judged by this policy.
+    pub(crate) fn set_policy(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
+    }
+
+    /// How the gateway speaks to services.
+    pub(crate) fn service_options(&self) -> Services {
+        self.policy.load().services.clone()
+    }
+
     /// What every listener counted.
     pub(crate) fn counters(&self) -> impl Iterator<Item = &Arc<Counters>> {
         self.counters.iter()
@@ -148,11 +160,16 @@ fn open_log(domain: &Domain, listeners: &[ListenerTls]) -> Result<Option<AccessL
     Ok(Some(log))
 }
 
+/// The rules of a version.
+///
+/// # Errors
+/// When they name what is not there, which `check` would have said.
+pub(crate) fn policy(domain: &Domain, set: &PathSet, services: Services) -> Result<Policy> {
+    Ok(Policy { version: set.version, rules: RuleSet::compile(domain, set)?, services })
+}
+
 /// Where each service listens, by the forward path that leads to it.
-pub(crate) fn services(
-    domain: &Domain,
-    set: &PathSet,
-) -> BTreeMap<(PathId, String), Vec<SocketAddr>> {
+pub(crate) fn services(domain: &Domain, set: &PathSet) -> Addresses {
     let mut services = BTreeMap::new();
     for path in &set.paths {
         let found =

@@ -1,9 +1,9 @@
 //! What an element says of itself when asked: paths, counters, drops by reason, links.
 
-use ringmail_dataplane::Function;
 use ringmail_dataplane::attach::AttachCounters;
 use ringmail_dataplane::counters::{Counters, Traffic};
 use ringmail_dataplane::function::FunctionCounter;
+use ringmail_dataplane::hop::Hop;
 use ringmail_dataplane_io::LinkCounters;
 use ringmail_dataplane_io::counters::LinkCounter;
 use serde::{Deserialize, Serialize};
@@ -105,7 +105,7 @@ impl Report {
             Core::Hop(hop) => Report {
                 flows: (hop.flows_limit() > 0)
                     .then(|| [hop.flows() as u64, hop.flows_limit() as u64, hop.flows_refused()]),
-                function: function(hop.function()),
+                function: function(hop),
                 ..Report::of_counters(hop.counters())
             },
         };
@@ -152,9 +152,10 @@ impl Report {
     }
 }
 
-fn function(function: &dyn Function) -> Vec<Count> {
-    let gauges = function.gauges();
-    counts(function.counters(), |name| gauges.contains(&name))
+fn function(hop: &mut Hop) -> Vec<Count> {
+    let counters = hop.function_counters();
+    let gauges = hop.function().gauges();
+    counts(counters, |name| gauges.contains(&name))
 }
 
 fn counts(counters: Vec<FunctionCounter>, is_gauge: impl Fn(&str) -> bool) -> Vec<Count> {

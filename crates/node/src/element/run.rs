@@ -1,9 +1,9 @@
 //! The life of an element: it makes a key, is told who it is and what its paths are, serves, and answers questions.
 
-use std::collections::BTreeMap;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use ringmail_dataplane::replay::WindowPackets;
@@ -11,31 +11,33 @@ use ringmail_gateway::tls::{ClientTrust, Site};
 use ringmail_gateway::{ServiceOptions, ServiceTls, Services};
 use ringmail_model::PathVersion;
 use ringmail_model::domain::{Domain, Keying};
-use ringmail_model::pathset::{Element, Expected, PathSet, PublicKey, Role, SignedPathSet};
+use ringmail_model::pathset::{Expected, PublicKey, Role, SignedPathSet};
 use ringmail_trust::{Certificates, ElementKey, Identity, PrivateKey, TrustBundle};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
-use tokio::sync::mpsc;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 
 use super::agreement::Agreement;
 use super::chain::Chains;
+use super::change::Serving;
 use super::command::Command;
 use super::keys::Keys;
 use super::logfile;
 use super::observe::Observer;
 use super::proxy::{self, ListenerTls, Proxy};
 use super::summary::Summaries;
+use super::versions::{Ability, Version, Versions};
 use super::worker::{Core, Handle};
 use super::{Workshop, build, inner, pin, psk, status};
 use crate::control::{
-    Blob, ControlChannel, FromElement, Receiver, Secret, Sender, ServerCertificate, ToElement,
+    self, Blob, ControlChannel, FromElement, Receiver, Secret, Sender, ServerCertificate, ToElement,
 };
+use crate::limits::{QUIET_FOR, QUIET_POLL_EVERY};
 use crate::sap::Notice;
 
 /// What an element was told before it begins.
 pub(super) struct Told {
-    pub(super) domain: Domain,
-    pub(super) set: PathSet,
-    element: Element,
+    pub(super) version: Version,
     identity: Identity,
     bundle: TrustBundle,
     pub(super) listeners: Vec<ListenerTls>,
@@ -66,94 +68,45 @@ async fn serve(
     workshop: &Workshop,
 ) -> Result<()> {
     let Some(told) = learn(name, receiver, sender).await? else { return Ok(()) };
-    let window = WindowPackets::new(told.domain.limits.replay_window_packets)?;
     let (ended, mut ends) = mpsc::unbounded_channel();
-    let mut cores = cores(&told)?;
-    if let Some(secret) = &told.psk {
-        tracing::warn!("keying `psk`: static keys, no forward secrecy; for comparison only");
-        if told.domain.psk.as_ref().is_some_and(|psk| psk.danger_same_keys_every_start) {
-            tracing::warn!(
-                "`danger_same_keys_every_start`: sequence numbers begin again under the same keys"
-            );
-        }
-        psk::install(&told.set, told.element.id, secret.danger_bytes(), window, &mut cores)?;
-    }
-    let workers = workshop.start(&told.set, &told.element, cores, &ended)?;
-    if told.element.role != Role::Hop {
-        inner::configure(&told.domain, told.element.role).await.context("the inner side")?;
-    }
-    let chains = chains(&told.domain, &told.set, &told.element, &workers);
-    let proxy =
-        start_proxy(&told.domain, &told.set, chains.as_ref(), told.listeners, told.services)?;
-    let observer = Observer {
-        domain: Arc::new(told.domain.clone()),
-        set: Arc::new(told.set.clone()),
-        element: told.element.clone(),
-        workers: workers.clone(),
-        chains,
-        taps: Arc::default(),
-    };
+    let bundle = told.bundle.clone();
+    let mut serving = begin(told, workshop, &ended).await?;
+    let _summaries = Summaries::start(serving.workers.clone());
     // Who looks into the element is answered beside the element's other work.
     let (seen, mut sights) = mpsc::unbounded_channel();
-    let mut agreement = match told.psk {
-        Some(_) => None,
-        None => {
-            let keys = Keys::new(workers.clone(), window);
-            let (domain, set, element) = (&told.domain, &told.set, &told.element);
-            let agreement =
-                Agreement::start(domain, set, element, &told.identity, &told.bundle, keys);
-            Some(agreement.await?)
-        }
-    };
-    let _summaries = Summaries::start(workers.clone());
+    let taps = Arc::default();
     let mut ready = false;
+    let mut terminate = Terminate::catch(workshop)?;
+    let mut ending: Option<Ending> = None;
     let outcome = loop {
-        if !ready && agreement.as_ref().is_none_or(Agreement::is_complete) {
+        let active = &serving.versions.active().set;
+        if !ready
+            && serving.agreement.as_ref().is_none_or(|agreement| agreement.is_complete(active))
+        {
             sender.send(&FromElement::Ready).await?;
             ready = true;
         }
+        let timeout = serving.next_timeout();
         tokio::select! {
             message = receiver.recv() => match message? {
-                None | Some(ToElement::Shutdown { .. }) => break Ok(()),
-                Some(ToElement::Status { request }) => {
-                    let of = status::Parts {
-                        domain: &told.domain,
-                        set: &told.set,
-                        element: &told.element,
-                        workers: &workers,
-                        proxy: proxy.as_ref(),
-                        agreement: agreement.as_ref(),
-                    };
-                    let status = status::of(of).await;
-                    sender.send(&FromElement::Status { request, status }).await?;
-                }
-                Some(ToElement::ExportKeys { request }) => {
-                    let answer = match &agreement {
-                        Some(agreement) => {
-                            let keys = agreement.keys().danger_export(&told.set);
-                            FromElement::Keys { request, keys }
-                        }
-                        None => {
-                            let reason = "with keying `psk` the keys are the domain file's".to_owned();
-                            FromElement::Refused { request, reason }
-                        }
-                    };
-                    sender.send(&answer).await?;
-                }
-                Some(ToElement::Pin { request, flow }) => {
-                    let answer = match pin::pin(&told.set, &workers, &flow).await {
-                        Ok(()) => FromElement::Pinned { request },
-                        Err(error) => FromElement::Refused { request, reason: format!("{error:#}") },
-                    };
-                    sender.send(&answer).await?;
-                }
-                Some(ToElement::Lease { signed }) => {
-                    if let Some(agreement) = &agreement {
-                        agreement.lease(&signed.0).await;
-                    }
-                }
+                None => break Ok(()),
+                // Whoever says it again is in a hurry.
+                Some(ToElement::Shutdown { .. }) if ending.is_some() => break Ok(()),
+                Some(ToElement::Shutdown { .. }) => match serving.proxy.take() {
+                    Some((proxy, _)) => ending = Some(drained(proxy)),
+                    None => break Ok(()),
+                },
                 Some(ToElement::Observe { request, question }) => {
-                    let (observer, seen) = (observer.clone(), seen.clone());
+                    let active = serving.versions.active();
+                    let observer = Observer {
+                        domain: Arc::new(active.domain.clone()),
+                        set: Arc::new(active.set.clone()),
+                        element: active.element.clone(),
+                        workers: serving.workers.clone(),
+                        chains: serving.proxy.as_ref().map(|(_, chains)| chains.clone()),
+                        taps: Arc::clone(&taps),
+                    };
+                    let seen = seen.clone();
                     tokio::spawn(async move {
                         let answer = match observer.answer(question).await {
                             Ok(answer) => FromElement::Observed { request, answer },
@@ -168,30 +121,55 @@ async fn serve(
                     let identity =
                         kept_identity(Certificates { chain, not_after_unix_s: 0 }, &key);
                     let (roots, crls) = (certificates(trust_anchors), lists(crls));
-                    let bundle = TrustBundle { roots, crls, ..told.bundle.clone() };
-                    if let Some(agreement) = &agreement
+                    let bundle = TrustBundle { roots, crls, ..bundle.clone() };
+                    if let Some(agreement) = &serving.agreement
                         && let Err(error) = agreement.set_trust(&identity, &bundle)
                     {
                         tracing::error!(%error, "the renewed identity is not used");
                     }
                 }
-                Some(other) => tracing::debug!(?other, "nothing to do with this message"),
+                Some(message) => {
+                    if let Some(answer) = serving.answer(message).await {
+                        sender.send(&answer).await?;
+                    }
+                }
             },
             Some(sight) = sights.recv() => sender.send(&sight).await?,
-            notice = next_notice(agreement.as_mut()) => {
-                if let Some(agreement) = &mut agreement
+            notice = next_notice(serving.agreement.as_mut()) => {
+                if let Some(agreement) = &mut serving.agreement
                     && let Some(request) = agreement.heed(notice).await
                 {
                     sender.send(&request).await?;
                 }
+                if let Some(answer) = serving.staged(Instant::now()).await {
+                    sender.send(&answer).await?;
+                }
+            }
+            () = until(timeout) => {
+                let now = Instant::now();
+                serving.retire(now).await;
+                if let Some(answer) = serving.staged(now).await {
+                    sender.send(&answer).await?;
+                }
             }
             Some(end) = ends.recv() => break stopped(end),
+            () = terminate.next() => match (ending.is_some(), serving.proxy.take()) {
+                (true, _) => break Ok(()),
+                (false, Some((proxy, _))) => ending = Some(drained(proxy)),
+                (false, None) => {
+                    let drain_ms = serving.versions.active().domain.limits.drain_ms;
+                    let within = Duration::from_millis(drain_ms.into());
+                    ending = Some(Box::pin(quiet(serving.workers.clone(), within)));
+                }
+            },
+            () = done(ending.as_mut()) => break Ok(()),
         }
     };
+    let Serving { agreement, proxy, workers, .. } = serving;
     if let Some(agreement) = agreement {
         agreement.stop().await;
     }
-    if let Some(proxy) = proxy {
+    if let Some((proxy, _)) = proxy {
         tokio::task::spawn_blocking(|| proxy.stop()).await?;
     }
     workers.iter().for_each(|worker| worker.give(Command::Stop));
@@ -199,9 +177,158 @@ async fn serve(
     outcome
 }
 
+/// What is waited for before the element ends.
+type Ending = Pin<Box<dyn Future<Output = ()>>>;
+
+/// The gateway takes no more connections; done once those that there are have ended, or have had their time.
+fn drained(proxy: Proxy) -> Ending {
+    let stopped = tokio::task::spawn_blocking(|| proxy.stop());
+    Box::pin(async move { drop(stopped.await) })
+}
+
+/// Goes on for the others until nothing comes any more.
+async fn quiet(workers: Vec<Handle>, within: Duration) {
+    let (until, mut seen, mut since) = (Instant::now() + within, 0, Instant::now());
+    while Instant::now() < until && since.elapsed() < QUIET_FOR {
+        tokio::time::sleep(QUIET_POLL_EVERY).await;
+        let mut packets = 0;
+        for worker in &workers {
+            let (answer, report) = oneshot::channel();
+            worker.give(Command::Report(answer));
+            let report = report.await.unwrap_or_default();
+            packets += report.traffic.iter().map(|flow| flow.packets).sum::<u64>();
+        }
+        if packets != seen {
+            (seen, since) = (packets, Instant::now());
+        }
+    }
+}
+
+async fn done(ending: Option<&mut Ending>) {
+    match ending {
+        Some(ending) => ending.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// SIGTERM, where the process is this element's alone.
+struct Terminate(Option<Signal>);
+
+impl Terminate {
+    fn catch(workshop: &Workshop) -> Result<Terminate> {
+        Ok(Terminate(match workshop {
+            Workshop::Threads => Some(signal(SignalKind::terminate())?),
+            Workshop::Mill(_) => None,
+        }))
+    }
+
+    async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Everything that the element consists of, at work.
+async fn begin(
+    told: Told,
+    workshop: &Workshop,
+    ended: &mpsc::UnboundedSender<io::Result<()>>,
+) -> Result<Serving> {
+    let Told { version, identity, bundle, listeners, services, psk } = told;
+    let Version { domain, set, element, .. } = &version;
+    let window = WindowPackets::new(domain.limits.replay_window_packets)?;
+    let mut cores = cores(&version)?;
+    if let Some(secret) = &psk {
+        tracing::warn!("keying `psk`: static keys, no forward secrecy; for comparison only");
+        if domain.psk.as_ref().is_some_and(|psk| psk.danger_same_keys_every_start) {
+            tracing::warn!(
+                "`danger_same_keys_every_start`: sequence numbers begin again under the same keys"
+            );
+        }
+        psk::install(set, element.id, secret.danger_bytes(), window, &mut cores)?;
+    }
+    let workers = workshop.start(set, element, cores, ended)?;
+    if element.role != Role::Hop {
+        inner::configure(domain, element.role).await.context("the inner side")?;
+    }
+    let proxy = start_proxy(&version, listeners, services, &workers)?;
+    let agreement = match psk {
+        Some(_) => None,
+        None => {
+            let keys = Keys::new(workers.clone(), window);
+            Some(Agreement::start(domain, set, element, &identity, &bundle, keys).await?)
+        }
+    };
+    let ability = Ability { links_are_fixed: matches!(workshop, Workshop::Mill(_)) };
+    let path_key = PublicKey(bundle.path_key);
+    Ok(Serving::new(Versions::new(version), workers, agreement, proxy, ability, path_key))
+}
+
+impl Serving {
+    /// Does what the parent says; what it is to hear comes back.
+    async fn answer(&mut self, message: ToElement) -> Option<FromElement> {
+        Some(match message {
+            ToElement::Status { request } => {
+                let parts = status::Parts {
+                    versions: &self.versions,
+                    workers: &self.workers,
+                    proxy: self.proxy.as_ref().map(|(proxy, _)| proxy),
+                    agreement: self.agreement.as_ref(),
+                };
+                let status = status::of(parts).await;
+                FromElement::Status { request, status }
+            }
+            ToElement::ExportKeys { request } => match &self.agreement {
+                Some(agreement) => {
+                    let keys = agreement.keys().danger_export(&self.versions);
+                    FromElement::Keys { request, keys }
+                }
+                None => {
+                    let reason = "with keying `psk` the keys are the domain file's".to_owned();
+                    FromElement::Refused { request, reason }
+                }
+            },
+            ToElement::Pin { request, flow } => {
+                match pin::pin(&self.versions.active().set, &self.workers, &flow).await {
+                    Ok(()) => FromElement::Pinned { request },
+                    Err(error) => FromElement::Refused { request, reason: format!("{error:#}") },
+                }
+            }
+            ToElement::Lease { signed } => {
+                if let Some(agreement) = &self.agreement {
+                    agreement.lease(&signed.0).await;
+                }
+                return None;
+            }
+            ToElement::Stage { request, text, document, signature, .. } => {
+                let signed = SignedPathSet { bytes: document.0, signature: signature.0 };
+                return self.stage(request, &text, &signed).await;
+            }
+            ToElement::Activate { request, version } => self.activate(request, version).await,
+            ToElement::Abandon { request, version } => {
+                self.abandon(PathVersion(version)).await;
+                FromElement::Abandoned { request }
+            }
+            other => {
+                tracing::debug!(?other, "nothing to do with this message");
+                return None;
+            }
+        })
+    }
+}
+
 async fn next_notice(agreement: Option<&mut Agreement>) -> Notice {
     match agreement {
         Some(agreement) => agreement.next_notice().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
     }
 }
@@ -242,17 +369,7 @@ pub(super) async fn learn(
                 let signed = SignedPathSet { bytes: document.0, signature: signature.0 };
                 paths = Some((signed, signing_key));
             }
-            Some(ToElement::Listener {
-                name,
-                certificates,
-                trust_anchors,
-                crls,
-                crl_files,
-                access_log,
-            }) => {
-                let told = listener(name, certificates, trust_anchors, crls)?;
-                listeners.push(ListenerTls { crl_files, access_log, ..told });
-            }
+            Some(ToElement::Listener(told)) => listeners.push(listener(told)?),
             Some(ToElement::ServiceTls { service, trust_anchors, certificate }) => {
                 legs.push((service, trust_anchors, certificate));
             }
@@ -268,8 +385,6 @@ pub(super) async fn learn(
                     now_unix_s: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
                 };
                 let set = signed.verify(&PublicKey(path_key), &expected)?;
-                let element = set.element_named(name).cloned();
-                let element = element.with_context(|| format!("no element is named `{name}`"))?;
                 if (domain.keying == Keying::Psk) != psk.is_some() {
                     bail!("the keying of the domain and the keys that were told do not agree");
                 }
@@ -281,24 +396,17 @@ pub(super) async fn learn(
                     crls: lists(crls),
                     path_key,
                 };
-                let services = match element.role {
-                    Role::Gateway => services(&domain, legs)?,
-                    _ => Services::new(),
-                };
                 let identity = match kept {
                     Some(kept) => kept_identity(svid, &kept),
                     None => key.into_identity(svid),
                 };
-                return Ok(Some(Told {
-                    domain,
-                    set,
-                    element,
-                    identity,
-                    bundle,
-                    listeners,
-                    psk,
-                    services,
-                }));
+                let version = Version::new(domain, set, name)?;
+                let services = match version.element.role {
+                    Role::Gateway => services(&version.domain, legs)?,
+                    _ => Services::new(),
+                };
+                let told = Told { version, identity, bundle, listeners, services, psk };
+                return Ok(Some(told));
             }
             Some(other) => tracing::debug!(?other, "nothing to do with this message yet"),
         }
@@ -309,8 +417,8 @@ fn kept_identity(svid: Certificates, key: &Secret) -> Identity {
     Identity::new(svid, PrivateKey::from_pkcs8(key.danger_bytes().to_vec()))
 }
 
-fn cores(told: &Told) -> Result<Vec<Core>> {
-    let (domain, set, element) = (&told.domain, &told.set, &told.element);
+fn cores(version: &Version) -> Result<Vec<Core>> {
+    let Version { domain, set, element, .. } = version;
     let sides = match element.role {
         Role::Hop => (0..element.workers.max(1)).map(|_| None).collect(),
         Role::Gateway | Role::Egress => {
@@ -320,22 +428,20 @@ fn cores(told: &Told) -> Result<Vec<Core>> {
     sides.into_iter().map(|inner| build::core(domain, set, element, inner)).collect()
 }
 
-/// By which a gateway's connections go into chains.
-fn chains(domain: &Domain, set: &PathSet, element: &Element, workers: &[Handle]) -> Option<Chains> {
-    let sources = inner::gateway_addresses(domain);
-    let services: BTreeMap<_, _> = proxy::services(domain, set);
-    (element.role == Role::Gateway)
-        .then(|| Chains::new(workers.to_vec(), sources, services, proxy::variants(domain, set)))
-}
-
 fn start_proxy(
-    domain: &Domain,
-    set: &PathSet,
-    chains: Option<&Chains>,
+    version: &Version,
     listeners: Vec<ListenerTls>,
     legs: Services,
-) -> Result<Option<Proxy>> {
-    chains.map(|chains| Proxy::start(domain, set, chains, listeners, legs)).transpose()
+    workers: &[Handle],
+) -> Result<Option<(Proxy, Chains)>> {
+    let Version { domain, set, element, .. } = version;
+    if element.role != Role::Gateway {
+        return Ok(None);
+    }
+    let sources = inner::gateway_addresses(domain);
+    let (services, variants) = (proxy::services(domain, set), proxy::variants(domain, set));
+    let chains = Chains::new(workers.to_vec(), sources, services, variants);
+    Ok(Some((Proxy::start(domain, set, &chains, listeners, legs)?, chains)))
 }
 
 /// How the gateway speaks to services: what the domain file says, with what was read of its files.
@@ -380,12 +486,15 @@ fn services(
     Ok(services)
 }
 
-fn listener(
-    name: String,
-    sites: Vec<ServerCertificate>,
-    trust_anchors: Vec<Blob>,
-    crls: Vec<Blob>,
-) -> Result<ListenerTls> {
+fn listener(told: control::ListenerTls) -> Result<ListenerTls> {
+    let control::ListenerTls {
+        name,
+        certificates: sites,
+        trust_anchors,
+        crls,
+        crl_files,
+        access_log,
+    } = told;
     let mut roots = rustls::RootCertStore::empty();
     for anchor in certificates(trust_anchors) {
         roots.add(anchor).with_context(|| format!("listener `{name}`: a trust anchor is none"))?;
@@ -398,8 +507,8 @@ fn listener(
     Ok(ListenerTls {
         sites: sites.into_iter().map(site).collect::<Result<_>>()?,
         clients: ClientTrust { roots: roots.into(), crls: lists(crls) },
-        crl_files: Vec::new(),
-        access_log: None,
+        crl_files,
+        access_log,
         name,
     })
 }

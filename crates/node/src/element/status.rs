@@ -1,13 +1,12 @@
 //! An element's answer to "how are you?": its workers' reports added up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use ringmail_dataplane::DropReason;
 use ringmail_dataplane::counters::Counters;
-use ringmail_model::ElementId;
-use ringmail_model::domain::Domain;
-use ringmail_model::pathset::{Direction, Element, PathSet, Role};
+use ringmail_model::PathId;
+use ringmail_model::pathset::{Direction, Role};
 use tokio::sync::oneshot;
 
 use super::agreement::Agreement;
@@ -16,6 +15,7 @@ use super::inner;
 use super::keys::Keys;
 use super::proxy::Proxy;
 use super::report::Report;
+use super::versions::{Version, Versions};
 use super::worker::Handle;
 use crate::control::{Counter, Drops, ElementStatus, PathStatus};
 
@@ -28,9 +28,7 @@ pub(crate) const FLOWS_REFUSED: &str = "New flows that found the table full: pac
 
 /// Whom to ask.
 pub(super) struct Parts<'a> {
-    pub(super) domain: &'a Domain,
-    pub(super) set: &'a PathSet,
-    pub(super) element: &'a Element,
+    pub(super) versions: &'a Versions,
     pub(super) workers: &'a [Handle],
     pub(super) proxy: Option<&'a Proxy>,
     pub(super) agreement: Option<&'a Agreement>,
@@ -38,7 +36,8 @@ pub(super) struct Parts<'a> {
 
 /// The status of an element. A worker that has stopped adds nothing.
 pub(super) async fn of(parts: Parts<'_>) -> ElementStatus {
-    let Parts { domain, set, element, workers, proxy, agreement } = parts;
+    let Parts { versions, workers, proxy, agreement } = parts;
+    let Version { set, element, .. } = &**versions.active();
     let mut reports = Vec::new();
     for worker in workers {
         let (answer, report) = oneshot::channel();
@@ -56,13 +55,14 @@ pub(super) async fn of(parts: Parts<'_>) -> ElementStatus {
             add(&mut counters, name, unit, description, value);
         }
     }
-    let paths = paths(set, element.id, &reports, agreement.map(Agreement::keys));
+    let paths = paths(versions, &reports, agreement.map(Agreement::keys));
     let mut not_ready: Vec<String> = paths.iter().filter_map(unkeyed).collect();
     if element.role != Role::Hop {
         not_ready.extend(inner::trouble().await);
     }
-    let function = domain.functions.iter().find(|known| known.name.as_str() == element.name);
+    let function = versions.active().served();
     ElementStatus {
+        version: set.version.0,
         role: match element.role {
             Role::Gateway => "gateway",
             Role::Hop => "hop",
@@ -88,52 +88,67 @@ fn inside(reports: &[Report]) -> Vec<u64> {
 fn unkeyed(path: &PathStatus) -> Option<String> {
     let name = &path.name;
     match path.lease_s {
-        _ if path.state != "ready" => Some(format!("path {name}: no keys for its next segment")),
-        Some(left) if left <= 0.0 => Some(format!("path {name}: the lease of its keys ran out")),
+        _ if path.state == "no keys" => Some(format!("path {name}: no keys for its next segment")),
+        Some(left) if left <= 0.0 && path.state == "ready" => {
+            Some(format!("path {name}: the lease of its keys ran out"))
+        }
         _ => None,
     }
 }
 
-fn paths(
-    set: &PathSet,
-    element: ElementId,
-    reports: &[Report],
-    keys: Option<&Keys>,
-) -> Vec<PathStatus> {
-    let now = Instant::now();
+/// The paths by name: versions of one that run side by side are one for people, and count together.
+fn paths(versions: &Versions, reports: &[Report], keys: Option<&Keys>) -> Vec<PathStatus> {
+    let (now, element) = (Instant::now(), versions.active().element.id);
     let lease = |path| keys?.lease_end(path).map(|end| end.saturating_duration_since(now));
-    let mut paths: BTreeMap<u32, PathStatus> = BTreeMap::new();
-    for seen in reports.iter().flat_map(|report| &report.paths) {
-        let Some(path) = set.paths.iter().find(|path| path.id.0 == seen.path) else { continue };
-        let position = (0..path.hops.len() + 2).find(|at| path.element_at(*at) == Some(element));
-        let status = paths.entry(seen.path).or_insert_with(|| PathStatus {
-            name: path.name.clone(),
-            direction: match path.direction {
-                Direction::Forward => "forward",
-                Direction::Return => "return",
+    let mut paths: BTreeMap<(&str, bool), PathStatus> = BTreeMap::new();
+    for report in reports {
+        let mut counted = BTreeSet::new();
+        let mut known: Vec<_> = report.paths.iter().collect();
+        // The one that is active speaks for the others.
+        known.sort_by_key(|seen| versions.active().set.path(PathId(seen.path)).is_none());
+        for seen in known {
+            let Some((path, set)) = versions.path(PathId(seen.path)) else { continue };
+            let position =
+                (0..path.hops.len() + 2).find(|at| path.element_at(*at) == Some(element));
+            let key = (path.name.as_str(), path.direction == Direction::Return);
+            let first = counted.insert(key);
+            let status = paths.entry(key).or_insert_with(|| PathStatus {
+                name: path.name.clone(),
+                direction: match path.direction {
+                    Direction::Forward => "forward",
+                    Direction::Return => "return",
+                }
+                .to_owned(),
+                state: versions.state(path.id).to_owned(),
+                return_path: path
+                    .return_path
+                    .and_then(|back| set.path(back))
+                    .map(|back| back.name.clone()),
+                hop: position.unwrap_or_default() as u32,
+                lease_s: lease(path.id).map(|left| left.as_secs_f64()),
+                ..PathStatus::default()
+            });
+            if !first {
+                status.others += 1;
+                continue;
             }
-            .to_owned(),
-            state: "ready".to_owned(),
-            return_path: path
-                .return_path
-                .and_then(|back| set.path(back))
-                .map(|back| back.name.clone()),
-            hop: position.unwrap_or_default() as u32,
-            lease_s: lease(path.id).map(|left| left.as_secs_f64()),
-            ..PathStatus::default()
-        });
-        if seen.keyed == Some(false) {
-            "no keys".clone_into(&mut status.state);
+            if seen.keyed == Some(false) && status.state == "ready" {
+                "no keys".clone_into(&mut status.state);
+            }
+            // Where the path begins nothing comes in, where it ends nothing goes on.
+            status.packets += seen.packets_out.max(seen.packets_in);
+            status.bytes += seen.bytes_out.max(seen.bytes_in);
+            status.packets_in += seen.packets_in;
+            status.bytes_in += seen.bytes_in;
+            status.packets_out += seen.packets_out;
+            status.bytes_out += seen.bytes_out;
         }
-        // Where the path begins nothing comes in, where it ends nothing goes on.
-        status.packets += seen.packets_out.max(seen.packets_in);
-        status.bytes += seen.bytes_out.max(seen.bytes_in);
-        status.packets_in += seen.packets_in;
-        status.bytes_in += seen.bytes_in;
-        status.packets_out += seen.packets_out;
-        status.bytes_out += seen.bytes_out;
     }
-    paths.into_values().collect()
+    // Every worker has the same.
+    let workers = reports.len().max(1) as u32;
+    let mut paths: Vec<_> = paths.into_values().collect();
+    paths.iter_mut().for_each(|path| path.others /= workers);
+    paths
 }
 
 fn counters(reports: &[Report]) -> Vec<Counter> {

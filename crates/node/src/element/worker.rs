@@ -274,7 +274,7 @@ impl Station {
             Command::Report(answer) => {
                 let _gone = answer.send(Report::of(&mut self.core, &self.links, &self.stay));
             }
-            other => return other.carry_out(&mut self.core),
+            other => return other.carry_out(&mut self.core, &mut self.link),
         }
         Outcome::Done
     }

@@ -1,6 +1,6 @@
 //! Where an element's stations are driven: on threads of their own over UDP, or on one thread for all, in memory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -89,7 +89,7 @@ impl fmt::Debug for Mill {
 
 struct State {
     poller: Option<Poller>,
-    links: Vec<Vec<MemoryLink>>,
+    links: BTreeMap<ElementId, Vec<MemoryLink>>,
     stations: Vec<(ElementId, Station)>,
     missing: usize,
 }
@@ -108,12 +108,13 @@ impl Mill {
                 before = hop.element;
             }
         }
-        let mut links: Vec<Vec<MemoryLink>> = set.elements.iter().map(|_| Vec::new()).collect();
+        let mut links: BTreeMap<ElementId, Vec<MemoryLink>> =
+            set.elements.iter().map(|element| (element.id, Vec::new())).collect();
         for (one, other) in pairs {
             let (at_one, at_other) =
                 memory::pair(plan::neighbour(one), plan::neighbour(other), BATCH_BYTES);
-            links[usize::from(one.0)].push(at_one);
-            links[usize::from(other.0)].push(at_other);
+            links.entry(one).or_default().push(at_one);
+            links.entry(other).or_default().push(at_other);
         }
         let poller = Poller::new()?;
         let waker = poller.waker();
@@ -129,7 +130,7 @@ impl Mill {
         ended: &tokio::sync::mpsc::UnboundedSender<io::Result<()>>,
     ) -> Result<Handle> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let links = state.links.get_mut(usize::from(element.0)).map(std::mem::take);
+        let links = state.links.get_mut(&element).map(std::mem::take);
         let link: Box<dyn Link> = Box::new(Fan::new(links.context("no such element")?));
         let (station, handle) = Station::new(core, link, &self.waker);
         state.stations.push((element, station));

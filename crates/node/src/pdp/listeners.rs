@@ -11,7 +11,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use super::store::blobs;
-use crate::control::{Blob, Secret, ServerCertificate, ToElement};
+use crate::control::{Blob, ListenerTls, Secret, ServerCertificate, ToElement};
 
 /// What the gateway is told of one listener. Certificates that no files hold are `issued`, by their place in the list;
 /// `crl` is the file of the authority's revocation list here.
@@ -48,14 +48,14 @@ pub(super) fn described(
     crls.extend(read_all::<CertificateRevocationListDer<'static>>(&auth.crl_files, folder)?);
     crl_files.extend(auth.crl_files.iter().map(|file| folder.join(file)));
     let crl_files = crl_files.iter().map(std::path::absolute).collect::<Result<_, _>>()?;
-    Ok(ToElement::Listener {
+    Ok(ToElement::Listener(ListenerTls {
         name: listener.name.to_string(),
         certificates: certificates.collect::<Result<_>>()?,
         trust_anchors: anchors,
         crls,
         crl_files,
         access_log: access_log(gateway, folder)?,
-    })
+    }))
 }
 
 /// What the gateway is told of a service's TLS.

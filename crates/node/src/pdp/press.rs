@@ -14,7 +14,7 @@ use ringmail_trust::{Authority, EmbeddedCa, Locked, Store};
 
 use super::limits::{AHEAD_MOST, PAST_FOR};
 use super::store::DocumentsFile;
-use crate::assemble;
+use crate::issuer;
 
 /// The file of the version that counts, in control's state directory.
 const PUBLISHED: &str = "published.json";
@@ -129,7 +129,7 @@ impl Press {
         above: PathVersion,
     ) -> Result<Pressed> {
         state.expire(Instant::now());
-        let issue = assemble::issue()?;
+        let issue = issuer::issue()?;
         let version = PathVersion(issue.version.0.max(state.last + 1).max(above.0 + 1));
         let set = PathSet::compile(&domain, Issue { version, ..issue })?;
         let message = Documents::domain_message(version, text);
@@ -270,6 +270,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+    use crate::assemble;
 
     /// A folder that goes with its owner.
     struct Folder(PathBuf);

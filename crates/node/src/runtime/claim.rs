@@ -96,6 +96,8 @@ impl Claim {
     /// # Errors
     /// The record cannot be written.
     pub fn hold_process(&mut self, name: &str, process: ProcessId) -> Result<(), RuntimeError> {
+        // It may be the second of its name, after the first one's end.
+        self.record.processes.retain(|held| held.name != name);
         self.record.processes.push(HeldProcess { name: name.to_owned(), process });
         self.record.write(&self.dir)
     }

@@ -18,8 +18,11 @@ use super::tls::{Io, Stream};
 /// Where authenticated sessions go, by SPIFFE id.
 pub(super) type Doors = BTreeMap<String, mpsc::Sender<Stream>>;
 
+/// The same, changed at one go.
+pub(super) type SharedDoors = Arc<ArcSwap<Doors>>;
+
 /// Accepts until it is dropped, and every handshake with it.
-pub(super) async fn run(listener: TcpListener, trust: Arc<ArcSwap<Trust>>, doors: Arc<Doors>) {
+pub(super) async fn run(listener: TcpListener, trust: Arc<ArcSwap<Trust>>, doors: SharedDoors) {
     let room = Arc::new(Semaphore::new(HANDSHAKES));
     let mut handshakes = JoinSet::new();
     loop {
@@ -33,7 +36,7 @@ pub(super) async fn run(listener: TcpListener, trust: Arc<ArcSwap<Trust>>, doors
                 continue;
             }
         };
-        let (trust, doors) = (trust.load_full(), doors.clone());
+        let (trust, doors) = (trust.load_full(), doors.load_full());
         handshakes.spawn(async move {
             let _delays_anyway = stream.set_nodelay(true);
             if let Err(error) = handshake(Box::new(stream), &trust, &doors).await {

@@ -34,3 +34,7 @@ pub const ENDING_SESSIONS: usize = 8;
 
 /// Wait after the listener could not accept (no file descriptors, say).
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// How long the way to a neighbour that is none any more is kept, so that its associations can run out: longer than any
+/// grace time of the protocol.
+pub const GONE_NEIGHBOUR_KEPT: Duration = Duration::from_secs(60);

@@ -89,6 +89,9 @@ pub struct Status {
 struct Trust {
     tls: tls::Tls,
     path_key: PathKey,
+    /// What it was made of, for when neighbours come.
+    identity: Identity,
+    bundle: TrustBundle,
 }
 
 /// The agreements of one element. Its tasks end when it is dropped.
@@ -97,17 +100,31 @@ pub struct Driver {
     agreements: Agreements,
     notices: mpsc::Receiver<Notice>,
     tasks: JoinSet<()>,
+    life: Life,
+    shared: Shared,
+    /// The way to neighbours that are none any more: their associations run out in their own time.
+    gone: Vec<(Instant, mpsc::Sender<Command>)>,
+}
+
+/// What is the same towards all neighbours.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    element: ElementId,
+    boot: BootId,
+    epoch_lifetime: Duration,
 }
 
 /// The way to tell agreements something, from anywhere.
 #[derive(Clone)]
 pub struct Agreements {
-    commands: Arc<BTreeMap<ElementId, mpsc::Sender<Command>>>,
-    doors: Arc<accept::Doors>,
-    spiffe_ids: Arc<Vec<String>>,
+    commands: Arc<ArcSwap<Commands>>,
+    doors: accept::SharedDoors,
     trust: Arc<ArcSwap<Trust>>,
     spis: SharedSpis,
 }
+
+/// The way to each neighbour's task, with who the neighbour is.
+type Commands = BTreeMap<ElementId, (String, mpsc::Sender<Command>)>;
 
 impl Driver {
     /// Starts a task for each neighbour and one for the listener, inside a tokio runtime. Every start is a new life: nothing
@@ -122,48 +139,113 @@ impl Driver {
         listener: TcpListener,
         dial: Arc<dyn Dial>,
     ) -> Result<Driver, SetupError> {
-        let boot = BootId(random()?);
-        let ids = settings.neighbours.iter().map(|neighbour| neighbour.spiffe_id.clone());
-        let spiffe_ids: Arc<Vec<String>> = Arc::new(ids.collect());
-        let trust = Arc::new(ArcSwap::from_pointee(Trust::new(identity, bundle, &spiffe_ids)?));
-        let spis = SharedSpis::default();
+        let Settings { element, neighbours, epoch_lifetime } = settings;
+        let trust = Arc::new(ArcSwap::from_pointee(Trust::new(identity, bundle, &[])?));
         let (notify, notices) = mpsc::channel(limits::NOTICE_QUEUE);
-        let shared = Shared { trust: trust.clone(), dial, notices: notify };
-        let (mut commands, mut doors) = (BTreeMap::new(), BTreeMap::new());
+        let agreements = Agreements {
+            commands: Arc::default(),
+            doors: Arc::default(),
+            trust: trust.clone(),
+            spis: SharedSpis::default(),
+        };
         let mut tasks = JoinSet::new();
-        for neighbour in settings.neighbours {
+        tasks.spawn(accept::run(listener, trust.clone(), agreements.doors.clone()));
+        let shared = Shared { trust, dial, notices: notify };
+        let life = Life { element, boot: BootId(random()?), epoch_lifetime };
+        let mut driver = Driver { agreements, notices, tasks, life, shared, gone: Vec::new() };
+        driver.admit(neighbours)?;
+        Ok(driver)
+    }
+
+    /// Takes the neighbours and segments that a new path set names. Segments that stay keep their associations; those of
+    /// others run out within a grace time.
+    ///
+    /// # Errors
+    /// [`SetupError`] when two neighbours have one name or number; then everything is as it was.
+    pub async fn set_neighbours(&mut self, neighbours: Vec<Neighbour>) -> Result<(), SetupError> {
+        let now = Instant::now();
+        self.gone.retain(|(since, _)| now < *since + limits::GONE_NEIGHBOUR_KEPT);
+        let known = self.agreements.commands.load_full();
+        let (stay, come): (Vec<_>, Vec<_>) = neighbours.into_iter().partition(|neighbour| {
+            known.get(&neighbour.element).is_some_and(|(id, _)| *id == neighbour.spiffe_id)
+        });
+        let leave = known
+            .iter()
+            .filter(|(element, _)| !stay.iter().any(|neighbour| neighbour.element == **element));
+        let leave: Vec<ElementId> = leave.map(|(element, _)| *element).collect();
+        for element in leave {
+            self.agreements.set_segments(element, Vec::new()).await;
+            // One without segments ends its sessions by itself; its number may be another's from now on.
+            if come.iter().any(|neighbour| neighbour.element == element) {
+                self.dismiss(now, element);
+            }
+        }
+        self.admit(come)?;
+        for neighbour in stay {
+            self.agreements.set_segments(neighbour.element, neighbour.segments).await;
+        }
+        Ok(())
+    }
+
+    fn dismiss(&mut self, now: Instant, element: ElementId) {
+        let mut commands = Commands::clone(&self.agreements.commands.load());
+        if let Some((spiffe_id, command)) = commands.remove(&element) {
+            let mut doors = accept::Doors::clone(&self.agreements.doors.load());
+            doors.remove(&spiffe_id);
+            self.agreements.doors.store(Arc::new(doors));
+            self.gone.push((now, command));
+        }
+        self.agreements.commands.store(Arc::new(commands));
+    }
+
+    /// Begins to agree with neighbours that are new.
+    fn admit(&mut self, neighbours: Vec<Neighbour>) -> Result<(), SetupError> {
+        if neighbours.is_empty() {
+            return Ok(());
+        }
+        let Life { element: own, boot, epoch_lifetime } = self.life;
+        let mut commands = Commands::clone(&self.agreements.commands.load());
+        let mut doors = accept::Doors::clone(&self.agreements.doors.load());
+        let mut parts = Vec::new();
+        for neighbour in neighbours {
             let Neighbour { element, spiffe_id, control, segments } = neighbour;
             let mut config = Config::new(
-                settings.element,
+                own,
                 element,
                 boot,
-                Box::new(LatestPathKey(trust.clone())),
-                Box::new(spis.clone()),
+                Box::new(LatestPathKey(self.shared.trust.clone())),
+                Box::new(self.agreements.spis.clone()),
             );
             config.segments = segments;
-            config.epoch_lifetime = settings.epoch_lifetime;
+            config.epoch_lifetime = epoch_lifetime;
             config.jitter_seed = u64::from_ne_bytes(random()?);
             let (command, commanded) = mpsc::channel(limits::COMMAND_QUEUE);
             let (door, accepted) = mpsc::channel(limits::ACCEPTED_QUEUE);
-            let twice = commands.insert(element, command).is_some()
+            let twice = commands.insert(element, (spiffe_id.clone(), command)).is_some()
                 || doors.insert(spiffe_id.clone(), door).is_some();
             if twice {
                 return Err(SetupError::NeighbourTwice(spiffe_id));
             }
-            tasks.spawn(neighbour::run(Parts {
+            parts.push(Parts {
                 element,
                 spiffe_id,
                 control,
                 sap: Sap::new(Instant::now().into_std(), config),
-                shared: shared.clone(),
+                shared: self.shared.clone(),
                 commands: commanded,
                 accepted,
-            }));
+            });
         }
-        let (commands, doors) = (Arc::new(commands), Arc::new(doors));
-        tasks.spawn(accept::run(listener, trust.clone(), doors.clone()));
-        let agreements = Agreements { commands, doors, spiffe_ids, trust, spis };
-        Ok(Driver { agreements, notices, tasks })
+        let ids: Vec<String> = doors.keys().cloned().collect();
+        let trust = self.shared.trust.load_full();
+        let trust = Trust::new(&trust.identity, &trust.bundle, &ids)?;
+        self.shared.trust.store(Arc::new(trust));
+        self.agreements.doors.store(Arc::new(doors));
+        self.agreements.commands.store(Arc::new(commands));
+        for parts in parts {
+            self.tasks.spawn(neighbour::run(parts));
+        }
+        Ok(())
     }
 
     /// The way to tell agreements something.
@@ -205,8 +287,8 @@ impl Agreements {
 
     /// A lease of this element came, as [`Event::RenewLease`] asked. All neighbours on its path get it.
     pub async fn set_lease(&self, lease: &SignedLease) {
-        for neighbour in self.commands.keys() {
-            self.tell(*neighbour, Command::Lease(Box::new(*lease))).await;
+        for neighbour in self.neighbours() {
+            self.tell(neighbour, Command::Lease(Box::new(*lease))).await;
         }
     }
 
@@ -225,7 +307,8 @@ impl Agreements {
     /// # Errors
     /// [`SetupError`]; then everything is as it was.
     pub fn set_trust(&self, identity: &Identity, bundle: &TrustBundle) -> Result<(), SetupError> {
-        self.trust.store(Arc::new(Trust::new(identity, bundle, &self.spiffe_ids)?));
+        let ids: Vec<String> = self.doors.load().keys().cloned().collect();
+        self.trust.store(Arc::new(Trust::new(identity, bundle, &ids)?));
         Ok(())
     }
 
@@ -234,13 +317,13 @@ impl Agreements {
     /// # Errors
     /// [`ConnectError`] when it is no neighbour, or something fails in the handshake.
     pub async fn accept(&self, io: Box<dyn Io>) -> Result<(), ConnectError> {
-        accept::handshake(io, &self.trust.load_full(), &self.doors).await
+        accept::handshake(io, &self.trust.load_full(), &self.doors.load_full()).await
     }
 
     /// How all agreements stand.
     pub async fn status(&self) -> Vec<Status> {
         let mut all = Vec::new();
-        for neighbour in self.commands.keys().copied() {
+        for neighbour in self.neighbours() {
             let (answer, answered) = oneshot::channel();
             self.tell(neighbour, Command::Status(answer)).await;
             if let Ok((epoch, counters)) = answered.await {
@@ -252,15 +335,20 @@ impl Agreements {
 
     /// An agreement that is gone is told nothing: the driver was stopped.
     async fn tell(&self, neighbour: ElementId, command: Command) {
-        if let Some(commands) = self.commands.get(&neighbour) {
+        let commands = self.commands.load().get(&neighbour).map(|(_, commands)| commands.clone());
+        if let Some(commands) = commands {
             let _stopped = commands.send(command).await;
         }
+    }
+
+    fn neighbours(&self) -> Vec<ElementId> {
+        self.commands.load().keys().copied().collect()
     }
 }
 
 impl fmt::Debug for Agreements {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Agreements").field("neighbours", &self.spiffe_ids).finish_non_exhaustive()
+        f.debug_struct("Agreements").field("neighbours", &self.neighbours()).finish_non_exhaustive()
     }
 }
 
@@ -285,7 +373,12 @@ impl Trust {
         neighbours: &[String],
     ) -> Result<Trust, SetupError> {
         let tls = tls::Tls::new(identity, bundle, neighbours)?;
-        Ok(Trust { tls, path_key: PathKey(bundle.path_key) })
+        Ok(Trust {
+            tls,
+            path_key: PathKey(bundle.path_key),
+            identity: identity.clone(),
+            bundle: bundle.clone(),
+        })
     }
 }
 

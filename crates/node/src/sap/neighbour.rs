@@ -63,6 +63,12 @@ pub(super) struct Shared {
     pub(super) notices: mpsc::Sender<Notice>,
 }
 
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
 type Handshaking = Pin<Box<dyn Future<Output = Result<Stream, ConnectError>> + Send>>;
 
 struct Task {

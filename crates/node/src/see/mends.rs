@@ -59,6 +59,10 @@ pub fn mend(reason: DropReason) -> &'static str {
         DropReason::Multicast => {
             "Nothing: paths carry no multicast. With IPv6 inside, the kernel reports its groups and asks for routers by itself."
         }
+        DropReason::PathRemoved => {
+            "A connection that outlived its path: `ringmail reload` took it out, and `limits.drain_ms` was over. Raise that \
+             for connections that last longer."
+        }
         DropReason::FlowTableFull => "Raise `limits.flows`, or find out who opens so many.",
         DropReason::UnknownFlow => {
             "A late answer to a connection that is over, or a service that sends by itself. Harmless in small numbers."

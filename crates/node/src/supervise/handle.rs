@@ -1,10 +1,12 @@
 //! A way to the running elements that may be cloned and used from anywhere.
 
 use std::collections::{BTreeMap, HashMap};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::RequestError;
@@ -26,9 +28,18 @@ pub(super) struct Link {
     pub(super) outbox: mpsc::Sender<ToElement>,
     pub(super) state: watch::Sender<ElementState>,
     /// The process, where it is one.
-    pub(super) pid: Option<u32>,
+    pub(super) process: Option<Process>,
+    /// How often an element of this name ended before.
+    pub(super) restarts: u64,
     open: Mutex<HashMap<u64, oneshot::Sender<FromElement>>>,
     next_request: AtomicU64,
+}
+
+/// A process and the descriptor that stands for it.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) pid: u32,
+    pub(super) pidfd: OwnedFd,
 }
 
 /// How far an element is.
@@ -47,7 +58,12 @@ impl Handle {
     pub fn elements(&self) -> Vec<(String, Option<u32>, ElementState)> {
         let elements = lock(&self.elements);
         let all = elements.iter();
-        all.map(|(name, link)| (name.clone(), link.pid, link.state.borrow().clone())).collect()
+        all.map(|(name, link)| (name.clone(), link.pid(), link.state.borrow().clone())).collect()
+    }
+
+    /// How often an element was started again.
+    pub fn restarts(&self, element: &str) -> u64 {
+        self.link(element).map_or(0, |link| link.restarts)
     }
 
     /// Sends a message.
@@ -56,6 +72,13 @@ impl Handle {
     /// The element does not exist, has ended, or does not read.
     pub fn send(&self, element: &str, message: ToElement) -> Result<(), RequestError> {
         self.link(element)?.send(message)
+    }
+
+    /// Ends an element at once (SIGKILL), where it is a process. Its supervisor hears of that as of any other end.
+    pub fn kill(&self, element: &str) {
+        if let Ok(link) = self.link(element) {
+            link.signal(Signal::KILL);
+        }
     }
 
     /// Asks an element how it is.
@@ -141,8 +164,13 @@ impl Handle {
         lock(&self.elements).insert(name.to_owned(), link);
     }
 
-    pub(super) fn knows(&self, name: &str) -> bool {
-        lock(&self.elements).contains_key(name)
+    /// How often a new element of this name will have been started again.
+    pub(super) fn restarts_of_next(&self, name: &str) -> u64 {
+        lock(&self.elements).get(name).map_or(0, |link| link.restarts + 1)
+    }
+
+    pub(super) fn runs(&self, name: &str) -> bool {
+        lock(&self.elements).get(name).is_some_and(|link| !link.ended())
     }
 
     pub(super) fn links(&self) -> Vec<(String, Arc<Link>)> {
@@ -156,13 +184,29 @@ impl Handle {
 }
 
 impl Link {
-    pub(super) fn new(outbox: mpsc::Sender<ToElement>, pid: Option<u32>) -> Link {
+    pub(super) fn new(
+        outbox: mpsc::Sender<ToElement>,
+        process: Option<Process>,
+        restarts: u64,
+    ) -> Link {
         Link {
             outbox,
             state: watch::Sender::new(ElementState::Starting),
-            pid,
+            process,
+            restarts,
             open: Mutex::default(),
             next_request: AtomicU64::new(1),
+        }
+    }
+
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|process| process.pid)
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        if let Some(process) = self.process.as_ref().filter(|_| !self.ended()) {
+            // It may have ended at this moment.
+            let _ended = pidfd_send_signal(&process.pidfd, signal);
         }
     }
 

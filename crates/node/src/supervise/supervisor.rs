@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Signal, pidfd_send_signal};
+use rustix::process::Signal;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -16,7 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::element::{Body, ElementSpec};
 use super::error::{SpawnError, StartError};
 use super::exit::{Exit, How};
-use super::handle::{ElementState, Handle, Link};
+use super::handle::{ElementState, Handle, Link, Process};
 use super::spawn::{Spawner, Started, spawn_thread};
 use super::stderr::{LineSink, pass_on};
 use crate::control::{FromElement, ParentChannel, Receiver, Sender, ToElement};
@@ -30,7 +29,6 @@ pub struct Supervisor {
     handle: Handle,
     events: mpsc::Receiver<Event>,
     report: mpsc::Sender<Event>,
-    pidfds: Vec<(Arc<Link>, OwnedFd)>,
     tasks: JoinSet<()>,
 }
 
@@ -79,7 +77,6 @@ impl Supervisor {
             handle: Handle::default(),
             events,
             report,
-            pidfds: Vec::new(),
             tasks: JoinSet::new(),
         })
     }
@@ -95,9 +92,10 @@ impl Supervisor {
     /// What keeps it from starting; nothing of it is left.
     pub async fn spawn(&mut self, spec: ElementSpec) -> Result<Option<u32>, SpawnError> {
         let ElementSpec { name, netns, body } = spec;
-        if self.handle.knows(&name) {
+        if self.handle.runs(&name) {
             return Err(SpawnError::Twice { element: name });
         }
+        let restarts = self.handle.restarts_of_next(&name);
         let failed = |step| {
             let element = name.clone();
             move |source| SpawnError::System { element, step, source }
@@ -113,8 +111,7 @@ impl Supervisor {
                 let started = self.spawner.spawn(&program, &netns, theirs.into()).await;
                 let started = started.map_err(failed("its program cannot be started"))?;
                 let Started { mut child, pid, pidfd } = started;
-                let link = Arc::new(Link::new(outbox, Some(pid)));
-                self.pidfds.push((Arc::clone(&link), pidfd));
+                let link = Arc::new(Link::new(outbox, Some(Process { pid, pidfd }), restarts));
                 let stderr = child.stderr.take();
                 let (sink, named) = (self.sink.clone(), name.clone());
                 let lines = async move {
@@ -138,7 +135,7 @@ impl Supervisor {
                     let (how, causes) = end.await.unwrap_or((How::Unknown, Vec::new()));
                     Exit { causes, ..Exit::new(how) }
                 };
-                let link = Arc::new(Link::new(outbox, None));
+                let link = Arc::new(Link::new(outbox, None, restarts));
                 self.watch(name, link, receiver, sender, inbox, end);
                 Ok(None)
             }
@@ -232,9 +229,9 @@ impl Supervisor {
             drop(link.send(ToElement::Shutdown { grace_ms }));
         }
         if !all_ended(&links, shutdown).await {
-            self.signal(Signal::TERM);
+            signal(&links, Signal::TERM);
             if !all_ended(&links, terminate).await {
-                self.signal(Signal::KILL);
+                signal(&links, Signal::KILL);
                 all_ended(&links, KILL_GRACE).await;
             }
         }
@@ -243,14 +240,6 @@ impl Supervisor {
             _ => None,
         };
         links.iter().map(|(name, link)| (name.clone(), end(link))).collect()
-    }
-
-    fn signal(&self, signal: Signal) {
-        for (link, pidfd) in self.pidfds.iter().filter(|(link, _)| !link.ended()) {
-            tracing::debug!(pid = link.pid, ?signal, "an element does not end by itself");
-            // It may have ended at this moment.
-            let _ended = pidfd_send_signal(pidfd, signal);
-        }
     }
 
     fn watch(
@@ -276,6 +265,13 @@ impl Supervisor {
             link.state.send_replace(ElementState::Ended(exit.clone()));
             drop(report.send(Event::Ended { element: name, exit }).await);
         });
+    }
+}
+
+fn signal(links: &[(String, Arc<Link>)], signal: Signal) {
+    for (element, link) in links.iter().filter(|(_, link)| !link.ended()) {
+        tracing::debug!(element, ?signal, "an element does not end by itself");
+        link.signal(signal);
     }
 }
 

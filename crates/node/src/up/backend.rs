@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 
 use crate::admin::{Backend, DomainStatus, ElementReport, TapWish};
+use crate::change::{Changer, ReloadReport};
 use crate::control::{KeyExport, Observe, Observed};
 use crate::limits::{TAP_CONNECTED_WITHIN, TRACE_LOOK_EVERY, TRACE_WAIT};
 use crate::runtime::Claim;
@@ -28,6 +29,7 @@ pub(super) struct DomainBackend {
     namespaces: Vec<String>,
     since: Instant,
     elements: Handle,
+    changer: Option<Arc<Changer>>,
     stop: Arc<Notify>,
     keys_exported: AtomicU64,
     tapped: AtomicU64,
@@ -43,6 +45,7 @@ impl DomainBackend {
         claim: &Claim,
         layout: &'static str,
         elements: Handle,
+        changer: Option<Arc<Changer>>,
         stop: Arc<Notify>,
     ) -> DomainBackend {
         let record = claim.record();
@@ -53,6 +56,7 @@ impl DomainBackend {
             namespaces: record.namespaces.iter().map(|held| held.name.clone()).collect(),
             since: Instant::now(),
             elements,
+            changer,
             stop,
             keys_exported: AtomicU64::new(0),
             tapped: AtomicU64::new(0),
@@ -107,6 +111,7 @@ impl DomainBackend {
         let report = |state: &str| ElementReport {
             name: name.clone(),
             pid,
+            restarts: self.elements.restarts(&name),
             state: state.to_owned(),
             ..ElementReport::default()
         };
@@ -171,6 +176,23 @@ impl Backend for DomainBackend {
 
     fn tap<'a>(&'a self, wish: TapWish<'a>) -> BoxFuture<'a, Result<UnixStream, String>> {
         self.tap_element(wish).boxed()
+    }
+
+    fn reload(
+        &self,
+        text: String,
+        folder: PathBuf,
+        dry_run: bool,
+    ) -> BoxFuture<'_, Result<ReloadReport, String>> {
+        let Some(changer) = self.changer.clone() else {
+            return async { Err("this domain does not change while it runs".to_owned()) }.boxed();
+        };
+        let elements = self.elements.clone();
+        // A client that goes away leaves no change half done.
+        let task = tokio::spawn(async move {
+            changer.reload(&elements, text, &folder, dry_run).await.map_err(|e| format!("{e:#}"))
+        });
+        task.map(|done| done.unwrap_or_else(|_| Err("the change broke off".to_owned()))).boxed()
     }
 
     fn stop(&self) {

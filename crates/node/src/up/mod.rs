@@ -3,21 +3,30 @@
 
 mod backend;
 mod error;
+mod restart;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use self::backend::DomainBackend;
 pub use self::error::UpError;
+use self::restart::Restarts;
 use crate::admin::{SOCKET_FILE, Server};
-use crate::limits::READY_WITHIN;
+use crate::change::Changer;
+use crate::control::ToElement;
+use crate::limits::{DRAIN_ENDS_WITHIN, READY_WITHIN};
 use crate::runtime::{Claim, Leftovers, Place, ProcessId};
 use crate::see;
-use crate::supervise::{Body, Conductor, ElementSpec, Exit, Handle, LineSink, Supervisor};
+use crate::supervise::{
+    Body, Conductor, ElementSpec, Exit, Handle, LineSink, Program, RequestError, StartError,
+    Supervisor,
+};
 use crate::topology::{Fabric, Privilege, Topology};
 
 /// What a domain consists of while it runs.
@@ -28,6 +37,8 @@ pub struct Plan {
     pub elements: Vec<PlannedElement>,
     /// Gives the elements their certificates, paths and leases.
     pub conductor: Box<dyn Conductor>,
+    /// Changes it while it runs, where it can be changed.
+    pub changer: Option<Arc<Changer>>,
     /// `processes` or `single`, for `status`.
     pub layout: &'static str,
 }
@@ -51,6 +62,10 @@ pub struct Up {
     servers: Vec<AbortOnDrop>,
     backend: Arc<DomainBackend>,
     stop: Arc<Notify>,
+    changer: Option<Arc<Changer>>,
+    /// The elements that are programs, and so can be started again, with their namespaces.
+    programs: BTreeMap<String, (String, Program)>,
+    restarts: Restarts,
     fabric: Fabric,
     claim: Claim,
 }
@@ -68,7 +83,7 @@ impl Up {
         privilege: Privilege,
         sink: LineSink,
     ) -> Result<Up, UpError> {
-        let Plan { topology, elements, conductor, layout } = plan;
+        let Plan { topology, elements, conductor, changer, layout } = plan;
         topology.check().map_err(|error| UpError::Topology(error.into()))?;
         let (mut claim, leftovers) = Claim::take(place, &topology.domain, privilege)?;
         tell(leftovers);
@@ -85,7 +100,13 @@ impl Up {
         let socket = claim.hold_file(SOCKET_FILE)?;
         let server = Server::bind(&socket);
         let server = server.map_err(|source| UpError::Admin { path: socket, source })?;
-        let backend = DomainBackend::new(&claim, layout, supervisor.handle(), Arc::clone(&stop));
+        let backend = DomainBackend::new(
+            &claim,
+            layout,
+            supervisor.handle(),
+            changer.clone(),
+            Arc::clone(&stop),
+        );
         let backend = Arc::new(backend);
         let socket = claim.hold_file(see::SOCKET_FILE)?;
         let metrics = see::Server::bind_unix(&socket);
@@ -94,7 +115,19 @@ impl Up {
             AbortOnDrop(tokio::spawn(server.serve(backend.clone()))),
             AbortOnDrop(tokio::spawn(metrics.serve(backend.clone()))),
         ];
-        let mut up = Up { supervisor, conductor, servers, backend, stop, fabric, claim };
+        let (programs, restarts) = Default::default();
+        let mut up = Up {
+            supervisor,
+            conductor,
+            servers,
+            backend,
+            stop,
+            changer,
+            programs,
+            restarts,
+            fabric,
+            claim,
+        };
         match up.start_elements(elements).await {
             Ok(()) => Ok(up),
             Err(error) => {
@@ -137,15 +170,75 @@ impl Up {
         &mut self.claim
     }
 
-    /// Serves the elements until somebody asks for the end over the admin socket. May be cancelled.
+    /// Serves the elements until somebody asks for the end over the admin socket; starts those again that end by
+    /// themselves. May be cancelled.
     ///
     /// # Errors
-    /// An element ended by itself or could not be answered. The others go on until the domain is stopped.
+    /// An element ended too often or cannot be started again, or could not be answered. The others go on until the domain
+    /// is stopped.
     pub async fn run(&mut self) -> Result<(), UpError> {
-        tokio::select! {
-            () = self.stop.notified() => Ok(()),
-            error = self.supervisor.conduct_until_end(&mut *self.conductor) => Err(error.into()),
+        loop {
+            let due = self.restarts.next();
+            let (supervisor, conductor) = (&mut self.supervisor, &mut *self.conductor);
+            tokio::select! {
+                () = self.stop.notified() => return Ok(()),
+                error = supervisor.conduct_until_end(conductor) => self.ended(error)?,
+                element = come(due) => self.start_again(&element).await?,
+            }
         }
+    }
+
+    /// Lets the gateway take no more connections and finish what is under way, for at most `limits.drain_ms`; everything
+    /// else goes on meanwhile. Before [`Up::stop`], which does not wait. Somebody who asks for the end again cuts it short.
+    pub async fn drain(&mut self) {
+        let Some((gateway, within)) = self.changer.as_ref().and_then(|changer| changer.gateway())
+        else {
+            return;
+        };
+        let grace_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        if self.handle().send(&gateway, ToElement::Shutdown { grace_ms }).is_err() {
+            return;
+        }
+        let over = tokio::time::sleep(within + DRAIN_ENDS_WITHIN);
+        tokio::pin!(over);
+        loop {
+            tokio::select! {
+                () = &mut over => return tracing::warn!("the gateway does not drain in time"),
+                () = self.stop.notified() => return,
+                error = self.supervisor.conduct_until_end(&mut *self.conductor) => match error {
+                    StartError::Ended { element, .. } if element == gateway => return,
+                    other => tracing::warn!(error = &other as &dyn std::error::Error, "while draining"),
+                },
+            }
+        }
+    }
+
+    /// An element that is a program is started again, unless it ended too often.
+    fn ended(&mut self, error: StartError) -> Result<(), UpError> {
+        match error {
+            StartError::Ended { element, exit } if self.programs.contains_key(&element) => {
+                if !self.restarts.ended(Instant::now(), &element) {
+                    return Err(StartError::Ended { element, exit }.into());
+                }
+                tracing::warn!(element, %exit, "started again");
+                Ok(())
+            }
+            // It ended while it was answered; that it did comes, too.
+            StartError::Request { element, source: RequestError::Ended } => {
+                tracing::debug!(element, "ended before it was answered");
+                Ok(())
+            }
+            other => Err(other.into()),
+        }
+    }
+
+    async fn start_again(&mut self, element: &str) -> Result<(), UpError> {
+        if let Some((namespace, program)) = self.programs.get(element).cloned() {
+            let (name, body) = (element.to_owned(), Body::Process(program));
+            self.start_element(PlannedElement { name, namespace, body }).await?;
+        }
+        self.restarts.done(element);
+        Ok(())
     }
 
     /// Stops the elements in order, then takes the network and everything else away. Returns how each element ended;
@@ -169,19 +262,40 @@ impl Up {
     }
 
     async fn start_elements(&mut self, elements: Vec<PlannedElement>) -> Result<(), UpError> {
-        for PlannedElement { name, namespace, body } in elements {
-            let netns = self.fabric.namespace(&namespace);
-            let netns =
-                netns.ok_or_else(|| UpError::NoNamespace { element: name.clone(), namespace })?;
-            let spec = ElementSpec { name: name.clone(), netns: Arc::clone(netns), body };
-            if let Some(pid) = self.supervisor.spawn(spec).await? {
-                // One that ended in between is told of by the supervisor.
-                if let Ok(process) = ProcessId::of(pid) {
-                    self.claim.hold_process(&name, process)?;
-                }
-            }
+        for element in elements {
+            self.start_element(element).await?;
         }
         Ok(self.supervisor.await_ready(READY_WITHIN, &mut *self.conductor).await?)
+    }
+
+    async fn start_element(&mut self, element: PlannedElement) -> Result<(), UpError> {
+        let PlannedElement { name, namespace, body } = element;
+        let netns = self.fabric.namespace(&namespace).cloned();
+        let unknown =
+            || UpError::NoNamespace { element: name.clone(), namespace: namespace.clone() };
+        let netns = netns.ok_or_else(unknown)?;
+        if let Body::Process(program) = &body {
+            self.programs.insert(name.clone(), (namespace, program.clone()));
+        }
+        let spec = ElementSpec { name: name.clone(), netns, body };
+        if let Some(pid) = self.supervisor.spawn(spec).await? {
+            // One that ended in between is told of by the supervisor.
+            if let Ok(process) = ProcessId::of(pid) {
+                self.claim.hold_process(&name, process)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The element that is to be started, once it is time.
+async fn come(due: Option<(String, Instant)>) -> String {
+    match due {
+        Some((element, at)) => {
+            tokio::time::sleep_until(at.into()).await;
+            element
+        }
+        None => std::future::pending().await,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use ringmail_node::admin::{Backend, Client, DomainStatus, Server};
+use ringmail_node::change::ReloadReport;
 use ringmail_node::control::KeyExport;
 
 use crate::world::Base;
@@ -24,6 +26,15 @@ impl Backend for TestBackend {
 
     fn export_keys(&self) -> BoxFuture<'_, Result<Vec<KeyExport>, String>> {
         async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn reload(
+        &self,
+        _text: String,
+        _folder: PathBuf,
+        _dry_run: bool,
+    ) -> BoxFuture<'_, Result<ReloadReport, String>> {
+        async { Err("a test does not change".to_owned()) }.boxed()
     }
 
     fn stop(&self) {

@@ -17,7 +17,7 @@ impl Nginx {
     /// trailer, which it announces: HTTP/1.1 has no other way to pass one on.
     pub(crate) fn start(world: &World, service: &str, address: &str) -> Nginx {
         let address: SocketAddr = address.parse().expect("an address");
-        let dir = world.folder().join("nginx");
+        let dir = world.folder().join(format!("nginx-{service}"));
         for folder in ["html/up", "html/trailed"] {
             std::fs::create_dir_all(dir.join(folder)).expect("a folder");
         }
@@ -26,7 +26,7 @@ impl Nginx {
             .concat();
         let config = format!(
             "user root root; daemon off; master_process off; pid nginx.pid; error_log error.log warn;\n\
-             events {{ worker_connections 256; }}\n\
+             worker_rlimit_nofile 16384; events {{ worker_connections 8192; }}\n\
              http {{ access_log access.log; sendfile on; {temp}\
              server {{ listen {address}; root html; client_max_body_size 0;\n\
              location /up/ {{ dav_methods PUT; }}\n\

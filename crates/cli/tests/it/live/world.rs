@@ -12,13 +12,15 @@ use ringmail_node::assemble::{self, DomainFile};
 use ringmail_node::control::{ElementStatus, KeyExport, PinnedFlow};
 use ringmail_node::layout::Layout;
 use ringmail_node::runtime::Place;
-use ringmail_node::supervise::{Handle, LineSink};
+use ringmail_node::supervise::{ElementState, Handle, LineSink};
 use ringmail_node::topology::{Netns, Privilege};
 use ringmail_node::up::Up;
 use ringmail_trust::{EmbeddedCa, Kind, Request};
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+
+use crate::live::load::client_tls;
 
 /// How long anything may take that a test waits for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -115,7 +117,8 @@ impl Setting {
         let Setting { privilege, text, layout, folder, authority } = self;
         let domain = ringmail_model::check::load(&text, "the test's domain file");
         let domain = domain.unwrap_or_else(|wrong| panic!("{wrong}")).domain;
-        let file = DomainFile { domain: domain.clone(), text, folder: folder.0.clone() };
+        let file =
+            DomainFile { domain: domain.clone(), text: text.clone(), folder: folder.0.clone() };
         let program = Path::new(env!("CARGO_BIN_EXE_ringmail"));
         let plan = assemble::plan(&file, Arc::clone(&authority), layout, program).expect("a plan");
         let place = Place::at(folder.0.join("run"));
@@ -152,6 +155,7 @@ impl Setting {
             name,
             address,
             domain,
+            text,
             namespaces,
             handle,
             log,
@@ -172,6 +176,8 @@ pub(crate) struct World {
     /// Where the listener is.
     pub(crate) address: SocketAddr,
     pub(crate) domain: String,
+    /// The domain file that it came up with.
+    pub(crate) text: String,
     namespaces: BTreeMap<String, Arc<Netns>>,
     handle: Handle,
     log: Arc<Log>,
@@ -224,6 +230,43 @@ impl World {
         netns.run(work).expect("the namespace can be entered")
     }
 
+    /// A namespace, for a thread that lives in it.
+    pub(crate) fn namespace(&self, name: &str) -> Arc<Netns> {
+        Arc::clone(self.namespaces.get(name).unwrap_or_else(|| panic!("no namespace `{name}`")))
+    }
+
+    /// The TLS of a client with a new certificate.
+    pub(crate) fn client_tls(&self, client: &str) -> Arc<rustls::ClientConfig> {
+        client_tls(&self.authority, client)
+    }
+
+    /// Ends an element by SIGKILL.
+    pub(crate) fn kill(&self, element: &str) {
+        self.handle.kill(element);
+    }
+
+    /// Tells an element's process to end by SIGTERM.
+    pub(crate) fn terminate(&self, element: &str) {
+        let found = self.handle.elements().into_iter().find(|(name, ..)| name == element);
+        let pid = found.and_then(|(_, pid, _)| pid).expect("it is a process");
+        let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    }
+
+    /// How often an element was started again.
+    pub(crate) fn restarts(&self, element: &str) -> u64 {
+        self.handle.restarts(element)
+    }
+
+    /// Waits until an element serves.
+    pub(crate) fn await_ready(&self, element: &str) {
+        eventually("the element is ready", || {
+            let all = self.handle.elements();
+            let state = all.into_iter().find(|(name, ..)| name == element).map(|(.., state)| state);
+            (state == Some(ElementState::Ready)).then_some(())
+        });
+    }
+
     /// The names of all namespaces that are elements'.
     pub(crate) fn elements(&self) -> Vec<String> {
         self.handle.elements().into_iter().map(|(name, ..)| name).collect()
@@ -268,6 +311,14 @@ impl World {
     /// The domain's runtime directory.
     pub(crate) fn runtime_dir(&self) -> PathBuf {
         self.place.domain_dir(&self.domain).expect("a domain's name")
+    }
+
+    /// Brings the domain to this file with `ringmail reload`; `args` stand behind it.
+    pub(crate) fn reload(&self, text: &str, args: &[&str]) -> std::process::Output {
+        let file = self.folder.0.join("reload.yaml");
+        std::fs::write(&file, text).expect("a file");
+        let file = file.to_str().expect("a path in UTF-8");
+        self.ringmail(&[&["reload", file], args].concat())
     }
 
     /// Runs this program on the domain, to its end.

@@ -1,0 +1,305 @@
+//! What an element does for another version of the domain: builds it beside what runs, switches to it, lets go of what is
+//! over ([`Versions`] decides).
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use ringmail_gateway::Policy;
+use ringmail_model::PathVersion;
+use ringmail_model::pathset::{PathSet, PublicKey, Role, SignedPathSet};
+use tokio::sync::oneshot;
+
+use super::agreement::Agreement;
+use super::chain::{Addresses, Chains, Variants};
+use super::command::{Command, NewPath, NewPaths};
+use super::proxy::{self, Proxy};
+use super::versions::{Ability, Retired, Version, Versions};
+use super::worker::Handle;
+use super::{build, inner, plan};
+use crate::control::{Fault, FromElement, Nack};
+use crate::limits::STAGE_WITHIN;
+
+/// Everything of a running element that changes with the domain.
+pub(super) struct Serving {
+    pub(super) versions: Versions,
+    pub(super) workers: Vec<Handle>,
+    pub(super) agreement: Option<Agreement>,
+    /// The gateway's.
+    pub(super) proxy: Option<(Proxy, Chains)>,
+    pub(super) ability: Ability,
+    /// The key that path sets are signed with.
+    pub(super) path_key: PublicKey,
+    staging: Option<Staging>,
+    /// The gateway's rules of the version that is staged.
+    policy: Option<Policy>,
+}
+
+/// A version whose keys are being agreed.
+struct Staging {
+    request: u64,
+    until: Instant,
+}
+
+impl Serving {
+    pub(super) fn new(
+        versions: Versions,
+        workers: Vec<Handle>,
+        agreement: Option<Agreement>,
+        proxy: Option<(Proxy, Chains)>,
+        ability: Ability,
+        path_key: PublicKey,
+    ) -> Serving {
+        let (staging, policy) = (None, None);
+        Serving { versions, workers, agreement, proxy, ability, path_key, staging, policy }
+    }
+
+    /// Builds a version beside what runs. The answer comes from [`Serving::staged`], unless it is a no already.
+    pub(super) async fn stage(
+        &mut self,
+        request: u64,
+        text: &str,
+        signed: &SignedPathSet,
+    ) -> Option<FromElement> {
+        let judged = self.versions.judge(text, signed, &self.path_key, self.ability);
+        let built = match judged {
+            Ok(version) => self.build(version).await,
+            Err(nack) => Err(nack),
+        };
+        match built {
+            Ok(()) => {
+                self.staging = Some(Staging { request, until: Instant::now() + STAGE_WITHIN });
+                self.staged(Instant::now()).await
+            }
+            Err(nack) => Some(FromElement::Staged { request, nack: Some(nack) }),
+        }
+    }
+
+    /// The answer to the version that is being staged, once there is one.
+    pub(super) async fn staged(&mut self, now: Instant) -> Option<FromElement> {
+        let Staging { request, until } = *self.staging.as_ref()?;
+        let set = &self.versions.staged()?.set;
+        let version = set.version;
+        let nack = match &self.agreement {
+            Some(agreement) if !agreement.is_complete(set) => {
+                if now < until {
+                    return None;
+                }
+                Some(no_keys(agreement, set))
+            }
+            _ => None,
+        };
+        self.staging = None;
+        if nack.is_some() {
+            self.abandon(version).await;
+        }
+        Some(FromElement::Staged { request, nack })
+    }
+
+    /// What begins from now on takes the version that is staged.
+    pub(super) async fn activate(&mut self, request: u64, version: u64) -> FromElement {
+        let now = Instant::now();
+        let activated = match self.staging {
+            Some(_) => {
+                let reason = format!("version {version} has no keys yet");
+                Err(Nack::new(Fault::Signer, reason))
+            }
+            None => self.versions.activate(PathVersion(version), now),
+        };
+        if activated.is_ok() {
+            let function = self.versions.active().function;
+            self.workers.iter().for_each(|worker| worker.give(Command::UseFunction(function)));
+            if let (Some((proxy, _)), Some(policy)) = (&self.proxy, self.policy.take()) {
+                proxy.set_policy(policy);
+            }
+            tracing::info!(version, "another version of the domain is active");
+        }
+        FromElement::Activated { request, nack: activated.err() }
+    }
+
+    /// Forgets what is staged, if it is this version.
+    pub(super) async fn abandon(&mut self, version: PathVersion) {
+        if self.versions.staged().is_some_and(|staged| staged.set.version == version) {
+            (self.staging, self.policy) = (None, None);
+            let retired = self.versions.abandon(version);
+            self.let_go(retired).await;
+        }
+    }
+
+    /// Ends what drained long enough, and lets go of it.
+    pub(super) async fn retire(&mut self, now: Instant) {
+        let over = self.versions.cut(now);
+        if let Some((proxy, chains)) = self.proxy.as_ref().filter(|_| !over.is_empty()) {
+            let cut = chains.cut(&over);
+            if let Some(counters) = proxy.counters().next() {
+                counters.connections_path_removed.add(cut as u64);
+            }
+            if cut > 0 {
+                tracing::warn!(connections = cut, "did not end before their path did");
+            }
+        }
+        let retired = self.versions.retire(now);
+        self.let_go(retired).await;
+    }
+
+    /// When [`Serving::staged`] or [`Serving::retire`] has something to do.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let staging = self.staging.as_ref().map(|staging| staging.until);
+        staging.into_iter().chain(self.versions.next_timeout()).min()
+    }
+
+    async fn build(&mut self, version: Version) -> Result<(), Nack> {
+        let number = version.set.version;
+        let new = self.versions.new_paths(&version);
+        let needs_function = self.versions.needs_function(&version);
+        self.versions.stage(version);
+        let built = async {
+            self.prepare_inner().await?;
+            self.put(new, needs_function).await?;
+            self.agree().await?;
+            self.prepare_proxy()
+        };
+        let Err(error) = built.await else { return Ok(()) };
+        self.abandon(number).await;
+        Err(Nack::new(Fault::Element, format!("{error:#}")))
+    }
+
+    /// The new paths, at every worker; a new instance of the function first, where it changed.
+    async fn put(
+        &mut self,
+        new: std::collections::BTreeSet<ringmail_model::PathId>,
+        needs_function: bool,
+    ) -> Result<()> {
+        let Some(staged) = self.versions.staged().cloned() else { return Ok(()) };
+        let mut paths = Vec::new();
+        for config in plan::paths(&staged.set, &staged.domain, staged.element.id)? {
+            if new.contains(&config.id) {
+                let like = self.versions.like(&staged.set, config.id);
+                paths.push(NewPath { config, function: Some(staged.function), like });
+            }
+        }
+        paths.extend(self.returns()?.into_iter().filter(|known| !new.contains(&known.config.id)));
+        let came = staged
+            .set
+            .elements
+            .iter()
+            .any(|element| self.versions.active().set.element(element.id) != Some(element));
+        for worker in &self.workers {
+            let function = match staged.served().filter(|_| needs_function) {
+                Some(served) => Some((staged.function, build::function_of(served)?)),
+                None => None,
+            };
+            if came {
+                let (answer, taken) = oneshot::channel();
+                let peers = build::peers(&staged.set, staged.element.id);
+                worker.give(Command::SetPeers(peers, answer));
+                let taken =
+                    taken.await.context("a worker has stopped")? || self.ability.links_are_fixed;
+                ensure!(taken, "the link takes no new neighbours while it runs");
+            }
+            let (answer, done) = oneshot::channel();
+            let new = NewPaths { function, paths: paths.clone() };
+            worker.give(Command::PutPaths(Box::new(new), answer));
+            done.await.context("a worker has stopped")??;
+        }
+        Ok(())
+    }
+
+    /// The ways back of return paths, which depend on all versions that are live.
+    fn returns(&self) -> Result<Vec<NewPath>> {
+        let live = self.versions.live().map(|version| (&version.set, &version.domain));
+        let configs = plan::returns(live, self.versions.active().element.id)?.into_iter();
+        Ok(configs.map(|config| NewPath { config, function: None, like: None }).collect())
+    }
+
+    /// Agrees on keys for all that is live.
+    async fn agree(&mut self) -> Result<()> {
+        let Serving { versions, agreement, .. } = self;
+        match agreement {
+            Some(agreement) => agreement.set_paths(versions.live().map(|v| &v.set)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// MTU and routes of the TUN fit every version that is live.
+    async fn prepare_inner(&self) -> Result<()> {
+        let role = self.versions.active().element.role;
+        if role == Role::Hop {
+            return Ok(());
+        }
+        let sets: Vec<&PathSet> = self.versions.live().map(|version| &version.set).collect();
+        if let Some(staged) = self.versions.staged() {
+            inner::adapt(&staged.domain, role, &sets).await.context("the inner side")?;
+        } else {
+            inner::set_mtu(&sets).await.context("the inner side")?;
+        }
+        Ok(())
+    }
+
+    fn prepare_proxy(&mut self) -> Result<()> {
+        let (Some((proxy, chains)), Some(staged)) = (&self.proxy, self.versions.staged()) else {
+            return Ok(());
+        };
+        let now = &self.versions.active().domain.gateway;
+        ensure!(
+            now.listeners == staged.domain.gateway.listeners
+                && now.limits == staged.domain.gateway.limits
+                && now.access_log == staged.domain.gateway.access_log,
+            "listeners, limits and access log of the gateway cannot change while it runs"
+        );
+        let options = proxy.service_options();
+        self.policy = Some(proxy::policy(&staged.domain, &staged.set, options)?);
+        chains.set_services(self.services(), self.variants());
+        Ok(())
+    }
+
+    /// Where services are by every path that is live.
+    fn services(&self) -> Addresses {
+        let live = self.versions.live();
+        live.flat_map(|version| proxy::services(&version.domain, &version.set)).collect()
+    }
+
+    /// The replicas of every path that is live.
+    fn variants(&self) -> Variants {
+        let live = self.versions.live();
+        live.flat_map(|version| proxy::variants(&version.domain, &version.set)).collect()
+    }
+
+    async fn let_go(&mut self, Retired { paths, functions }: Retired) {
+        if paths.is_empty() && functions.is_empty() {
+            return;
+        }
+        tracing::debug!(paths = paths.len(), functions = functions.len(), "let go");
+        if let Some((_, chains)) = &self.proxy {
+            chains.set_services(self.services(), self.variants());
+        }
+        // What cannot be done here could not be done before either, and then there would be no such version.
+        if let Err(error) = self.agree().await {
+            tracing::error!(error = &*error, "keys of old paths run out with their leases");
+        }
+        for worker in &self.workers {
+            worker.give(Command::RemovePaths(paths.clone(), functions.clone()));
+            if let Ok(paths) = self.returns() {
+                let (answer, _) = oneshot::channel();
+                worker
+                    .give(Command::PutPaths(Box::new(NewPaths { function: None, paths }), answer));
+            }
+        }
+        if let Err(error) = self.prepare_inner().await {
+            tracing::warn!(error = &*error, "the TUN keeps its MTU");
+        }
+    }
+}
+
+/// The no to a version for which a neighbour did not agree in time.
+fn no_keys(agreement: &Agreement, set: &PathSet) -> Nack {
+    let missing: Vec<String> = agreement
+        .missing(set)
+        .map(|(path, segment)| {
+            let to = set.element(segment.receiver).map_or("?", |element| &element.name);
+            format!("path `{}` to `{to}`", path.name)
+        })
+        .collect();
+    let within = STAGE_WITHIN.as_secs();
+    let reason = format!("no keys within {within} s for {}", missing.join(", "));
+    Nack::new(Fault::Neighbour, reason).hint("see `ringmail status` for how that element is")
+}

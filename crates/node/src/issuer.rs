@@ -1,0 +1,372 @@
+//! The versions of a domain as they are issued: compiled with numbers that stay, signed, and with the certificates that
+//! the gateway's listeners show.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use ringmail_gateway::tls::Site;
+use ringmail_model::domain::{Certificate, Domain, Gateway, Keying, Listener, Service};
+use ringmail_model::pathset::{Issue, Numbering, PathSet, SignedPathSet};
+use ringmail_model::{PathDigest, PathVersion};
+use ringmail_trust::{Authority, EmbeddedCa, Kind, Request, TrustBundle};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use zeroize::Zeroizing;
+
+use crate::conductor::blobs;
+use crate::control::{Blob, ListenerTls, Secret, ServerCertificate, ToElement};
+use crate::element::psk;
+use crate::limits::{LEASES_AFTER_DRAIN, RETIRE_AFTER_GATEWAY};
+use crate::random;
+
+/// How long a server certificate holds that the embedded authority issues for a listener.
+const SERVER_LASTS: Duration = Duration::from_secs(90 * 86_400);
+
+/// Bytes of the secret of keying `psk`, at least.
+const PSK_BYTES: usize = 32;
+
+/// How long a path set holds; whoever runs the domain signs a new one before.
+const PATH_SET_LASTS_S: u64 = 30 * 86_400;
+
+/// How far back a path set begins to hold, for clocks that differ.
+const BACKDATED_S: u64 = 300;
+
+/// Issues the versions of one domain, and remembers those that are in use.
+#[derive(Debug)]
+pub struct Issuer {
+    pub(crate) authority: Arc<EmbeddedCa>,
+    pub(crate) psk: Option<Secret>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    active: Arc<Issued>,
+    staged: Option<Arc<Issued>>,
+    /// Those that drain, with the time until which their paths get leases.
+    past: Vec<(Arc<Issued>, Instant)>,
+    numbers: Numbering,
+    last: PathVersion,
+}
+
+/// A version of the domain as the elements are told.
+#[derive(Debug)]
+pub struct Issued {
+    /// What the file says.
+    pub domain: Domain,
+    /// The file.
+    pub text: String,
+    /// What it comes to.
+    pub set: PathSet,
+    /// The same, signed.
+    pub signed: SignedPathSet,
+    /// What the gateway's listeners show, and whom they believe.
+    pub listeners: Vec<ListenerTls>,
+    /// How the gateway speaks TLS with services.
+    pub services: Vec<ToElement>,
+}
+
+impl Issuer {
+    /// An issuer whose first version is this one.
+    ///
+    /// # Errors
+    /// When the authority refuses to sign, or a certificate file cannot be read.
+    pub fn new(
+        authority: Arc<EmbeddedCa>,
+        domain: &Domain,
+        text: String,
+        set: PathSet,
+        folder: &Path,
+    ) -> Result<Issuer> {
+        ensure!(
+            authority.trust_domain() == &domain.domain,
+            "the authority in {} is that of {}, not of {}",
+            authority.dir().display(),
+            authority.trust_domain(),
+            domain.domain
+        );
+        let mut numbers = Numbering::default();
+        numbers.remember(domain, &set);
+        let last = set.version;
+        let psk = psk_secret(domain, folder)?;
+        let first = Issued::sign(&authority, domain.clone(), text, set, folder, None)?;
+        let (active, staged, past) = (Arc::new(first), None, Vec::new());
+        let state = Mutex::new(State { active, staged, past, numbers, last });
+        Ok(Issuer { authority, psk, state })
+    }
+
+    /// The version that elements begin with.
+    pub fn active(&self) -> Arc<Issued> {
+        Arc::clone(&self.state().active)
+    }
+
+    /// Issues another version; its paths get leases from now on.
+    ///
+    /// # Errors
+    /// When one is staged already, or as for [`Issuer::new`].
+    pub fn stage(&self, domain: &Domain, text: String, folder: &Path) -> Result<Arc<Issued>> {
+        let mut state = self.state();
+        state.expire(Instant::now());
+        ensure!(state.staged.is_none(), "another change of the domain is under way");
+        let (was, is) = (&state.active.domain.domain, &domain.domain);
+        ensure!(was == is, "this is the domain file of {is}, and {was} runs");
+        let now = issue()?;
+        let version = now.version.max(PathVersion(state.last.0 + 1));
+        let set = PathSet::compile_after(domain, Issue { version, ..now }, &state.numbers)?;
+        let before = Arc::clone(&state.active);
+        let issued =
+            Issued::sign(&self.authority, domain.clone(), text, set, folder, Some(&before))?;
+        let issued = Arc::new(issued);
+        state.numbers.remember(domain, &issued.set);
+        state.last = version;
+        state.staged = Some(Arc::clone(&issued));
+        Ok(issued)
+    }
+
+    /// What is staged is active from now on; what was active gets leases as long as it drains.
+    pub fn activate(&self) {
+        let mut state = self.state();
+        let Some(staged) = state.staged.take() else { return };
+        let drain = Duration::from_millis(staged.domain.limits.drain_ms.into());
+        let until = Instant::now() + drain + RETIRE_AFTER_GATEWAY + LEASES_AFTER_DRAIN;
+        let before = std::mem::replace(&mut state.active, staged);
+        state.past.push((before, until));
+    }
+
+    /// Forgets what is staged.
+    pub fn abandon(&self) {
+        let mut state = self.state();
+        if let Some(staged) = state.staged.take() {
+            state.numbers.forget(staged.set.version);
+        }
+    }
+
+    /// A version in use that has this path.
+    pub(crate) fn with_path(&self, digest: PathDigest) -> Option<Arc<Issued>> {
+        let state = self.state();
+        let past = state.past.iter().map(|(issued, _)| issued);
+        let mut all = std::iter::once(&state.active).chain(&state.staged).chain(past);
+        all.find(|issued| issued.set.paths.iter().any(|path| path.digest == digest)).cloned()
+    }
+
+    /// What this lock guards is whole after every statement.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn expire(&mut self, now: Instant) {
+        for (issued, _) in self.past.extract_if(.., |(_, until)| *until <= now) {
+            self.numbers.forget(issued.set.version);
+        }
+    }
+}
+
+impl Issued {
+    /// `before` lends its certificates to listeners that are the same.
+    fn sign(
+        authority: &EmbeddedCa,
+        domain: Domain,
+        text: String,
+        set: PathSet,
+        folder: &Path,
+        before: Option<&Issued>,
+    ) -> Result<Issued> {
+        let signed = authority.sign_path_set(&set)?;
+        let bundle = authority.trust_bundle()?;
+        let mut listeners = Vec::new();
+        for listener in &domain.gateway.listeners {
+            let known = before.filter(|before| before.domain.gateway.listeners.contains(listener));
+            let known = known.and_then(|before| {
+                before.listeners.iter().find(|told| told.name == *listener.name.as_str())
+            });
+            listeners.push(match known {
+                Some(known) => known.clone(),
+                None => described(authority, &domain.gateway, listener, &bundle, folder)
+                    .with_context(|| format!("listener `{}`", listener.name))?,
+            });
+        }
+        let mut services = Vec::new();
+        for service in &domain.services {
+            let told = service_tls(service, folder);
+            services.extend(told.with_context(|| format!("service `{}`", service.name))?);
+        }
+        Ok(Issued { domain, text, set, signed, listeners, services })
+    }
+}
+
+/// The version of a path set is the time of its signing, so that it grows over restarts.
+pub(crate) fn issue() -> Result<Issue> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    let millis = u64::try_from(now.as_millis()).context("the clock is too far ahead")?;
+    Ok(Issue {
+        version: PathVersion(millis),
+        not_before_unix_s: now.as_secs().saturating_sub(BACKDATED_S),
+        not_after_unix_s: now.as_secs() + PATH_SET_LASTS_S,
+    })
+}
+
+/// The secret of keying `psk` for this run: made for it, or from a file and mixed with what is drawn for it.
+fn psk_secret(domain: &Domain, folder: &Path) -> Result<Option<Secret>> {
+    if domain.keying != Keying::Psk {
+        return Ok(None);
+    }
+    let drawn = random::bytes::<{ psk::DRAWN_BYTES }>()?;
+    let settings = domain.psk.clone().unwrap_or_default();
+    let Some(file) = &settings.keys_file else { return Ok(Some(Secret::new(drawn.to_vec()))) };
+    let secret = Zeroizing::new(read(&folder.join(file))?);
+    ensure!(secret.len() >= PSK_BYTES, "the file of `psk` holds fewer than {PSK_BYTES} bytes");
+    let used = match settings.danger_same_keys_every_start {
+        true => secret,
+        false => psk::of_this_start(&secret, &drawn)?,
+    };
+    Ok(Some(Secret::new(used.to_vec())))
+}
+
+/// What the gateway is told of one listener.
+fn described(
+    authority: &EmbeddedCa,
+    gateway: &Gateway,
+    listener: &Listener,
+    bundle: &TrustBundle,
+    folder: &Path,
+) -> Result<ListenerTls> {
+    let sites = listener.certificates.iter().enumerate();
+    let certificates = sites.map(|(index, wanted)| {
+        let site = match &wanted.files {
+            Some(files) => from_files(&folder.join(&files.chain), &folder.join(&files.key))?,
+            None => issued(authority, listener, index, wanted)?,
+        };
+        let names = wanted.server_names.iter().map(ToString::to_string);
+        Ok(ServerCertificate {
+            server_names: names.collect(),
+            chain: blobs(&site.chain),
+            key: Secret::new(site.key.secret_der().to_vec()),
+        })
+    });
+    let auth = &listener.client_auth;
+    let mut anchors = blobs(&bundle.roots);
+    let mut crls = blobs(&bundle.crls);
+    let mut crl_files = vec![authority.crl_file()];
+    if !auth.ca_files.is_empty() {
+        crl_files.clear();
+        anchors = read_all::<CertificateDer<'static>>(&auth.ca_files, folder)?;
+        crls.clear();
+    }
+    crls.extend(read_all::<CertificateRevocationListDer<'static>>(&auth.crl_files, folder)?);
+    crl_files.extend(auth.crl_files.iter().map(|file| folder.join(file)));
+    let crl_files = crl_files.iter().map(std::path::absolute).collect::<Result<_, _>>()?;
+    Ok(ListenerTls {
+        name: listener.name.to_string(),
+        certificates: certificates.collect::<Result<_>>()?,
+        trust_anchors: anchors,
+        crls,
+        crl_files,
+        access_log: access_log(gateway, folder)?,
+    })
+}
+
+/// What the gateway is told of a service's TLS.
+fn service_tls(service: &Service, folder: &Path) -> Result<Option<ToElement>> {
+    let Some(tls) = &service.tls else { return Ok(None) };
+    let certificate = tls.certificate.as_ref().map(|files| {
+        let site = from_files(&folder.join(&files.chain), &folder.join(&files.key))?;
+        let key = Secret::new(site.key.secret_der().to_vec());
+        let chain = blobs(&site.chain);
+        Ok::<_, anyhow::Error>(ServerCertificate { server_names: Vec::new(), chain, key })
+    });
+    Ok(Some(ToElement::ServiceTls {
+        service: service.name.to_string(),
+        trust_anchors: read_all::<CertificateDer<'static>>(std::slice::from_ref(&tls.ca), folder)?,
+        certificate: certificate.transpose()?,
+    }))
+}
+
+/// An absolute path: an element has no folder of the domain file's.
+fn access_log(gateway: &Gateway, folder: &Path) -> Result<Option<PathBuf>> {
+    let Some(log) = &gateway.access_log else { return Ok(None) };
+    if log.file == Path::new("-") {
+        return Ok(Some(log.file.clone()));
+    }
+    Ok(Some(std::path::absolute(folder.join(&log.file))?))
+}
+
+/// A certificate of the embedded authority, with a key that lasts as long as this run.
+fn issued(
+    authority: &EmbeddedCa,
+    listener: &Listener,
+    index: usize,
+    wanted: &Certificate,
+) -> Result<Site> {
+    let mut names = BTreeSet::new();
+    for name in &wanted.server_names {
+        names.insert(name.to_string());
+    }
+    let request = Request {
+        kind: Kind::Server,
+        name: format!("{}-{index}", listener.name).parse()?,
+        names: names
+            .iter()
+            .map(|n| n.parse().map_err(anyhow::Error::msg))
+            .collect::<Result<_>>()?,
+        lasts: SERVER_LASTS,
+        replace: true,
+    };
+    let (chain, key) = authority.issue(&request)?.identity.for_tls();
+    Ok(Site { names: names.into_iter().collect(), chain, key })
+}
+
+fn from_files(chain: &Path, key: &Path) -> Result<Site> {
+    let chain = CertificateDer::pem_slice_iter(&read(chain)?)
+        .collect::<Result<Vec<_>, _>>()
+        .with_context(|| format!("{} is no PEM chain", chain.display()))?;
+    let key = PrivateKeyDer::from_pem_slice(&read(key)?)
+        .with_context(|| format!("{} holds no private key", key.display()))?;
+    Ok(Site { names: Vec::new(), chain, key })
+}
+
+fn read_all<T: PemObject + AsRef<[u8]>>(files: &[PathBuf], folder: &Path) -> Result<Vec<Blob>> {
+    let mut found = Vec::new();
+    for file in files {
+        let path = folder.join(file);
+        let parsed = T::pem_slice_iter(&read(&path)?).collect::<Result<Vec<T>, _>>();
+        let parsed = parsed.with_context(|| format!("{} is no PEM file", path.display()))?;
+        ensure!(!parsed.is_empty(), "{} holds nothing of its kind", path.display());
+        found.extend(blobs(&parsed));
+    }
+    Ok(found)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(settings: &str) -> Vec<u8> {
+        let folder = std::env::temp_dir().join(format!("ringmail-psk-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join("keys"), [7; 40]).expect("a file");
+        let text = include_str!("../../../examples/psk-transport.yaml");
+        let text = text.replace("\npsk:\n", &format!("\npsk:\n{settings}"));
+        let domain = ringmail_model::check::load(&text, "psk.yaml").expect("a good domain").domain;
+        let secret = psk_secret(&domain, &folder).expect("a secret").expect("keying psk");
+        secret.danger_bytes().to_vec()
+    }
+
+    #[test]
+    fn two_starts_never_share_the_secret_unless_a_danger_is_asked_for() {
+        for settings in ["", "  keys_file: keys\n"] {
+            assert_ne!(secret(settings), secret(settings), "{settings:?}");
+        }
+        let danger = "  keys_file: keys\n  danger_same_keys_every_start: true\n";
+        assert_eq!(secret(danger), [7; 40]);
+    }
+}
