@@ -137,7 +137,7 @@ fn serve(flows: usize, rounds: usize) {
             let report = report.clone();
             tokio::spawn(async move {
                 let number = answer(stream, rounds).await.expect("the flow lives");
-                drop(report.send((number, from)));
+                let _gone = report.send((number, from));
             });
         }
         for _ in 0..flows {
