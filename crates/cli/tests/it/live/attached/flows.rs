@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ringmail_node::control::PinnedFlow;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Barrier, mpsc};
+use tokio::sync::{Barrier, Semaphore, mpsc};
 
 use crate::live::world::{PATIENCE, World};
 
@@ -24,6 +24,10 @@ const FIRST_PORT: u16 = 20_000;
 const FAR_END: &str = "RINGMAIL_TEST_FAR_END";
 const LISTENS: &str = "far end: listens";
 const SAW: &str = "far end: saw ";
+
+/// Flows that wait to be accepted at a time: more than the listener's queue holds would be reset by the kernel.
+const KNOCKING: usize = 256;
+const WELCOME: u8 = 1;
 
 /// Bytes that a flow sends and gets back in one round.
 const ROUND_BYTES: usize = 2_000;
@@ -150,6 +154,7 @@ fn serve(flows: usize, rounds: usize) {
 
 async fn answer(mut stream: TcpStream, rounds: usize) -> std::io::Result<u32> {
     let number = stream.read_u32().await?;
+    stream.write_u8(WELCOME).await?;
     let mut got = vec![0; ROUND_BYTES];
     for round in 0..rounds {
         stream.read_exact(&mut got).await?;
@@ -166,15 +171,20 @@ fn connect(flows: usize, rounds: usize) {
     runtime().block_on(async {
         let together = Arc::new(Barrier::new(flows));
         let done = Arc::new(AtomicUsize::new(0));
+        let knocking = Arc::new(Semaphore::new(KNOCKING));
         let mut all = tokio::task::JoinSet::new();
         for number in 0..flows {
             let (together, done) = (Arc::clone(&together), Arc::clone(&done));
+            let knocking = Arc::clone(&knocking);
             all.spawn(async move {
                 let socket = TcpSocket::new_v4().expect("a socket");
                 let source = SocketAddr::new(SOURCE, FIRST_PORT + number as u16);
                 socket.bind(source).expect("the port is free");
+                let knocks = knocking.acquire_owned().await.expect("nobody closes it");
                 let mut stream = socket.connect(SERVICE).await.expect("it connects");
                 stream.write_u32(number as u32).await.expect("the flow lives");
+                assert_eq!(stream.read_u8().await.expect("it is let in"), WELCOME);
+                drop(knocks);
                 // From here on all are open at once.
                 together.wait().await;
                 let mut got = vec![0; ROUND_BYTES];
