@@ -29,6 +29,9 @@ const SAW: &str = "far end: saw ";
 const KNOCKING: usize = 256;
 const WELCOME: u8 = 1;
 
+/// Flows that send at a time. All at once would fill the queue of a TUN many times over, and wait for timers.
+const SPEAKING: usize = 256;
+
 /// Bytes that a flow sends and gets back in one round.
 const ROUND_BYTES: usize = 2_000;
 
@@ -172,10 +175,11 @@ fn connect(flows: usize, rounds: usize) {
         let together = Arc::new(Barrier::new(flows));
         let done = Arc::new(AtomicUsize::new(0));
         let knocking = Arc::new(Semaphore::new(KNOCKING));
+        let speaking = Arc::new(Semaphore::new(SPEAKING));
         let mut all = tokio::task::JoinSet::new();
         for number in 0..flows {
             let (together, done) = (Arc::clone(&together), Arc::clone(&done));
-            let knocking = Arc::clone(&knocking);
+            let (knocking, speaking) = (Arc::clone(&knocking), Arc::clone(&speaking));
             all.spawn(async move {
                 let socket = TcpSocket::new_v4().expect("a socket");
                 let source = SocketAddr::new(SOURCE, FIRST_PORT + number as u16);
@@ -189,6 +193,7 @@ fn connect(flows: usize, rounds: usize) {
                 together.wait().await;
                 let mut got = vec![0; ROUND_BYTES];
                 for round in 0..rounds {
+                    let _speaks = speaking.acquire().await.expect("nobody closes it");
                     let sent = pattern(number as u32, round, false);
                     stream.write_all(&sent).await.expect("the flow lives");
                     stream.read_exact(&mut got).await.expect("the flow lives");
