@@ -276,7 +276,8 @@ mod tests {
     #[test]
     fn every_lack_has_a_state_and_a_mend() {
         let clock = Clock { synchronized: true, offset_us: 0, max_error_us: 0 };
-        let lacks: [(&str, State, Box<dyn Fn(&mut Facts)>); 17] = [
+        type Lacking = Box<dyn Fn(&mut Facts)>;
+        let lacks: [(&str, State, Lacking); 17] = [
             ("privileges", State::Missing, Box::new(|f| f.namespace = no())),
             ("tun", State::Missing, Box::new(|f| f.tun = no())),
             ("tun-uso", State::Degraded, Box::new(|f| f.tun_uso = false)),

@@ -1,6 +1,6 @@
 //! Many TCP connections at once through a chain, each with a pattern of its own that both ends check.
 
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
@@ -136,7 +136,7 @@ fn serve(flows: usize, rounds: usize) {
         socket.set_reuseaddr(true).expect("an option");
         socket.bind(SERVICE).expect("the address is free");
         let listener: TcpListener = socket.listen(4_096).expect("it listens");
-        println!("{LISTENS}");
+        say(LISTENS);
         let (report, mut reports) = mpsc::unbounded_channel::<(u32, SocketAddr)>();
         for _ in 0..flows {
             let accepted = tokio::time::timeout(PATIENCE, listener.accept()).await;
@@ -150,9 +150,14 @@ fn serve(flows: usize, rounds: usize) {
         for _ in 0..flows {
             let next = tokio::time::timeout(8 * PATIENCE, reports.recv()).await;
             let (number, from) = next.expect("every flow ends").expect("every flow is sound");
-            println!("{SAW}{number} {from}");
+            say(&format!("{SAW}{number} {from}"));
         }
     });
+}
+
+/// A line for the process that started this one.
+fn say(line: &str) {
+    writeln!(std::io::stdout(), "{line}").expect("somebody listens");
 }
 
 async fn answer(mut stream: TcpStream, rounds: usize) -> std::io::Result<u32> {
