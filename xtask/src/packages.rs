@@ -21,6 +21,8 @@ const NEEDED: &[(Probe, &str)] = &[
     (Probe::Program("ssh"), "openssh-client"),
     (Probe::Program("sshd"), "openssh-server"),
     (Probe::Program("rsync"), "rsync"),
+    (Probe::Program("chromium"), "chromium"),
+    (Probe::Program("pk12util"), "libnss3-tools"),
     (Probe::Program("python3"), "python3"),
     (Probe::Program("unshare"), "util-linux"),
     (Probe::Program("nft"), "nftables"),

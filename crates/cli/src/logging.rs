@@ -1,6 +1,6 @@
 //! The log: tracing to standard error as text or JSON, at the level of `-q` and `-v`, or by a filter.
 
-use std::io::{self, IsTerminal};
+use std::io;
 
 use clap::ValueEnum;
 use ringmail_node::supervise::LineSink;
@@ -52,7 +52,7 @@ pub(crate) fn start(globals: &Globals) -> Log {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match format {
         LogFormat::Text => {
-            log.with_ansi(io::stderr().is_terminal()).with_target(globals.verbose > 1).init();
+            log.with_ansi(false).with_target(globals.verbose > 1).init();
         }
         LogFormat::Json => log.json().flatten_event(true).with_span_list(false).init(),
     }

@@ -8,6 +8,7 @@ mod context;
 mod error;
 mod logging;
 mod output;
+mod password;
 mod privilege;
 mod progress;
 mod running;

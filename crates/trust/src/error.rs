@@ -35,6 +35,12 @@ pub enum AuthorityError {
         /// The directory of the certificate and its key.
         path: PathBuf,
     },
+    /// The caller would overwrite a file.
+    #[error("{} exists already", path.display())]
+    FileExists {
+        /// The file.
+        path: PathBuf,
+    },
     /// Somebody let others read what only the owner may.
     #[error("{} has mode {mode:03o}, so others can read or change it", path.display())]
     Exposed {
@@ -116,6 +122,7 @@ impl AuthorityError {
             AuthorityError::KeyExists { .. } => {
                 "with --force a new key takes its place; revoke the old certificate if it leaked"
             }
+            AuthorityError::FileExists { .. } => "name another file, or move that one away",
             AuthorityError::Exposed { .. } => {
                 "make it yours alone (chmod go= …), and think about who may have read it"
             }

@@ -39,6 +39,10 @@ impl Identity {
         &self.certificates
     }
 
+    pub(crate) fn key(&self) -> &PrivateKey {
+        &self.key
+    }
+
     /// Chain and key as rustls's configuration builders take them.
     pub fn for_tls(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         (self.certificates.chain.clone(), self.key.danger_copy_for_tls())

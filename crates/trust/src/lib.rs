@@ -10,6 +10,8 @@ pub mod ca;
 pub mod error;
 pub mod identity;
 pub mod limits;
+mod p12;
+mod password;
 pub mod pem;
 mod secret;
 
@@ -19,4 +21,5 @@ pub use ca::{
 };
 pub use error::AuthorityError;
 pub use identity::{Certificates, ElementKey, Identity, TrustBundle};
+pub use password::Password;
 pub use secret::PrivateKey;

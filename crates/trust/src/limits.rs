@@ -43,6 +43,16 @@ pub const NAMES: usize = 64;
 /// Bytes of a certificate signing request.
 pub const REQUEST_BYTES: usize = 16 << 10;
 
+/// Characters of a password over a file, at least.
+pub const PASSWORD_CHARACTERS_MIN: usize = 8;
+
+/// Characters of a password over a file, at most: OpenSSL's prompt takes few more.
+pub const PASSWORD_CHARACTERS_MAX: usize = 128;
+
+/// Rounds of each key derivation of a PKCS #12 file. Each costs an attacker the same again; .NET refuses more than
+/// 300,000 a derivation.
+pub const P12_ROUNDS: u32 = 200_000;
+
 /// Bytes of any file of the authority that is read.
 pub const FILE_BYTES: u64 = 64 << 20;
 

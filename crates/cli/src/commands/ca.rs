@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ringmail_model::{Name, TrustDomain};
 use ringmail_trust::{
-    Authority, AuthorityError, EmbeddedCa, Kind, Record, Request, Serial, SubjectName, pem,
+    Authority, AuthorityError, EmbeddedCa, Issued, Kind, Record, Request, Serial, SubjectName, pem,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -17,6 +17,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::context::Context;
 use crate::error::{Failure, OrFail, Outcome};
 use crate::output::Report;
+use crate::password;
 
 const SECONDS_A_DAY: u64 = 86_400;
 
@@ -45,7 +46,7 @@ enum Verb {
     /// Issue a server's certificate with a new key, for a gateway that clients connect to
     Server(Issue),
     /// Issue a client's certificate with a new key; its SPIFFE id is spiffe://DOMAIN/client/NAME
-    Client(Issue),
+    Client(ForClient),
     /// Sign an element's request; the key stays where it was made
     Element {
         /// The element's name; its SPIFFE id becomes spiffe://DOMAIN/element/NAME
@@ -97,6 +98,18 @@ struct Issue {
     force: bool,
 }
 
+#[derive(Debug, clap::Args)]
+struct ForClient {
+    #[command(flatten)]
+    issue: Issue,
+    /// Put certificate and key into one file for browsers as well (PKCS #12, under a password); NAME.p12 beside the key
+    /// unless FILE is named
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    p12: Option<Option<PathBuf>>,
+    #[command(flatten)]
+    password: password::From,
+}
+
 /// What an authority has, or has just done.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Ca {
@@ -109,6 +122,9 @@ pub(crate) struct Ca {
     /// Where certificate and key were put, if any were.
     #[serde(skip_serializing_if = "Option::is_none")]
     files: Option<PathBuf>,
+    /// The file for browsers, if one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p12: Option<PathBuf>,
     /// What was made or asked for, in PEM: a root certificate, a chain or a revocation list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pem: Option<String>,
@@ -168,8 +184,11 @@ impl Report for Ca {
             Shape::Pem => out.write_all(self.pem.as_deref().unwrap_or_default().as_bytes()),
             Shape::Filed => {
                 self.table(out)?;
-                match &self.files {
-                    Some(files) => writeln!(out, "in {}: cert.pem key.pem", files.display()),
+                if let Some(files) = &self.files {
+                    writeln!(out, "in {}: cert.pem key.pem", files.display())?;
+                }
+                match &self.p12 {
+                    Some(file) => writeln!(out, "for browsers: {}", file.display()),
                     None => Ok(()),
                 }
             }
@@ -194,6 +213,7 @@ impl Ca {
             trust_domain: ca.trust_domain().to_string(),
             certificates: certificates.into_iter().map(certificate).collect(),
             files: None,
+            p12: None,
             pem: None,
             crl_number: None,
             token: None,
@@ -263,8 +283,8 @@ fn init(dir: &Path, domain: &TrustDomain) -> Result<Ca, Failure> {
 fn with(ca: &EmbeddedCa, verb: Verb) -> Result<Ca, Failure> {
     Ok(match verb {
         Verb::Init { .. } => return Err(Failure::new("an authority is made before it is opened")),
-        Verb::Server(asked) => issue(ca, Kind::Server, asked)?,
-        Verb::Client(asked) => issue(ca, Kind::Client, asked)?,
+        Verb::Server(asked) => issue(ca, Kind::Server, asked)?.0,
+        Verb::Client(asked) => client(ca, asked)?,
         Verb::Element { name, request } => element(ca, &name, &request)?,
         Verb::Token { name, minutes } => {
             let token = told(ca.token(&name, Duration::from_secs(minutes.saturating_mul(60))))?;
@@ -290,7 +310,29 @@ fn with(ca: &EmbeddedCa, verb: Verb) -> Result<Ca, Failure> {
     })
 }
 
-fn issue(ca: &EmbeddedCa, kind: Kind, asked: Issue) -> Result<Ca, Failure> {
+fn client(ca: &EmbeddedCa, asked: ForClient) -> Result<Ca, Failure> {
+    let Some(to) = asked.p12 else {
+        if asked.password.is_given() {
+            return Err(Failure::usage("a password is for a file: --p12 is missing"));
+        }
+        return Ok(issue(ca, Kind::Client, asked.issue)?.0);
+    };
+    // Whatever can be refused is refused before there is a certificate.
+    if let Some(path) = to.as_deref().filter(|path| path.exists()) {
+        return told(Err(AuthorityError::FileExists { path: path.to_owned() }));
+    }
+    let password = asked.password.new_password(&format!("the file of {}", asked.issue.name));
+    let password = password.unchanged("the authority and every key")?;
+    let (mut report, issued) = issue(ca, Kind::Client, asked.issue)?;
+    let written = ca.write_p12(&issued, &password, to.as_deref());
+    report.p12 = Some(written.context(format!(
+        "certificate and key are in {}, but not in a file for browsers",
+        issued.dir.display()
+    ))?);
+    Ok(report)
+}
+
+fn issue(ca: &EmbeddedCa, kind: Kind, asked: Issue) -> Result<(Ca, Issued), Failure> {
     let request = Request {
         kind,
         name: asked.name,
@@ -299,9 +341,9 @@ fn issue(ca: &EmbeddedCa, kind: Kind, asked: Issue) -> Result<Ca, Failure> {
         replace: asked.force,
     };
     let issued = told(ca.issue(&request))?;
-    let mut report = Ca::new(ca, Shape::Filed, vec![(issued.serial, issued.record)]);
-    report.files = Some(issued.dir);
-    Ok(report)
+    let mut report = Ca::new(ca, Shape::Filed, vec![(issued.serial, issued.record.clone())]);
+    report.files = Some(issued.dir.clone());
+    Ok((report, issued))
 }
 
 fn element(ca: &EmbeddedCa, name: &Name, file: &Path) -> Result<Ca, Failure> {

@@ -5,6 +5,7 @@ mod command_line;
 mod doctor;
 mod domain;
 mod live;
+mod p12;
 mod run;
 mod running;
 mod units;

@@ -42,6 +42,8 @@ pub use self::token::Token;
 use crate::error::AuthorityError;
 use crate::identity::{Certificates, Identity};
 use crate::limits;
+use crate::p12;
+use crate::password::Password;
 use crate::secret::SigningKey;
 
 const ROOT: &str = "root.pem";
@@ -126,6 +128,28 @@ impl EmbeddedCa {
         };
         let identity = Identity::new(certificates, key.private_key());
         Ok(Issued { serial, record, dir, identity })
+    }
+
+    /// Puts what was issued into one file for browsers (PKCS #12), under a password: at `to`, which is not there yet, or
+    /// else beside the key as `NAME.p12`.
+    ///
+    /// # Errors
+    /// [`AuthorityError::FileExists`]; [`AuthorityError::File`].
+    pub fn write_p12(
+        &self,
+        issued: &Issued,
+        password: &Password,
+        to: Option<&Path>,
+    ) -> Result<PathBuf, AuthorityError> {
+        let name = &issued.record.name;
+        let mut chain = issued.identity.certificates().chain.clone();
+        chain.push(self.root.clone());
+        let shown = format!("{name} ({})", self.trust_domain);
+        let bytes = p12::file(&chain, issued.identity.key(), &shown, password)?;
+        let beside = issued.dir.join(format!("{name}.p12"));
+        let path = to.unwrap_or(&beside);
+        store::write_new(path, &bytes)?;
+        Ok(path.to_owned())
     }
 
     /// Every certificate that is remembered, in the order of kind, name and age.

@@ -188,6 +188,18 @@ fn write_synced(path: &Path, content: &str) -> Result<(), AuthorityError> {
     file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).map_err(failed("write", path))
 }
 
+/// Writes a file that is not there yet, for its owner alone; outside any store.
+pub(crate) fn write_new(path: &Path, content: &[u8]) -> Result<(), AuthorityError> {
+    let mut create = OpenOptions::new();
+    let mut file = create.write(true).create_new(true).mode(0o600).open(path).map_err(
+        |source| match source.kind() {
+            io::ErrorKind::AlreadyExists => AuthorityError::FileExists { path: path.to_owned() },
+            _ => AuthorityError::File { doing: "make", path: path.to_owned(), source },
+        },
+    )?;
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(failed("write", path))
+}
+
 fn sync_dir(path: &Path) -> Result<(), AuthorityError> {
     File::open(path).and_then(|dir| dir.sync_all()).map_err(failed("sync", path))
 }

@@ -11,6 +11,7 @@
 
 mod attached;
 mod capture;
+mod chromium;
 mod counters;
 mod ethernet;
 mod firewall;
