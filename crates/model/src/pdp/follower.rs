@@ -383,12 +383,11 @@ impl Follower {
         }
     }
 
-    /// It cannot be built here.
-    pub fn not_staged(&mut self, now: Instant, version: PathVersion, detail: String) {
+    /// It cannot be built here: [`Nack::Unbuildable`] or [`Nack::NoKeys`].
+    pub fn not_staged(&mut self, now: Instant, version: PathVersion, reason: Nack, detail: String) {
         let building =
             |staging: &mut Staging| staging.version == version && staging.stage == Stage::Building;
         if self.staging.take_if(building).is_some() {
-            let reason = Nack::Unbuildable;
             self.events.push_back(FollowerEvent::Refused { version, reason });
             self.say(now, &Message::Nack { version, reason, detail });
         }

@@ -176,6 +176,8 @@ struct Proposal {
     published: Published,
     deadline: Instant,
     nacks: Vec<(String, Nack, String)>,
+    /// Who could not agree on keys: no reason against it where a neighbour is away.
+    keyless: Vec<(String, Nack, String)>,
     /// Commit was asked for.
     committing: bool,
 }
@@ -411,8 +413,8 @@ impl Publisher {
     pub fn propose(&mut self, now: Instant, published: Published) {
         self.drop_proposal(now, Vec::new());
         let deadline = now + PDP_STAGE_WITHIN;
-        let (nacks, committing) = (Vec::new(), false);
-        self.proposal = Some(Proposal { published, deadline, nacks, committing });
+        let (nacks, keyless, committing) = (Vec::new(), Vec::new(), false);
+        self.proposal = Some(Proposal { published, deadline, nacks, keyless, committing });
         let elements: Vec<String> = self.peers.keys().cloned().collect();
         for element in elements {
             self.offer_proposal(now, &element);
@@ -421,7 +423,11 @@ impl Publisher {
     }
 
     fn offer_proposal(&mut self, now: Instant, element: &str) {
-        let Some(Proposal { published, committing: false, .. }) = &self.proposal else { return };
+        let Some(Proposal { published, keyless, committing: false, .. }) = &mut self.proposal
+        else {
+            return;
+        };
+        keyless.retain(|(other, ..)| other != element);
         let Some(peer) = self.peers.get_mut(element).filter(|peer| peer.greeted) else { return };
         if !published.members.contains(element) {
             return;
@@ -491,7 +497,9 @@ impl Publisher {
         let proposal = self.proposal.as_mut().filter(|p| p.published.version == version);
         match proposal {
             Some(proposal) => {
-                proposal.nacks.push((element.to_owned(), reason, detail));
+                let excused = reason == Nack::NoKeys && self.config.absent == Absent::GoOn;
+                let nacks = if excused { &mut proposal.keyless } else { &mut proposal.nacks };
+                nacks.push((element.to_owned(), reason, detail));
                 self.weigh(now);
             }
             None => {
@@ -530,11 +538,18 @@ impl Publisher {
             let peer = self.peers.get(name).filter(|peer| peer.greeted);
             peer.and_then(|peer| peer.offered).filter(|(offered, _)| *offered == version)
         };
-        let acked = |name: &String| matches!(answer(name), Some((_, Answer::Acked)));
+        let keyless = |name: &String| proposal.keyless.iter().any(|(other, ..)| other == name);
+        let acked =
+            |name: &String| matches!(answer(name), Some((_, Answer::Acked))) || keyless(name);
         let missing: Vec<String> =
             proposal.published.members.iter().filter(|name| !acked(name)).cloned().collect();
         let connected = missing.iter().any(|name| answer(name).is_some());
         match self.config.absent {
+            Absent::GoOn if missing.is_empty() && !proposal.keyless.is_empty() => {
+                // Everybody is there: it is not for one who is away that keys are missing.
+                let nacks = std::mem::take(&mut proposal.keyless);
+                self.drop_proposal(now, nacks);
+            }
             Absent::GoOn if !connected || late => {
                 proposal.committing = true;
                 self.events.push_back(PublisherEvent::Commit(version));

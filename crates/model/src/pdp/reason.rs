@@ -40,6 +40,9 @@ pub enum Nack {
     /// It was staged and could not be activated; what was active stays.
     #[error("it could not be activated")]
     NotActivated = 12,
+    /// A neighbour has not agreed with the element on keys for it.
+    #[error("a neighbour has not agreed on keys for it")]
+    NoKeys = 13,
 }
 
 /// Why a session is ended by one of its ends.
@@ -68,7 +71,7 @@ pub enum CloseReason {
 
 impl Nack {
     /// Every reason, by its code.
-    pub const ALL: [Nack; 12] = [
+    pub const ALL: [Nack; 13] = [
         Nack::Signature,
         Nack::Malformed,
         Nack::Domain,
@@ -81,6 +84,7 @@ impl Nack {
         Nack::Unbuildable,
         Nack::NotStaged,
         Nack::NotActivated,
+        Nack::NoKeys,
     ];
 
     /// The reason of this code.

@@ -254,7 +254,12 @@ fn f6_what_cannot_be_built_is_refused_and_may_come_again() {
     let mut world = World::following(Held::default());
     world.offer(5);
     world.events();
-    world.follower.not_staged(world.clock.0, PathVersion(5), "no TUN".to_owned());
+    world.follower.not_staged(
+        world.clock.0,
+        PathVersion(5),
+        Nack::Unbuildable,
+        "no TUN".to_owned(),
+    );
     world.refused(Nack::Unbuildable);
     world.stage(5);
 }

@@ -226,6 +226,42 @@ fn c6_one_that_is_lost_while_it_stages_is_left_behind_at_once_and_caught_up_late
 }
 
 #[test]
+fn c6_keys_that_are_missing_for_one_that_is_away_hold_nobody_up() {
+    let mut world = World::with_two(Absent::GoOn);
+    let no_keys = |version| Message::Nack {
+        version: PathVersion(version),
+        reason: Nack::NoKeys,
+        detail: "with sf2".to_owned(),
+    };
+    world.propose(2);
+    world.hear(SF1, &no_keys(2));
+    assert_eq!(world.events(), []);
+    world.ack(GATEWAY, 2);
+    assert_eq!(world.events(), [PublisherEvent::Commit(PathVersion(2))]);
+    world.said();
+    world.publisher.committed(world.clock.0, PathVersion(2));
+    assert_eq!(world.said(), [to(SF1, "offer 2")], "the gateway waits for it");
+    world.ack(SF1, 2);
+    world.hear(SF1, &Message::Activated { version: PathVersion(2) });
+    assert_eq!(world.said(), [to(SF1, "activate 2"), to(GATEWAY, "activate 2")]);
+}
+
+#[test]
+fn c5_keys_that_are_missing_while_everybody_is_there_stop_a_version() {
+    let mut world = World::with_two(Absent::GoOn);
+    world.join(SessionId(3), "egress", 1, 1);
+    world.join(SessionId(4), "sf2", 1, 1);
+    world.propose(2);
+    world.events();
+    let (version, reason) = (PathVersion(2), Nack::NoKeys);
+    world.hear(SF1, &Message::Nack { version, reason, detail: "with sf2".to_owned() });
+    [GATEWAY, SessionId(3), SessionId(4)].map(|session| world.ack(session, 2));
+    let nacks = vec![("sf1".to_owned(), reason, "with sf2".to_owned())];
+    let missing = Vec::new();
+    assert_eq!(world.events(), [PublisherEvent::Rejected { version, nacks, missing }]);
+}
+
+#[test]
 fn c7_where_nobody_may_be_missing_a_version_waits_and_fails() {
     let mut world = World::with_two(Absent::Refuse);
     world.propose(2);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ringmail_model::domain::Domain;
 use ringmail_model::pathset::Issue;
 use ringmail_model::pdp::{
-    Absent, Documents, Follower, FollowerEvent, Held, Progress, Published, Publisher,
+    Absent, Documents, Follower, FollowerEvent, Held, Nack, Progress, Published, Publisher,
     PublisherConfig, PublisherEvent, SessionId,
 };
 use ringmail_model::{PathSet, PathVersion};
@@ -197,7 +197,8 @@ impl World {
             && let Some(version) = element.building.pop_front()
         {
             if self.faults && self.dice.one_in(60) {
-                element.follower.not_staged(now, version, "no".to_owned());
+                let reason = [Nack::Unbuildable, Nack::NoKeys][self.dice.below(2)];
+                element.follower.not_staged(now, version, reason, "no".to_owned());
             } else {
                 element.follower.staged(now, version);
             }
