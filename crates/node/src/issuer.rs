@@ -2,25 +2,22 @@
 //! the gateway's listeners show.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use ringmail_gateway::tls::Site;
-use ringmail_model::domain::{Certificate, Domain, Gateway, Keying, Listener, Service};
+use ringmail_model::domain::{Certificate, Domain, Keying, Listener};
 use ringmail_model::pathset::{Issue, Numbering, PathSet, SignedPathSet};
 use ringmail_model::{PathDigest, PathVersion};
-use ringmail_trust::{Authority, EmbeddedCa, Kind, Request, TrustBundle};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use ringmail_trust::{Authority, EmbeddedCa, Kind, Request};
 use zeroize::Zeroizing;
 
-use crate::conductor::blobs;
-use crate::control::{Blob, ListenerTls, Secret, ServerCertificate, ToElement};
+use crate::control::{ListenerTls, Secret, ToElement};
 use crate::element::psk;
 use crate::limits::{LEASES_AFTER_DRAIN, RETIRE_AFTER_GATEWAY};
+use crate::listeners::{described, read, service_tls};
 use crate::random;
 
 /// How long a server certificate holds that the embedded authority issues for a listener.
@@ -187,8 +184,13 @@ impl Issued {
             });
             listeners.push(match known {
                 Some(known) => known.clone(),
-                None => described(authority, &domain.gateway, listener, &bundle, folder)
-                    .with_context(|| format!("listener `{}`", listener.name))?,
+                None => {
+                    let crl = authority.crl_file();
+                    let made =
+                        |index, wanted: &Certificate| issued(authority, listener, index, wanted);
+                    described(&domain.gateway, listener, &bundle, folder, &crl, &made)
+                        .with_context(|| format!("listener `{}`", listener.name))?
+                }
             });
         }
         let mut services = Vec::new();
@@ -228,74 +230,6 @@ fn psk_secret(domain: &Domain, folder: &Path) -> Result<Option<Secret>> {
     Ok(Some(Secret::new(used.to_vec())))
 }
 
-/// What the gateway is told of one listener.
-fn described(
-    authority: &EmbeddedCa,
-    gateway: &Gateway,
-    listener: &Listener,
-    bundle: &TrustBundle,
-    folder: &Path,
-) -> Result<ListenerTls> {
-    let sites = listener.certificates.iter().enumerate();
-    let certificates = sites.map(|(index, wanted)| {
-        let site = match &wanted.files {
-            Some(files) => from_files(&folder.join(&files.chain), &folder.join(&files.key))?,
-            None => issued(authority, listener, index, wanted)?,
-        };
-        let names = wanted.server_names.iter().map(ToString::to_string);
-        Ok(ServerCertificate {
-            server_names: names.collect(),
-            chain: blobs(&site.chain),
-            key: Secret::new(site.key.secret_der().to_vec()),
-        })
-    });
-    let auth = &listener.client_auth;
-    let mut anchors = blobs(&bundle.roots);
-    let mut crls = blobs(&bundle.crls);
-    let mut crl_files = vec![authority.crl_file()];
-    if !auth.ca_files.is_empty() {
-        crl_files.clear();
-        anchors = read_all::<CertificateDer<'static>>(&auth.ca_files, folder)?;
-        crls.clear();
-    }
-    crls.extend(read_all::<CertificateRevocationListDer<'static>>(&auth.crl_files, folder)?);
-    crl_files.extend(auth.crl_files.iter().map(|file| folder.join(file)));
-    let crl_files = crl_files.iter().map(std::path::absolute).collect::<Result<_, _>>()?;
-    Ok(ListenerTls {
-        name: listener.name.to_string(),
-        certificates: certificates.collect::<Result<_>>()?,
-        trust_anchors: anchors,
-        crls,
-        crl_files,
-        access_log: access_log(gateway, folder)?,
-    })
-}
-
-/// What the gateway is told of a service's TLS.
-fn service_tls(service: &Service, folder: &Path) -> Result<Option<ToElement>> {
-    let Some(tls) = &service.tls else { return Ok(None) };
-    let certificate = tls.certificate.as_ref().map(|files| {
-        let site = from_files(&folder.join(&files.chain), &folder.join(&files.key))?;
-        let key = Secret::new(site.key.secret_der().to_vec());
-        let chain = blobs(&site.chain);
-        Ok::<_, anyhow::Error>(ServerCertificate { server_names: Vec::new(), chain, key })
-    });
-    Ok(Some(ToElement::ServiceTls {
-        service: service.name.to_string(),
-        trust_anchors: read_all::<CertificateDer<'static>>(std::slice::from_ref(&tls.ca), folder)?,
-        certificate: certificate.transpose()?,
-    }))
-}
-
-/// An absolute path: an element has no folder of the domain file's.
-fn access_log(gateway: &Gateway, folder: &Path) -> Result<Option<PathBuf>> {
-    let Some(log) = &gateway.access_log else { return Ok(None) };
-    if log.file == Path::new("-") {
-        return Ok(Some(log.file.clone()));
-    }
-    Ok(Some(std::path::absolute(folder.join(&log.file))?))
-}
-
 /// A certificate of the embedded authority, with a key that lasts as long as this run.
 fn issued(
     authority: &EmbeddedCa,
@@ -321,33 +255,10 @@ fn issued(
     Ok(Site { names: names.into_iter().collect(), chain, key })
 }
 
-fn from_files(chain: &Path, key: &Path) -> Result<Site> {
-    let chain = CertificateDer::pem_slice_iter(&read(chain)?)
-        .collect::<Result<Vec<_>, _>>()
-        .with_context(|| format!("{} is no PEM chain", chain.display()))?;
-    let key = PrivateKeyDer::from_pem_slice(&read(key)?)
-        .with_context(|| format!("{} holds no private key", key.display()))?;
-    Ok(Site { names: Vec::new(), chain, key })
-}
-
-fn read_all<T: PemObject + AsRef<[u8]>>(files: &[PathBuf], folder: &Path) -> Result<Vec<Blob>> {
-    let mut found = Vec::new();
-    for file in files {
-        let path = folder.join(file);
-        let parsed = T::pem_slice_iter(&read(&path)?).collect::<Result<Vec<T>, _>>();
-        let parsed = parsed.with_context(|| format!("{} is no PEM file", path.display()))?;
-        ensure!(!parsed.is_empty(), "{} holds nothing of its kind", path.display());
-        found.extend(blobs(&parsed));
-    }
-    Ok(found)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn secret(settings: &str) -> Vec<u8> {

@@ -14,6 +14,7 @@ pub mod element;
 pub mod issuer;
 pub mod layout;
 pub mod limits;
+mod listeners;
 pub mod notify;
 pub mod pdp;
 mod random;

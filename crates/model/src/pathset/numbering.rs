@@ -35,6 +35,16 @@ struct Held {
 pub(super) struct Definition([u8; 32]);
 
 impl Numbering {
+    /// This number was given out last, in an earlier life: whoever still uses those before it was not remembered.
+    pub fn resume_after(&mut self, last: u32) {
+        self.last = last.min(limits::PATH_ID_MAX);
+    }
+
+    /// The number that was given out last.
+    pub fn last(&self) -> u32 {
+        self.last
+    }
+
     /// Takes note of a path set, which was compiled from this domain: it is in use now.
     pub fn remember(&mut self, domain: &Domain, set: &PathSet) {
         let mut paths = BTreeMap::new();

@@ -126,6 +126,7 @@ async fn stage(elements: &Handle, name: &str, role: Role, issued: &Issued) -> Re
         document: issued.signed.bytes.clone().into(),
         signature: issued.signed.signature.clone().into(),
         listeners,
+        counts: false,
     };
     match elements.ask(name, STAGE_WITHIN + ANSWER_WITHIN, question).await {
         Ok(FromElement::Staged { nack: None, .. }) => Ok(()),

@@ -34,6 +34,8 @@ pub enum ToElement {
         trust_anchors: Vec<Blob>,
         /// Revocation lists (RFC 5280) of the trust anchors, in DER.
         crls: Vec<Blob>,
+        /// The key that the signatures of later path sets are checked with.
+        signing_key: Blob,
     },
     /// What one of the gateway's listeners shows, and whom it believes.
     Listener(ListenerTls),
@@ -107,6 +109,8 @@ pub enum ToElement {
         signature: Blob,
         /// What the listeners show, as in [`ToElement::Listener`]; for the gateway.
         listeners: Vec<ListenerTls>,
+        /// It counts already for everybody else: staged without the keys of neighbours that do not agree in time.
+        counts: bool,
     },
     /// What begins from now on takes the staged version. Answered with [`FromElement::Activated`].
     Activate {

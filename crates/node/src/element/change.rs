@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use ringmail_gateway::Policy;
 use ringmail_model::PathVersion;
 use ringmail_model::pathset::{PathSet, PublicKey, Role, SignedPathSet};
+use ringmail_trust::TrustBundle;
 use tokio::sync::oneshot;
 
 use super::agreement::Agreement;
@@ -27,8 +28,8 @@ pub(super) struct Serving {
     /// The gateway's.
     pub(super) proxy: Option<(Proxy, Chains)>,
     pub(super) ability: Ability,
-    /// The key that path sets are signed with.
-    pub(super) path_key: PublicKey,
+    /// Whom the element believes, and the key that path sets are signed with.
+    pub(super) bundle: TrustBundle,
     staging: Option<Staging>,
     /// The gateway's rules of the version that is staged.
     policy: Option<Policy>,
@@ -38,6 +39,8 @@ pub(super) struct Serving {
 struct Staging {
     request: u64,
     until: Instant,
+    /// Keys that are missing then do not matter.
+    counts: bool,
 }
 
 impl Serving {
@@ -47,10 +50,10 @@ impl Serving {
         agreement: Option<Agreement>,
         proxy: Option<(Proxy, Chains)>,
         ability: Ability,
-        path_key: PublicKey,
+        bundle: TrustBundle,
     ) -> Serving {
         let (staging, policy) = (None, None);
-        Serving { versions, workers, agreement, proxy, ability, path_key, staging, policy }
+        Serving { versions, workers, agreement, proxy, ability, bundle, staging, policy }
     }
 
     /// Builds a version beside what runs. The answer comes from [`Serving::staged`], unless it is a no already.
@@ -59,15 +62,18 @@ impl Serving {
         request: u64,
         text: &str,
         signed: &SignedPathSet,
+        counts: bool,
     ) -> Option<FromElement> {
-        let judged = self.versions.judge(text, signed, &self.path_key, self.ability);
+        let key = PublicKey(self.bundle.path_key);
+        let judged = self.versions.judge(text, signed, &key, self.ability);
         let built = match judged {
             Ok(version) => self.build(version).await,
             Err(nack) => Err(nack),
         };
         match built {
             Ok(()) => {
-                self.staging = Some(Staging { request, until: Instant::now() + STAGE_WITHIN });
+                let until = Instant::now() + STAGE_WITHIN;
+                self.staging = Some(Staging { request, until, counts });
                 self.staged(Instant::now()).await
             }
             Err(nack) => Some(FromElement::Staged { request, nack: Some(nack) }),
@@ -76,7 +82,7 @@ impl Serving {
 
     /// The answer to the version that is being staged, once there is one.
     pub(super) async fn staged(&mut self, now: Instant) -> Option<FromElement> {
-        let Staging { request, until } = *self.staging.as_ref()?;
+        let Staging { request, until, counts } = *self.staging.as_ref()?;
         let set = &self.versions.staged()?.set;
         let version = set.version;
         let nack = match &self.agreement {
@@ -84,7 +90,11 @@ impl Serving {
                 if now < until {
                     return None;
                 }
-                Some(no_keys(agreement, set))
+                let nack = no_keys(agreement, set);
+                if counts {
+                    tracing::warn!(%version, %nack, "the paths stay closed until then");
+                }
+                (!counts).then_some(nack)
             }
             _ => None,
         };

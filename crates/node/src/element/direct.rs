@@ -10,7 +10,7 @@ use ringmail_model::PathId;
 use tokio::net::TcpStream;
 
 use super::proxy::{self, Proxy};
-use super::run::learn;
+use super::told::learn;
 use crate::control::{ControlChannel, FromElement, ToElement};
 
 /// Runs the gateway's proxy alone until its parent says shut down or is gone.

@@ -9,6 +9,7 @@
 mod agreement;
 mod alerts;
 mod attached;
+mod begin;
 mod build;
 mod care;
 mod chain;
@@ -28,6 +29,7 @@ mod report;
 mod run;
 mod status;
 mod summary;
+mod told;
 mod trace;
 mod versions;
 mod watch;

@@ -174,9 +174,11 @@ impl Versions {
             return Err(Nack::new(Fault::Signer, reason).hint("activate or abandon it first"));
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // One that was abandoned may come again; who signs says the same of a version each time.
+        let running = self.active.set.version;
         let expected = Expected {
             domain: &self.active.domain.domain,
-            highest_version: PathVersion(self.highest.0.saturating_add(1)),
+            highest_version: self.highest.max(PathVersion(running.0.saturating_add(1))),
             now_unix_s: now.as_secs(),
         };
         let set = signed.verify(key, &expected).map_err(|error| {
@@ -241,6 +243,12 @@ impl Versions {
         if before.role != Role::Hop {
             fixed("`gateway.inner`", was.domain.gateway.inner != is.domain.gateway.inner)?;
         }
+        if let Some(path) = self.other_path(next) {
+            let reason =
+                format!("the number of path `{}` is still that of another one here", path.name);
+            return Err(Nack::new(Fault::Element, reason)
+                .hint("try again when connections on paths that changed have ended"));
+        }
         let ids = |version: &Version| version.paths().map(|path| path.id).collect::<Vec<_>>();
         if was.set.keying == Keying::Psk && ids(was) != ids(is) {
             return fixed("with `keying: psk`, paths", true);
@@ -251,6 +259,13 @@ impl Versions {
                 .hint("`ringmail down`, then `ringmail up --layout processes`"));
         }
         Ok(())
+    }
+
+    /// A path of `next` whose number stands for another one here, as it may after a version was missed.
+    fn other_path<'a>(&self, next: &'a Version) -> Option<&'a Path> {
+        let other =
+            |path: &&Path| self.path(path.id).is_some_and(|(known, _)| known.digest != path.digest);
+        next.paths().find(other)
     }
 
     /// The slot of a function that does what this version wants, or else one that is free.

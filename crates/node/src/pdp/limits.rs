@@ -65,7 +65,7 @@ pub const START_WITHIN: Duration = Duration::from_secs(15);
 /// How long the element's runtime may take to end.
 pub const STOP_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long paths that were taken out still get leases, while what began on them ends.
+/// How much longer than they drain paths that were taken out get leases, for elements that change late.
 pub const PAST_FOR: Duration = Duration::from_secs(120);
 
 /// How far beyond control's clock a version may be that an element claims to have seen.

@@ -14,7 +14,6 @@ mod enrol;
 mod feed;
 pub mod limits;
 mod link;
-mod listeners;
 mod machine;
 mod press;
 mod session;

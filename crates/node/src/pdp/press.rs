@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use ringmail_dataplane::sap::SignedLease;
 use ringmail_model::domain::{Domain, Keying, Listener};
-use ringmail_model::pathset::{Expected, Issue, PathSet, PublicKey, Role};
+use ringmail_model::pathset::{Expected, Issue, Numbering, PathSet, PublicKey, Role};
 use ringmail_model::pdp::{Documents, Published};
 use ringmail_model::{PathDigest, PathVersion};
 use ringmail_trust::{Authority, EmbeddedCa, Locked, Store};
@@ -15,9 +15,13 @@ use ringmail_trust::{Authority, EmbeddedCa, Locked, Store};
 use super::limits::{AHEAD_MOST, PAST_FOR};
 use super::store::DocumentsFile;
 use crate::issuer;
+use crate::limits::RETIRE_AFTER_GATEWAY;
 
 /// The file of the version that counts, in control's state directory.
 const PUBLISHED: &str = "published.json";
+
+/// The file of the number that was given to a path last, so that one that some element still knows is not given again.
+const NUMBERS: &str = "numbers.json";
 
 /// Makes and keeps the versions of one domain.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ struct State {
     /// Those before, with the time until which their paths get leases.
     past: Vec<(Arc<Pressed>, Instant)>,
     last: u64,
+    /// The numbers of paths that are in use: one that changes gets another, and runs beside the one before.
+    numbers: Numbering,
 }
 
 /// A version of the domain.
@@ -65,7 +71,13 @@ impl Press {
             let documents = Documents::from(file);
             let pressed = Pressed::read(documents, &authority).with_context(damaged)?;
             state.last = pressed.set.version.0;
+            state.numbers.remember(&pressed.domain, &pressed.set);
             state.committed = Some(Arc::new(pressed));
+        }
+        if store.has(NUMBERS) {
+            let last = serde_json::from_str(&store.read(NUMBERS)?)
+                .with_context(|| format!("{} is damaged", store.path(NUMBERS).display()))?;
+            state.numbers.resume_after(last);
         }
         Ok(Press { authority, store, _locked: locked, state: Mutex::new(state) })
     }
@@ -99,6 +111,7 @@ impl Press {
             "`keying: psk` is for one machine: no secret of all segments travels between machines"
         );
         let mut state = self.state();
+        state.drop_proposed();
         let pressed = Arc::new(self.make(&mut state, domain, text, PathVersion(0))?);
         state.proposed = Some(Arc::clone(&pressed));
         Ok(pressed)
@@ -131,7 +144,7 @@ impl Press {
         state.expire(Instant::now());
         let issue = issuer::issue()?;
         let version = PathVersion(issue.version.0.max(state.last + 1).max(above.0 + 1));
-        let set = PathSet::compile(&domain, Issue { version, ..issue })?;
+        let set = PathSet::compile_after(&domain, Issue { version, ..issue }, &state.numbers)?;
         let message = Documents::domain_message(version, text);
         let documents = Documents {
             paths: self.authority.sign_path_set(&set)?,
@@ -139,6 +152,9 @@ impl Press {
             domain_signature: self.authority.sign_with_path_key(&message)?.to_vec(),
         };
         state.last = version.0;
+        state.numbers.remember(&domain, &set);
+        // Before any element hears of it.
+        self.store.write(NUMBERS, &serde_json::to_string(&state.numbers.last())?)?;
         Ok(Pressed { domain, set, documents })
     }
 
@@ -158,7 +174,7 @@ impl Press {
 
     /// Forgets what was proposed.
     pub(super) fn abandon(&self) {
-        self.state().proposed = None;
+        self.state().drop_proposed();
     }
 
     fn keep(&self, pressed: &Pressed) -> Result<()> {
@@ -219,13 +235,23 @@ impl Press {
 
 impl State {
     fn count(&mut self, pressed: Arc<Pressed>) {
+        let drain = Duration::from_millis(pressed.domain.limits.drain_ms.into());
         if let Some(before) = self.committed.replace(pressed) {
-            self.past.push((before, Instant::now() + PAST_FOR));
+            let until = Instant::now() + drain + RETIRE_AFTER_GATEWAY + PAST_FOR;
+            self.past.push((before, until));
+        }
+    }
+
+    fn drop_proposed(&mut self) {
+        if let Some(dropped) = self.proposed.take() {
+            self.numbers.forget(dropped.set.version);
         }
     }
 
     fn expire(&mut self, now: Instant) {
-        self.past.retain(|(_, until)| *until > now);
+        for (pressed, _) in self.past.extract_if(.., |(_, until)| *until <= now) {
+            self.numbers.forget(pressed.set.version);
+        }
     }
 }
 
@@ -324,6 +350,27 @@ mod tests {
         let next = commit(&press, &format!("{text}\n# nothing new\n"));
         assert!(next.set.version > first.set.version);
         assert_eq!(next.set.paths, first.set.paths);
+    }
+
+    #[test]
+    fn a_path_that_changes_gets_a_number_that_no_element_knows_even_after_a_restart() {
+        let (folder, text) = (Folder::new(), file().text);
+        let numbers = |pressed: &Pressed| {
+            let ids = pressed.set.paths.iter().map(|path| path.id);
+            ids.collect::<std::collections::BTreeSet<_>>()
+        };
+        let changed = |word: &str| text.replace("bytes: test", &format!("bytes: {word}"));
+        assert_ne!(changed("x"), text, "the file has such a pattern");
+        let mut known = numbers(&commit(&folder.press(), &text));
+        for word in ["one", "two"] {
+            let press = folder.press();
+            let proposed = press.press(&changed("never")).expect("a version");
+            press.abandon();
+            let next = numbers(&commit(&press, &changed(word)));
+            let new: Vec<_> = next.difference(&known).copied().collect();
+            assert!(!new.is_empty() && new.iter().all(|id| known.iter().all(|old| old < id)));
+            known.extend(numbers(&proposed).into_iter().chain(next));
+        }
     }
 
     #[test]

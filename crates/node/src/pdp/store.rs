@@ -25,6 +25,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::limits::LEASES;
+use crate::conductor::blobs;
 use crate::control::{Blob, Secret};
 
 const IDENTITY: &str = "identity.json";
@@ -250,10 +251,6 @@ impl From<DocumentsFile> for Documents {
             domain_signature: file.domain_signature.0,
         }
     }
-}
-
-pub(super) fn blobs<T: AsRef<[u8]>>(all: &[T]) -> Vec<Blob> {
-    all.iter().map(|der| Blob::from(der.as_ref().to_vec())).collect()
 }
 
 #[cfg(test)]

@@ -255,7 +255,7 @@ fn c5_keys_that_are_missing_while_everybody_is_there_stop_a_version() {
     world.events();
     let (version, reason) = (PathVersion(2), Nack::NoKeys);
     world.hear(SF1, &Message::Nack { version, reason, detail: "with sf2".to_owned() });
-    [GATEWAY, SessionId(3), SessionId(4)].map(|session| world.ack(session, 2));
+    [GATEWAY, SessionId(3), SessionId(4)].into_iter().for_each(|session| world.ack(session, 2));
     let nacks = vec![("sf1".to_owned(), reason, "with sf2".to_owned())];
     let missing = Vec::new();
     assert_eq!(world.events(), [PublisherEvent::Rejected { version, nacks, missing }]);

@@ -7,14 +7,15 @@ use anyhow::{Context, Result};
 use ringmail_gateway::tls::Site;
 use ringmail_model::domain::{Certificate, Domain, Listener};
 use ringmail_model::pathset::Role;
-use ringmail_model::pdp::Usage;
+use ringmail_model::pdp::{Nack, Usage};
 use ringmail_trust::{Certificates, ElementKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::super::listeners;
 use super::super::store::ListenerCertificate;
+use super::version::How;
 use super::{Machine, unix_s};
-use crate::control::{Secret, ToElement};
+use crate::control::{ListenerTls, Secret, ToElement};
+use crate::listeners;
 
 /// A listener's certificate that holds shorter than this is asked for anew with the next version.
 const LISTENER_RENEWED_BEFORE_S: u64 = 30 * 86_400;
@@ -67,9 +68,10 @@ impl Machine {
         if chain.is_empty() {
             tracing::error!(usage = ?wanted.usage, detail, "control gives no certificate");
             if wanted.usage != Usage::Element
-                && let Some(staging) = self.staging.take_if(|staging| !staging.built)
+                && let Some(staging) = self.staging.take_if(|staging| staging.how == How::Waits)
             {
-                self.follower.not_staged(Instant::now(), staging.version, detail);
+                let now = Instant::now();
+                self.follower.not_staged(now, staging.version, Nack::Unbuildable, detail);
             }
             return Ok(());
         }
@@ -92,8 +94,7 @@ impl Machine {
                 };
                 self.listeners.insert(format!("{listener}/{index}"), certificate);
                 self.dir.save_listeners(&self.listeners)?;
-                self.build_staged();
-                Ok(())
+                self.build_staged().await
             }
         }
     }
@@ -121,7 +122,7 @@ impl Machine {
     }
 
     /// What the gateway's listeners show, and whom they believe; nothing for other elements.
-    pub(super) fn listener_tls(&self, domain: &Domain) -> Result<Vec<ToElement>> {
+    pub(super) fn listeners_of(&self, domain: &Domain) -> Result<Vec<ListenerTls>> {
         if self.settings.role != Role::Gateway {
             return Ok(Vec::new());
         }
@@ -139,8 +140,13 @@ impl Machine {
             listeners::described(&domain.gateway, listener, bundle, files, &crl, &issued)
                 .with_context(|| format!("listener `{}`", listener.name))
         };
-        let mut all = domain.gateway.listeners.iter().map(told).collect::<Result<Vec<_>>>()?;
-        for service in &domain.services {
+        domain.gateway.listeners.iter().map(told).collect()
+    }
+
+    /// How the gateway speaks TLS with services; nothing for other elements.
+    pub(super) fn services_of(&self, domain: &Domain) -> Result<Vec<ToElement>> {
+        let mut all = Vec::new();
+        for service in domain.services.iter().filter(|_| self.settings.role == Role::Gateway) {
             let told = listeners::service_tls(service, &self.settings.files);
             all.extend(told.with_context(|| format!("service `{}`", service.name))?);
         }

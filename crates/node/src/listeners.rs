@@ -1,4 +1,4 @@
-//! What a gateway on a machine of its own shows to clients: certificates that it got or that files hold there.
+//! What a gateway shows to clients and services: certificates that it was given, or that files hold where it runs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,19 @@ use ringmail_trust::TrustBundle;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
-use super::store::blobs;
+use crate::conductor::blobs;
 use crate::control::{Blob, ListenerTls, Secret, ServerCertificate, ToElement};
 
 /// What the gateway is told of one listener. Certificates that no files hold are `issued`, by their place in the list;
 /// `crl` is the file of the authority's revocation list here.
-pub(super) fn described(
+pub(crate) fn described(
     gateway: &Gateway,
     listener: &Listener,
     bundle: &TrustBundle,
     folder: &Path,
     crl: &Path,
     issued: &dyn Fn(usize, &Certificate) -> Result<Site>,
-) -> Result<ToElement> {
+) -> Result<ListenerTls> {
     let sites = listener.certificates.iter().enumerate();
     let certificates = sites.map(|(index, wanted)| {
         let site = match &wanted.files {
@@ -48,18 +48,18 @@ pub(super) fn described(
     crls.extend(read_all::<CertificateRevocationListDer<'static>>(&auth.crl_files, folder)?);
     crl_files.extend(auth.crl_files.iter().map(|file| folder.join(file)));
     let crl_files = crl_files.iter().map(std::path::absolute).collect::<Result<_, _>>()?;
-    Ok(ToElement::Listener(ListenerTls {
+    Ok(ListenerTls {
         name: listener.name.to_string(),
         certificates: certificates.collect::<Result<_>>()?,
         trust_anchors: anchors,
         crls,
         crl_files,
         access_log: access_log(gateway, folder)?,
-    }))
+    })
 }
 
 /// What the gateway is told of a service's TLS.
-pub(super) fn service_tls(service: &Service, folder: &Path) -> Result<Option<ToElement>> {
+pub(crate) fn service_tls(service: &Service, folder: &Path) -> Result<Option<ToElement>> {
     let Some(tls) = &service.tls else { return Ok(None) };
     let certificate = tls.certificate.as_ref().map(|files| {
         let site = from_files(&folder.join(&files.chain), &folder.join(&files.key))?;
@@ -104,6 +104,6 @@ fn read_all<T: PemObject + AsRef<[u8]>>(files: &[PathBuf], folder: &Path) -> Res
     Ok(found)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }

@@ -1,0 +1,81 @@
+//! Everything that an element consists of is made and set to work.
+
+use std::io;
+
+use anyhow::{Context, Result};
+use ringmail_dataplane::replay::WindowPackets;
+use ringmail_gateway::Services;
+use ringmail_model::pathset::Role;
+use tokio::sync::mpsc;
+
+use super::agreement::Agreement;
+use super::chain::Chains;
+use super::change::Serving;
+use super::keys::Keys;
+use super::proxy::{self, ListenerTls, Proxy};
+use super::told::Told;
+use super::versions::{Ability, Version, Versions};
+use super::worker::{Core, Handle};
+use super::{Workshop, build, inner, psk};
+
+/// Everything that the element consists of, at work.
+pub(super) async fn begin(
+    told: Told,
+    workshop: &Workshop,
+    ended: &mpsc::UnboundedSender<io::Result<()>>,
+) -> Result<Serving> {
+    let Told { version, identity, bundle, listeners, services, psk } = told;
+    let Version { domain, set, element, .. } = &version;
+    let window = WindowPackets::new(domain.limits.replay_window_packets)?;
+    let mut cores = cores(&version)?;
+    if let Some(secret) = &psk {
+        tracing::warn!("keying `psk`: static keys, no forward secrecy; for comparison only");
+        if domain.psk.as_ref().is_some_and(|psk| psk.danger_same_keys_every_start) {
+            tracing::warn!(
+                "`danger_same_keys_every_start`: sequence numbers begin again under the same keys"
+            );
+        }
+        psk::install(set, element.id, secret.danger_bytes(), window, &mut cores)?;
+    }
+    let workers = workshop.start(set, element, cores, ended)?;
+    if element.role != Role::Hop {
+        inner::configure(domain, element.role).await.context("the inner side")?;
+    }
+    let proxy = start_proxy(&version, listeners, services, &workers)?;
+    let agreement = match psk {
+        Some(_) => None,
+        None => {
+            let keys = Keys::new(workers.clone(), window);
+            Some(Agreement::start(domain, set, element, &identity, &bundle, keys).await?)
+        }
+    };
+    let ability = Ability { links_are_fixed: matches!(workshop, Workshop::Mill(_)) };
+    Ok(Serving::new(Versions::new(version), workers, agreement, proxy, ability, bundle))
+}
+
+fn cores(version: &Version) -> Result<Vec<Core>> {
+    let Version { domain, set, element, .. } = version;
+    let sides = match element.role {
+        Role::Hop => (0..element.workers.max(1)).map(|_| None).collect(),
+        Role::Gateway | Role::Egress => {
+            inner::create(domain, set, element)?.into_iter().map(Some).collect::<Vec<_>>()
+        }
+    };
+    sides.into_iter().map(|inner| build::core(domain, set, element, inner)).collect()
+}
+
+fn start_proxy(
+    version: &Version,
+    listeners: Vec<ListenerTls>,
+    legs: Services,
+    workers: &[Handle],
+) -> Result<Option<(Proxy, Chains)>> {
+    let Version { domain, set, element, .. } = version;
+    if element.role != Role::Gateway {
+        return Ok(None);
+    }
+    let sources = inner::gateway_addresses(domain);
+    let (services, variants) = (proxy::services(domain, set), proxy::variants(domain, set));
+    let chains = Chains::new(workers.to_vec(), sources, services, variants);
+    Ok(Some((Proxy::start(domain, set, &chains, listeners, legs)?, chains)))
+}

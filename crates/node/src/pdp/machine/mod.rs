@@ -1,0 +1,304 @@
+//! One element on a machine of its own: it enrols, follows control, keeps what it was told, and runs without control too.
+
+mod certificates;
+mod enrolled;
+mod leases;
+mod runtime;
+mod version;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, bail};
+use ringmail_dataplane::sap::SignedLease;
+use ringmail_model::Name;
+use ringmail_model::domain::Profile;
+use ringmail_model::pathset::{PublicKey, Role};
+use ringmail_model::pdp::{Follower, FollowerConfig, FollowerEvent, Usage};
+use ringmail_trust::Token;
+use tokio::time::sleep_until;
+
+use self::certificates::Wanted;
+use self::enrolled::enrolled;
+use self::leases::Leases;
+use self::runtime::Asked;
+use self::version::Staging;
+use super::feed::Feed;
+use super::limits::{CLOCK_DIFFERS, RENEW_RETRY};
+use super::link::{Heard, Link};
+use super::session::Said;
+use super::store::{Enrolled, ListenerCertificate, StateDir};
+use super::tls;
+use crate::control::{FromElement, ToElement};
+use crate::limits::SHUTDOWN_GRACE;
+use crate::notify::Notifier;
+use crate::random;
+
+/// Which element runs here, and where its things are.
+#[derive(Debug)]
+pub struct MachineSettings {
+    /// Its name in the domain.
+    pub name: Name,
+    /// What it has to be.
+    pub role: Role,
+    /// The state directory.
+    pub state: PathBuf,
+    /// Where the domain file's relative paths begin on this machine.
+    pub files: PathBuf,
+    /// Control's address, `HOST:PORT`.
+    pub control: String,
+    /// What it enrols with, unless it has.
+    pub token: Option<Token>,
+}
+
+/// Runs the element until `stop` is ready.
+///
+/// # Errors
+/// Whatever keeps it from serving. That control is away does not, once a version was activated here.
+pub async fn run(settings: MachineSettings, stop: impl Future<Output = ()>) -> Result<()> {
+    let mut stop = std::pin::pin!(stop);
+    let dir = StateDir::open(&settings.state)?;
+    let enrolled = tokio::select! {
+        enrolled = enrolled(&settings, &dir) => enrolled?,
+        () = &mut stop => return Ok(()),
+    };
+    let mut machine = Machine::new(settings, dir, enrolled)?;
+    machine.start_from_disk().await?;
+    machine.notifier.ready();
+    let outcome = tokio::select! {
+        outcome = machine.serve() => outcome,
+        () = &mut stop => Ok(()),
+    };
+    machine.notifier.stopping();
+    machine.leases.save(&machine.dir);
+    machine.link.hang_up();
+    if let Some(feed) = machine.feed.take() {
+        feed.stop(SHUTDOWN_GRACE).await;
+    }
+    outcome
+}
+
+struct Machine {
+    settings: MachineSettings,
+    dir: StateDir,
+    enrolled: Enrolled,
+    follower: Follower,
+    link: Link,
+    feed: Option<Feed>,
+    asked: BTreeMap<u64, Asked>,
+    /// When the runtime has to have answered that it serves.
+    serves_by: Option<Instant>,
+    staging: Option<Staging>,
+    leases: Leases,
+    listeners: BTreeMap<String, ListenerCertificate>,
+    wanted: BTreeMap<u32, Wanted>,
+    next_number: u32,
+    renew_at: Instant,
+    notifier: Notifier,
+    alive_at: Option<Instant>,
+}
+
+impl Machine {
+    fn new(settings: MachineSettings, dir: StateDir, enrolled: Enrolled) -> Result<Machine> {
+        let config = FollowerConfig {
+            domain: enrolled.bundle.trust_domain.clone(),
+            element: settings.name.to_string(),
+            path_key: PublicKey(enrolled.bundle.path_key),
+            profiles: vec![Profile::Mpls],
+            life: random::bytes()?,
+            jitter_seed: u64::from_ne_bytes(random::bytes()?),
+        };
+        let now = Instant::now();
+        let notifier = Notifier::from_env();
+        let alive_at = notifier.alive_every().map(|every| now + every);
+        let mut machine = Machine {
+            follower: Follower::new(now, config, dir.held()?),
+            link: Link::new(settings.control.clone()),
+            feed: None,
+            asked: BTreeMap::new(),
+            serves_by: None,
+            staging: None,
+            leases: Leases::open(&dir)?,
+            listeners: dir.listeners()?,
+            wanted: BTreeMap::new(),
+            next_number: 0,
+            renew_at: now,
+            notifier,
+            alive_at,
+            settings,
+            dir,
+            enrolled,
+        };
+        machine.renew_at = machine.renewal();
+        Ok(machine)
+    }
+
+    async fn serve(&mut self) -> Result<()> {
+        self.follower.handle_timeout(Instant::now());
+        loop {
+            self.pump().await?;
+            let timeout = self.next_timeout();
+            tokio::select! {
+                heard = self.link.next() => self.heard(heard),
+                said = next_said(self.feed.as_mut()) => self.runtime_said(said).await?,
+                () = until(timeout) => self.handle_timeouts().await?,
+            }
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        let all = [
+            self.follower.poll_timeout(),
+            self.leases.due(),
+            self.alive_at,
+            self.serves_by,
+            Some(self.renew_at),
+        ];
+        all.into_iter().flatten().min()
+    }
+
+    async fn handle_timeouts(&mut self) -> Result<()> {
+        let now = Instant::now();
+        self.follower.handle_timeout(now);
+        if self.leases.due().is_some_and(|at| now >= at) {
+            self.leases.save(&self.dir);
+        }
+        if self.alive_at.is_some_and(|at| now >= at) {
+            self.notifier.alive();
+            self.alive_at = self.notifier.alive_every().map(|every| now + every);
+        }
+        if self.serves_by.is_some_and(|at| now >= at) {
+            bail!("the element does not begin to serve");
+        }
+        if now >= self.renew_at {
+            self.renew_at = now + RENEW_RETRY;
+            self.ask_for_certificate(Usage::Element, Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// Moves what the core made.
+    async fn pump(&mut self) -> Result<()> {
+        loop {
+            while let Some(message) = self.follower.poll_transmit() {
+                self.link.send(message);
+            }
+            match self.follower.poll_event() {
+                Some(event) => self.carry_out(event).await?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn heard(&mut self, heard: Heard) {
+        let now = Instant::now();
+        match heard {
+            Heard::Connected(_) => self.follower.connected(now),
+            Heard::Failed(error) => {
+                tracing::warn!(error, "control cannot be reached; what runs goes on");
+                self.follower.disconnected(now);
+            }
+            Heard::Said(Said::Message(bytes)) => {
+                self.follower.handle_message(now, unix_s(), &bytes);
+            }
+            Heard::Said(Said::Gone) => {
+                tracing::warn!("the session with control is lost; what runs goes on");
+                self.link.hang_up();
+                self.follower.disconnected(now);
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, event: FollowerEvent) -> Result<()> {
+        match event {
+            FollowerEvent::Dial => {
+                match tls::element(&self.enrolled.identity(), &self.enrolled.bundle) {
+                    Ok(config) => self.link.dial(config),
+                    Err(error) => {
+                        tracing::error!(%error, "the element's certificate cannot be used");
+                        self.follower.disconnected(Instant::now());
+                    }
+                }
+            }
+            FollowerEvent::HangUp(reason) => {
+                tracing::warn!(%reason, "the session with control ends; what runs goes on");
+                self.link.hang_up();
+            }
+            FollowerEvent::Greeted { now_unix_ms, committed } => {
+                tracing::info!(%committed, "control has answered");
+                self.compare_clocks(now_unix_ms);
+                self.ask_again();
+            }
+            FollowerEvent::Stage { documents, set, counts } => {
+                self.stage(*documents, &set, counts).await?;
+            }
+            FollowerEvent::Activate(version) => self.activate(version).await?,
+            FollowerEvent::Abandon(version) => self.abandon(version).await?,
+            FollowerEvent::Refused { version, reason } => {
+                tracing::warn!(%version, %reason, "a version is refused");
+            }
+            FollowerEvent::Lease(signed) => self.lease(&signed).await?,
+            FollowerEvent::Certificate { number, chain, not_after_unix_s, detail } => {
+                self.certificate(number, chain, not_after_unix_s, detail).await?;
+            }
+            FollowerEvent::Bundle { roots, crls, path_key } => {
+                let bundle = &mut self.enrolled.bundle;
+                let before = bundle.clone();
+                bundle.roots = roots.into_iter().map(Into::into).collect();
+                bundle.crls = crls.into_iter().map(Into::into).collect();
+                bundle.path_key = path_key;
+                if *bundle != before {
+                    self.follower.set_path_key(PublicKey(path_key));
+                    self.dir.save_enrolled(&self.enrolled)?;
+                    self.tell_identity().await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a lease, and passes it on.
+    async fn lease(&mut self, signed: &[u8]) -> Result<()> {
+        let Some(lease) = SignedLease::from_bytes(signed) else {
+            tracing::error!(bytes = signed.len(), "what came is no lease");
+            return Ok(());
+        };
+        self.leases.take(lease);
+        match &mut self.feed {
+            Some(feed) => feed.tell(&ToElement::Lease { signed: signed.to_vec().into() }).await,
+            None => Ok(()),
+        }
+    }
+
+    fn compare_clocks(&self, control_unix_ms: u64) {
+        let ours = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let differs = ours.abs_diff(Duration::from_millis(control_unix_ms));
+        if differs > CLOCK_DIFFERS {
+            let by_s = differs.as_secs();
+            tracing::warn!(
+                by_s,
+                "this machine's clock is not control's: leases may seem to end early"
+            );
+        }
+    }
+}
+
+async fn next_said(feed: Option<&mut Feed>) -> Option<FromElement> {
+    match feed {
+        Some(feed) => feed.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
