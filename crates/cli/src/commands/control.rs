@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use ringmail_node::notify::Notifier;
-use ringmail_node::pdp::{Absent, Control, ControlSettings, Press, limits::CONTROL_PORT};
+use ringmail_node::pdp::{
+    Absent, Control, ControlSettings, Distributed, Press, limits::CONTROL_PORT,
+};
 use ringmail_trust::EmbeddedCa;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -21,8 +23,8 @@ use crate::output::Report;
 /// Distribute a domain to elements on several machines, until ctrl-C
 ///
 /// Every element connects here: to enrol with a token (`ringmail ca token NAME`), for the signed paths, and for its
-/// leases. SIGHUP reads the file again and distributes it: staged everywhere first, then activated. Traffic does not
-/// pass here, and goes on while control is away, as long as leases last (`limits.lease_s`).
+/// leases. SIGHUP reads the file again and distributes it: staged everywhere first, then activated; `ringmail reload
+/// FILE --state DIR` does the same and says what every element answers. Traffic does not pass here, and goes on while control is away, as long as leases last (`limits.lease_s`).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The domain file
@@ -43,6 +45,10 @@ pub(crate) struct Args {
     /// What happens to a new version while elements are away
     #[arg(long, value_name = "POLICY", default_value = "go-on")]
     absent: AbsentName,
+
+    /// Serve metrics and health over HTTP at this address, besides the socket in the state directory
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -62,6 +68,9 @@ pub(crate) struct Serving {
     pid: u32,
     /// Where elements connect.
     listen: SocketAddr,
+    /// Where metrics and health are served over TCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metrics: Option<SocketAddr>,
 }
 
 impl Report for Serving {
@@ -84,7 +93,7 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure>
         AbsentName::GoOn => Absent::GoOn,
         AbsentName::Refuse => Absent::Refuse,
     };
-    let settings = ControlSettings { listen: args.listen, absent };
+    let settings = ControlSettings { listen: args.listen, absent, metrics: args.metrics };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -96,6 +105,7 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure>
             domain: domain.domain.to_string(),
             pid: std::process::id(),
             listen: control.address(),
+            metrics: control.metrics(),
         })?;
         notifier.ready();
         let mut alive = notifier.alive_every().map(tokio::time::interval);
@@ -103,7 +113,7 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure>
             tokio::select! {
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
-                _ = hangup.recv() => publish(&control, &args).await,
+                _ = hangup.recv() => publish(&control, &args),
                 () = tick(alive.as_mut()) => notifier.alive(),
             }
         }
@@ -113,16 +123,20 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure>
     })
 }
 
-/// Distributes the file as it is now. What is wrong with it is told, and everything goes on as it was.
-async fn publish(control: &Control, args: &Args) {
+/// Distributes the file as it is now, beside everything else. What is wrong with it is told, and everything goes on as it
+/// was.
+fn publish(control: &Control, args: &Args) {
     let text = match read(&args.file) {
         Ok(text) => text,
         Err(failure) => return tracing::error!(%failure, "the domain file is not distributed"),
     };
-    match control.publish(text).await {
-        Ok(version) => tracing::info!(%version, "the domain file counts"),
-        Err(error) => tracing::error!(%error, "the domain file is not distributed"),
-    }
+    let becomes = control.publish(text);
+    tokio::spawn(async move {
+        match becomes.await {
+            Ok(Distributed { version, .. }) => tracing::info!(%version, "the domain file counts"),
+            Err(error) => tracing::error!(%error, "the domain file is not distributed"),
+        }
+    });
 }
 
 async fn tick(interval: Option<&mut tokio::time::Interval>) {

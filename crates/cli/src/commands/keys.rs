@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::error::{Failure, OrFail, Outcome};
 use crate::output::Report;
-use crate::running::Which;
+use crate::running::Whom;
 
 /// Look after traffic keys
 #[derive(Debug, clap::Args)]
@@ -30,7 +30,7 @@ enum Verb {
 #[derive(Debug, clap::Args)]
 struct Export {
     #[command(flatten)]
-    which: Which,
+    whom: Whom,
 
     /// Say that you know what the keys are good for
     #[arg(long)]
@@ -92,12 +92,12 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure>
             .unchanged("no key left its element")
             .hint("whoever has the keys reads and forges the traffic until they change"));
     }
-    let running = export.which.find()?;
-    let keys = running
-        .ask(async |client| client.danger_export_keys().await)
+    let running = export.whom.find()?;
+    let (domain, keys) = running
+        .ask(async |client| Ok((client.status().await?.domain, client.danger_export_keys().await?)))
         .unchanged("no key was written")?;
     let associations = keys.iter().map(association).collect();
-    context.emit(&Keys { domain: running.record.domain, associations })?;
+    context.emit(&Keys { domain, associations })?;
     Ok(Outcome::Done)
 }
 

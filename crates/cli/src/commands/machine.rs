@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ringmail_model::Name;
@@ -31,6 +32,10 @@ pub(crate) struct Machine {
     /// Where the domain file's relative paths begin on this machine; the state directory by default
     #[arg(long, value_name = "DIR")]
     files: Option<PathBuf>,
+
+    /// Serve metrics and health over HTTP at this address, besides the socket in the state directory
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<SocketAddr>,
 }
 
 impl Machine {
@@ -50,6 +55,7 @@ impl Machine {
             state: self.state,
             control: with_port(&self.control),
             token,
+            metrics: self.metrics,
         };
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;

@@ -2,7 +2,9 @@
 
 use std::io::{self, Write};
 
-use ringmail_node::admin::{DomainStatus, ElementReport};
+use ringmail_node::admin::{
+    Distribution, DomainStatus, ElementReport, RefusedVersion, VersionReport,
+};
 use ringmail_node::control::{Counter, Drops, ElementStatus, PathStatus};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -10,13 +12,13 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::error::{Failure, Outcome};
 use crate::output::Report;
-use crate::running::Which;
+use crate::running::Whom;
 
 /// Show how a running domain is: elements, paths, counters, drops by reason
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    which: Which,
+    whom: Whom,
 
     /// Show counters that are 0, and what each of them counts
     #[arg(long)]
@@ -36,9 +38,16 @@ impl Report for Status {
     const NAME: &'static str = "status";
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let DomainStatus { domain, layout, pid, rootless, up_s, elements, .. } = &self.domain;
+        let DomainStatus { domain, layout, pid, rootless, up_s, elements, distribution, .. } =
+            &self.domain;
         let right = if *rootless { ", in a user namespace" } else { "" };
         writeln!(out, "{domain}: up for {up_s} s, layout {layout}, process {pid}{right}")?;
+        if let Some(Distribution { version, proposed }) = distribution {
+            writeln!(out, "version {version} counts")?;
+            if let Some(proposed) = proposed {
+                writeln!(out, "version {proposed} is being built by the elements")?;
+            }
+        }
         for element in elements {
             self.element(element, out)?;
         }
@@ -48,7 +57,7 @@ impl Report for Status {
 
 impl Status {
     fn element(&self, element: &ElementReport, out: &mut dyn Write) -> io::Result<()> {
-        let ElementReport { name, pid, state, reason, status, restarts } = element;
+        let ElementReport { name, pid, state, reason, status, restarts, version } = element;
         write!(out, "\n{name}")?;
         if let Some(status) = status {
             write!(out, "  {}", status.role)?;
@@ -63,6 +72,9 @@ impl Status {
         writeln!(out)?;
         if let Some(reason) = reason {
             writeln!(out, "  {reason}")?;
+        }
+        if let Some(version) = version {
+            versions(version, out)?;
         }
         status.as_ref().map_or(Ok(()), |status| self.details(status, out))
     }
@@ -91,8 +103,25 @@ impl Status {
     }
 }
 
+/// Which version an element runs, and what it refused.
+fn versions(of: &VersionReport, out: &mut dyn Write) -> io::Result<()> {
+    let VersionReport { progress, active, highest, heard_s, refused } = of;
+    let heard = heard_s.map_or("never heard".to_owned(), |heard| format!("heard {heard} s ago"));
+    write!(out, "  version {active}  {progress}, {heard}")?;
+    match highest > active {
+        true => writeln!(out, ", has seen {highest}")?,
+        false => writeln!(out)?,
+    }
+    match refused {
+        None => Ok(()),
+        Some(RefusedVersion { version, reason, ago_s }) => {
+            writeln!(out, "  refused version {version} {ago_s} s ago: {reason}")
+        }
+    }
+}
+
 pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure> {
-    let running = args.which.find()?;
+    let running = args.whom.find()?;
     let domain = running.ask(async |client| client.status().await)?;
     context.emit(&Status { domain, all: args.all })?;
     Ok(Outcome::Done)

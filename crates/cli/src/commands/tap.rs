@@ -7,7 +7,7 @@ use ringmail_node::admin::{AdminError, Client};
 
 use crate::context::Context;
 use crate::error::{Failure, Outcome};
-use crate::running::Which;
+use crate::running::Whom;
 use crate::signals::Signals;
 
 /// Write decrypted packets of a path at one element to standard output, as pcapng
@@ -28,7 +28,7 @@ pub(crate) struct Args {
     danger_decrypted: bool,
 
     #[command(flatten)]
-    which: Which,
+    whom: Whom,
 }
 
 /// Copies until nobody reads any more, or a signal comes.
@@ -41,7 +41,7 @@ pub(crate) fn run(args: Args, _context: &mut Context) -> Result<Outcome, Failure
         return Err(Failure::usage("a terminal shows no packets")
             .hint("pipe it: `| wireshark -k -i -`, or `| tshark -r -`, or into a file"));
     }
-    let running = args.which.find()?;
+    let running = args.whom.find()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::catch()?;

@@ -24,9 +24,10 @@ mod reason;
 
 pub use documents::{DocumentError, Documents};
 pub use follower::{Follower, FollowerConfig, FollowerEvent, Held};
-pub use message::{EnrolSecret, Framer, Life, Message, MessageError, Usage};
+pub use message::{EnrolSecret, Framer, Life, Message, MessageError, Offer, Usage};
 pub use publisher::{
-    Absent, Progress, Published, Publisher, PublisherConfig, PublisherEvent, SessionId,
+    Absent, Progress, Proposing, Published, Publisher, PublisherConfig, PublisherEvent, Refusal,
+    SessionId, Standing,
 };
 pub use reason::{CloseReason, Nack};
 

@@ -13,6 +13,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
 use super::protocol::{AdminReply, AdminRequest, DomainStatus};
+use super::server::Reloading;
 use crate::change::ReloadReport;
 use crate::control::lines::{LineReader, LineWriter};
 use crate::control::{ChannelError, KeyExport};
@@ -133,9 +134,10 @@ impl Client {
         &mut self,
         text: String,
         folder: PathBuf,
-        dry_run: bool,
+        how: Reloading,
     ) -> Result<ReloadReport, AdminError> {
-        let request = AdminRequest::Reload { text, folder, dry_run };
+        let (dry_run, restart) = (how == Reloading::DryRun, how == Reloading::MayRestart);
+        let request = AdminRequest::Reload { text, folder, dry_run, restart };
         match self.ask_within(request, RELOAD_WITHIN).await? {
             AdminReply::Reloaded(report) => Ok(report),
             _ => Err(AdminError::Mismatch),

@@ -4,12 +4,16 @@
 //! well: whoever reaches the socket otherwise gets nothing.
 
 mod client;
+mod distribution;
+mod exposure;
 mod protocol;
 mod server;
 
 pub use client::{AdminError, Client};
+pub use distribution::{Distribution, RefusedVersion, VersionReport};
+pub(crate) use exposure::Exposure;
 pub use protocol::{AdminReply, AdminRequest, DomainStatus, ElementReport};
-pub use server::{Backend, Server, TapWish};
+pub use server::{Backend, Reloading, Server, TapWish};
 
 /// The socket's name in the runtime directory.
 pub const SOCKET_FILE: &str = "admin.sock";

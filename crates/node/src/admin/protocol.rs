@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::distribution::{Distribution, VersionReport};
 use crate::change::ReloadReport;
 use crate::control::{ElementStatus, KeyExport};
 use crate::see::trace::{Trace, TraceWish};
@@ -35,6 +36,9 @@ pub enum AdminRequest {
         folder: PathBuf,
         /// Only try whether every element could.
         dry_run: bool,
+        /// Elements that cannot change while they run may start again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        restart: bool,
     },
     /// End.
     Down,
@@ -68,7 +72,7 @@ pub enum AdminReply {
 pub struct DomainStatus {
     /// Its name.
     pub domain: String,
-    /// `processes` or `single`.
+    /// `processes` or `single`; `control`: the elements are on other machines; `machine`: this one is on a machine of its own.
     pub layout: String,
     /// The process that runs it.
     pub pid: u32,
@@ -81,6 +85,9 @@ pub struct DomainStatus {
     /// What lays traffic open, and how often it was done: `keys_exported`, `tap`, `tap_refused`.
     #[serde(default)]
     pub audit: BTreeMap<String, u64>,
+    /// Of control: which version counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distribution: Option<Distribution>,
     /// The elements, by name.
     pub elements: Vec<ElementReport>,
 }
@@ -93,7 +100,7 @@ pub struct ElementReport {
     /// Its process, in layout `processes`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
-    /// `starting`, `ready` or `ended`.
+    /// `starting`, `ready` or `ended`; of an element on another machine `connected` or `away`.
     pub state: String,
     /// How often it ended by itself and was started again.
     #[serde(default)]
@@ -101,6 +108,9 @@ pub struct ElementReport {
     /// How it ended, or why it does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Which version it runs, where elements are on machines of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionReport>,
     /// What it says, where it answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<ElementStatus>,

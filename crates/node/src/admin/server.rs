@@ -45,11 +45,22 @@ pub trait Backend: Send + Sync {
         &self,
         text: String,
         folder: PathBuf,
-        dry_run: bool,
+        how: Reloading,
     ) -> BoxFuture<'_, Result<ReloadReport, String>>;
 
     /// Lets the domain end soon.
     fn stop(&self);
+}
+
+/// How a domain comes to another file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reloading {
+    /// While it runs.
+    InPlace,
+    /// While it runs; elements that cannot do that start again.
+    MayRestart,
+    /// Not at all: every element says whether it could, while it runs.
+    DryRun,
 }
 
 /// Who wants to see decrypted traffic, and of what.
@@ -115,7 +126,7 @@ async fn converse(
     let peer = stream.peer_cred()?;
     let (read, write) = stream.split();
     let mut writer = LineWriter::new(write);
-    if peer.uid() != geteuid().as_raw() {
+    if peer.uid() != geteuid().as_raw() && peer.uid() != 0 {
         tracing::warn!(uid = peer.uid(), pid = ?peer.pid(), "an admin request of another user");
         let reason = "only the user that runs the domain may ask".to_owned();
         return writer.send(&AdminReply::Refused { reason }).await;
@@ -144,8 +155,13 @@ async fn converse(
                     Err(reason) => AdminReply::Refused { reason },
                 }
             }
-            AdminRequest::Reload { text, folder, dry_run } => {
-                match backend.reload(text, folder, dry_run).await {
+            AdminRequest::Reload { text, folder, dry_run, restart } => {
+                let how = match (dry_run, restart) {
+                    (true, _) => Reloading::DryRun,
+                    (false, true) => Reloading::MayRestart,
+                    (false, false) => Reloading::InPlace,
+                };
+                match backend.reload(text, folder, how).await {
                     Ok(report) => AdminReply::Reloaded(report),
                     Err(reason) => AdminReply::Refused { reason },
                 }

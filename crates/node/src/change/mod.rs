@@ -82,7 +82,7 @@ impl Changer {
         let version = issued.set.version.0;
         let asked = issued.set.elements.iter().map(|element| async {
             let nack = stage(elements, &element.name, element.role, issued).await.err();
-            ElementAnswer { element: element.name.clone(), nack }
+            ElementAnswer { element: element.name.clone(), away: false, nack }
         });
         let answers = join_all(asked).await;
         let all = answers.iter().all(|answer| answer.nack.is_none());

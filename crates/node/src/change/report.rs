@@ -25,6 +25,9 @@ pub struct ReloadReport {
 pub struct ElementAnswer {
     /// Its name.
     pub element: String,
+    /// It is on a machine of its own and was not there to answer; it gets the version when it comes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub away: bool,
     /// Why it cannot run the version; left out where it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nack: Option<Nack>,

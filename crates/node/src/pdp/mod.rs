@@ -10,6 +10,7 @@
 //! ```
 
 mod control;
+mod desk;
 mod enrol;
 mod feed;
 pub mod limits;
@@ -20,7 +21,7 @@ mod session;
 mod store;
 mod tls;
 
-pub use control::{Control, ControlError, ControlSettings};
+pub use control::{Control, ControlError, ControlSettings, Distributed};
 pub use machine::{MachineSettings, run};
 pub use press::Press;
 pub use ringmail_model::pdp::Absent;

@@ -82,6 +82,11 @@ impl Press {
         Ok(Press { authority, store, _locked: locked, state: Mutex::new(state) })
     }
 
+    /// Control's state directory.
+    pub(super) fn dir(&self) -> &Path {
+        self.store.dir()
+    }
+
     /// The version that counts.
     pub(super) fn committed(&self) -> Option<Arc<Pressed>> {
         self.state().committed.clone()

@@ -165,8 +165,12 @@ impl Claim {
         let lock = self.dir.join(LOCK_FILE);
         fs::remove_file(&lock).map_err(file_error(lock, "cannot be removed"))?;
         match fs::remove_dir(&self.dir) {
-            // Whoever waits for the domain has made its lock file there already.
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            // Whoever waits for the domain has made its lock file there already, or has come and gone.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound
+                ) => {}
             other => other.map_err(file_error(&self.dir, "cannot be removed"))?,
         }
         // Other domains may have theirs beside it; then it stays.

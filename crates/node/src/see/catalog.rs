@@ -72,6 +72,11 @@ fixed! {
     Up = "domain_up_seconds", "seconds", true, ["domain"], "How long the domain has been up.";
     ElementUp = "element_up", "", true, ["element", "role"], "Whether the element answers.";
     ElementReady = "element_ready", "", true, ["element", "role"], "Whether the element serves all of its paths.";
+    VersionCounts = "version_counts", "", true, [], "Of control: the version that all elements are to run.";
+    ElementVersion = "element_version", "", true, ["element"], "The version that an element on a machine of its own runs; 0 for none.";
+    ElementCurrent = "element_current", "", true, ["element"], "Whether an element on a machine of its own runs the version that counts.";
+    ElementHeard = "element_heard_seconds", "seconds", true, ["element"], "Time since control heard of the element last, or the element of control.";
+    ElementRefused = "element_refused_version", "", true, ["element"], "The version that the element refused last; 0 where it took one since, or refused none.";
     PathInPackets = "path_in_packets", "packets", false, ["element", "path", "hop"], "Packets of the path that came in; none where it begins.";
     PathInBytes = "path_in_bytes", "bytes", false, ["element", "path", "hop"], "Bytes of the path's inner packets that came in.";
     PathOutPackets = "path_out_packets", "packets", false, ["element", "path", "hop"], "Packets of the path that went on; none where it ends.";

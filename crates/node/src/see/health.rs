@@ -29,16 +29,22 @@ pub fn readiness(status: &DomainStatus) -> Readiness {
         let mut add = |reason: String| {
             reasons.push(Unready { element: element.name.clone(), reason });
         };
-        match &element.status {
+        match (&element.status, &element.version) {
+            // What control knows of it.
+            (None, Some(version)) if element.state == "connected" => {
+                if version.progress != "current" {
+                    add(format!("it runs version {}, not the one that counts", version.active));
+                }
+            }
             _ if element.state != "ready" => {
                 let why = element.reason.as_ref().map(|why| format!(": {why}"));
                 add(format!("it is {}{}", element.state, why.unwrap_or_default()));
             }
-            None => {
+            (None, _) => {
                 let why = element.reason.as_deref().unwrap_or("no reason given");
                 add(format!("it does not answer: {why}"));
             }
-            Some(status) => status.not_ready.iter().cloned().for_each(add),
+            (Some(status), _) => status.not_ready.iter().cloned().for_each(add),
         }
     }
     if status.elements.is_empty() {
@@ -51,7 +57,7 @@ pub fn readiness(status: &DomainStatus) -> Readiness {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::ElementReport;
+    use crate::admin::{ElementReport, VersionReport};
     use crate::control::ElementStatus;
 
     #[test]
@@ -80,5 +86,28 @@ mod tests {
         assert_eq!(readiness(&status), Readiness { ready: true, reasons: Vec::new() });
         status.elements.clear();
         assert!(!readiness(&status).ready);
+    }
+
+    #[test]
+    fn control_is_ready_when_every_element_runs_what_counts() {
+        let element = |state: &str, progress: &str| ElementReport {
+            name: "sf1".to_owned(),
+            state: state.to_owned(),
+            version: Some(VersionReport {
+                progress: progress.to_owned(),
+                active: 7,
+                ..VersionReport::default()
+            }),
+            ..ElementReport::default()
+        };
+        let told = |element| {
+            let status = DomainStatus { elements: vec![element], ..DomainStatus::default() };
+            let readiness = readiness(&status);
+            readiness.reasons.into_iter().map(|why| why.reason).collect::<Vec<_>>()
+        };
+        assert!(told(element("connected", "current")).is_empty());
+        let other = told(element("connected", "staged"));
+        assert_eq!(other, ["it runs version 7, not the one that counts"]);
+        assert_eq!(told(element("away", "away")), ["it is away"]);
     }
 }

@@ -10,7 +10,7 @@ use ringmail_dataplane::DropReason;
 use ringmail_dataplane_io::LinkCounter;
 
 use super::catalog::{self, Family, Fixed};
-use crate::admin::{DomainStatus, ElementReport};
+use crate::admin::{DomainStatus, ElementReport, VersionReport};
 use crate::control::{Counter, ElementStatus, PathStatus};
 use crate::limits::METRIC_SERIES;
 
@@ -44,6 +44,9 @@ pub fn samples(status: &DomainStatus) -> Vec<Sample> {
     for (event, count) in &status.audit {
         all.push(Fixed::Audit.sample(&[event], *count as f64));
     }
+    if let Some(distribution) = &status.distribution {
+        all.push(Fixed::VersionCounts.sample::<&str, 0>(&[], distribution.version as f64));
+    }
     for element in &status.elements {
         of_element(element, &mut all);
     }
@@ -58,7 +61,11 @@ pub fn samples(status: &DomainStatus) -> Vec<Sample> {
 fn of_element(report: &ElementReport, all: &mut Vec<Sample>) {
     let role = report.status.as_ref().map_or("", |status| &status.role);
     let name = report.name.as_str();
-    let answers = report.status.is_some();
+    if let Some(version) = &report.version {
+        of_version(name, version, all);
+    }
+    // Control knows of an element on another machine whether it is there; more it says itself.
+    let answers = report.status.is_some() || report.state == "connected";
     all.push(Fixed::ElementUp.sample(&[name, role], f64::from(u8::from(answers))));
     let Some(status) = &report.status else { return };
     let ready = report.state == "ready" && status.not_ready.is_empty();
@@ -79,6 +86,17 @@ fn of_element(report: &ElementReport, all: &mut Vec<Sample>) {
         let labels = std::iter::once(element).chain(labels).collect();
         all.push(Sample { family, labels, value: counter.value as f64 });
     }
+}
+
+fn of_version(element: &str, version: &VersionReport, all: &mut Vec<Sample>) {
+    let yes = |yes: bool| f64::from(u8::from(yes));
+    all.push(Fixed::ElementVersion.sample(&[element], version.active as f64));
+    all.push(Fixed::ElementCurrent.sample(&[element], yes(version.progress == "current")));
+    if let Some(heard_s) = version.heard_s {
+        all.push(Fixed::ElementHeard.sample(&[element], heard_s as f64));
+    }
+    let refused = version.refused.as_ref().map_or(0, |refused| refused.version);
+    all.push(Fixed::ElementRefused.sample(&[element], refused as f64));
 }
 
 fn of_path(element: &str, path: &PathStatus, all: &mut Vec<Sample>) {

@@ -1,22 +1,19 @@
 //! What the admin socket of a running domain answers.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::{Mutex, Notify};
-use tokio::time::timeout;
 
-use crate::admin::{Backend, DomainStatus, ElementReport, TapWish};
+use crate::admin::{Backend, DomainStatus, ElementReport, Exposure, Reloading, TapWish};
 use crate::change::{Changer, ReloadReport};
 use crate::control::{KeyExport, Observe, Observed};
-use crate::limits::{TAP_CONNECTED_WITHIN, TRACE_LOOK_EVERY, TRACE_WAIT};
+use crate::limits::{TRACE_LOOK_EVERY, TRACE_WAIT};
 use crate::runtime::Claim;
 use crate::see::trace::{self, Ask, Trace, TraceWish};
 use crate::supervise::{ElementState, Handle};
@@ -31,12 +28,7 @@ pub(super) struct DomainBackend {
     elements: Handle,
     changer: Option<Arc<Changer>>,
     stop: Arc<Notify>,
-    keys_exported: AtomicU64,
-    tapped: AtomicU64,
-    taps_refused: AtomicU64,
-    /// Where sockets are made for taps, and how many there were.
-    dir: PathBuf,
-    taps: AtomicU64,
+    exposure: Exposure,
     tracing: Mutex<()>,
 }
 
@@ -58,53 +50,9 @@ impl DomainBackend {
             elements,
             changer,
             stop,
-            keys_exported: AtomicU64::new(0),
-            tapped: AtomicU64::new(0),
-            taps_refused: AtomicU64::new(0),
-            dir: claim.dir().to_owned(),
-            taps: AtomicU64::new(0),
+            exposure: Exposure::new(claim.dir().to_owned()),
             tracing: Mutex::new(()),
         }
-    }
-
-    fn audit(&self) -> BTreeMap<String, u64> {
-        let events = [
-            ("keys_exported", &self.keys_exported),
-            ("tap", &self.tapped),
-            ("tap_refused", &self.taps_refused),
-        ];
-        let count =
-            |(event, count): (&str, &AtomicU64)| (event.to_owned(), count.load(Ordering::Relaxed));
-        events.into_iter().map(count).collect()
-    }
-
-    async fn tap_element(&self, wish: TapWish<'_>) -> Result<UnixStream, String> {
-        let TapWish { path, element, uid, pid } = wish;
-        let number = self.taps.fetch_add(1, Ordering::Relaxed);
-        let socket = self.dir.join(format!("tap-{number}.sock"));
-        let listener = UnixListener::bind(&socket).map_err(|error| error.to_string())?;
-        let connected = async {
-            let question = Observe::Tap { path: path.to_owned(), socket: socket.clone() };
-            let told = self.elements.observe(element, question).await;
-            told.map_err(|error| chain(&error))?;
-            let accepted = timeout(TAP_CONNECTED_WITHIN, listener.accept()).await;
-            let accepted = accepted.map_err(|_| format!("{element} does not connect"))?;
-            Ok(accepted.map_err(|error| error.to_string())?.0)
-        };
-        let connected = connected.await;
-        drop(std::fs::remove_file(&socket));
-        // Who, what and when stands in every log.
-        match &connected {
-            Ok(_) => {
-                self.tapped.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(path, element, uid, pid, "decrypted traffic is tapped");
-            }
-            Err(reason) => {
-                self.taps_refused.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(path, element, uid, pid, reason, "a tap was refused");
-            }
-        }
-        connected
     }
 
     async fn report(&self, name: String, pid: Option<u32>, state: ElementState) -> ElementReport {
@@ -139,7 +87,8 @@ impl Backend for DomainBackend {
             rootless: self.rootless,
             up_s: self.since.elapsed().as_secs(),
             namespaces: self.namespaces.clone(),
-            audit: self.audit(),
+            audit: self.exposure.audit(),
+            distribution: None,
             elements,
         };
         join_all(asked).map(status).boxed()
@@ -154,9 +103,7 @@ impl Backend for DomainBackend {
                     keys.extend(asked.map_err(|error| format!("element {name}: {error}"))?);
                 }
             }
-            // They leave the process: that is worth a line in every log.
-            self.keys_exported.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(associations = keys.len(), "traffic keys were exported");
+            self.exposure.exported(keys.len());
             Ok(keys)
         };
         ask.boxed()
@@ -175,15 +122,24 @@ impl Backend for DomainBackend {
     }
 
     fn tap<'a>(&'a self, wish: TapWish<'a>) -> BoxFuture<'a, Result<UnixStream, String>> {
-        self.tap_element(wish).boxed()
+        let ask = async move |question| {
+            let told = self.elements.observe(wish.element, question).await;
+            told.map_err(|error| chain(&error))
+        };
+        self.exposure.tap(wish, ask).boxed()
     }
 
     fn reload(
         &self,
         text: String,
         folder: PathBuf,
-        dry_run: bool,
+        how: Reloading,
     ) -> BoxFuture<'_, Result<ReloadReport, String>> {
+        if how == Reloading::MayRestart {
+            let reason = "elements of a domain on one machine do not start again for a change";
+            return async move { Err(reason.to_owned()) }.boxed();
+        }
+        let dry_run = how == Reloading::DryRun;
         let Some(changer) = self.changer.clone() else {
             return async { Err("this domain does not change while it runs".to_owned()) }.boxed();
         };

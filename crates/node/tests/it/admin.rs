@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use ringmail_node::admin::{Backend, Client, DomainStatus, Server};
+use ringmail_node::admin::{Backend, Client, DomainStatus, Reloading, Server};
 use ringmail_node::change::ReloadReport;
 use ringmail_node::control::KeyExport;
 
@@ -32,7 +32,7 @@ impl Backend for TestBackend {
         &self,
         _text: String,
         _folder: PathBuf,
-        _dry_run: bool,
+        _how: Reloading,
     ) -> BoxFuture<'_, Result<ReloadReport, String>> {
         async { Err("a test does not change".to_owned()) }.boxed()
     }

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use crate::context::Context;
 use crate::error::{Failure, Outcome};
 use crate::output::{Format, Report};
-use crate::running::Which;
+use crate::running::Whom;
 use crate::signals::Signals;
 pub(crate) use rates::Top;
 
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     interval_ms: u64,
 
     #[command(flatten)]
-    which: Which,
+    whom: Whom,
 }
 
 impl Report for Top {
@@ -42,7 +42,7 @@ impl Report for Top {
 }
 
 pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure> {
-    let running = args.which.find()?;
+    let running = args.whom.find()?;
     let interval = Duration::from_millis(args.interval_ms);
     let once = args.once || !io::stdout().is_terminal() || context.format() == Format::Json;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

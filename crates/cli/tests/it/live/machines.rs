@@ -19,6 +19,8 @@ use ringmail_node::topology::{
     Bridge, Cable, Cidr, End, Fabric, Namespace, Netns, Privilege, Sysctl, Topology,
 };
 
+use serde_json::Value;
+
 use crate::live::world::{Folder, eventually, live};
 
 const MACHINES: [&str; 5] = ["client", "one", "two", "three", "service"];
@@ -181,11 +183,7 @@ impl Machines {
                     self.run(machine, text).status.success().then_some(())
                 });
             }
-            ("sh", Some(("reload", name))) => {
-                self.must(machine, text);
-                let id = self.services[name].process.id();
-                self.must(machine, &format!("kill -HUP {id}"));
-            }
+            ("sh", Some(("change", _))) => drop(self.must(machine, text)),
             other => panic!("what is this block? {other:?}: {text}"),
         }
     }
@@ -197,6 +195,16 @@ impl Machines {
         let from = self.folder("one").join(file);
         let to = self.folder(to.trim_end_matches(':')).join(from.file_name().expect("a name"));
         std::fs::copy(&from, to).unwrap_or_else(|error| panic!("{file}: {error}"));
+    }
+
+    /// What control or a lone element says of itself.
+    fn status(&self, machine: &str, state: &str) -> Value {
+        let text = format!("ringmail --output json status --state {state}");
+        serde_json::from_str(&self.must(machine, &text)).expect("JSON")
+    }
+
+    fn reload(&self, what: &str) -> Output {
+        self.run("one", &format!("ringmail --output json reload --state control {what}"))
     }
 
     fn log(&self, name: &str) -> String {
@@ -312,6 +320,19 @@ impl Drop for Machines {
     }
 }
 
+/// An element in a status.
+fn element<'a>(status: &'a Value, name: &str) -> &'a Value {
+    let elements = status["elements"].as_array().expect("elements");
+    elements.iter().find(|element| element["name"] == name).expect("it is there")
+}
+
+/// An element's answer to a reload.
+fn answer(reload: &Output, name: &str) -> Value {
+    let report: Value = serde_json::from_slice(&reload.stdout).expect("JSON");
+    let elements = report["elements"].as_array().expect("elements");
+    elements.iter().find(|answer| answer["element"] == name).expect("it is there").clone()
+}
+
 fn topology(name: &str) -> Topology {
     let mut plan = Topology::new(name);
     let fabric = Bridge { name: "br0".to_owned(), mtu: 1500 };
@@ -366,7 +387,7 @@ fn the_three_machines_of_the_manual() {
         machines.nginx();
         let change = blocks
             .iter()
-            .position(|block| block.option.as_ref().is_some_and(|(name, _)| name == "reload"));
+            .position(|block| block.option.as_ref().is_some_and(|(name, _)| name == "change"));
         let (before, after) = blocks.split_at(change.expect("the chapter changes the domain"));
         before.iter().for_each(|block| machines.follow(block));
         machines.fetches();
@@ -377,7 +398,6 @@ fn the_three_machines_of_the_manual() {
         // A new version while a download runs: the download goes on, and what begins is on the new one.
         let mut download = machines.download();
         after.iter().for_each(|block| machines.follow(block));
-        machines.await_log("control", "the domain file counts", || false);
         // The gateway is the last to change; no element ends for it.
         eventually("the gateway runs the version", || {
             (machines.count("gateway", "runs the version") == 2).then_some(())
@@ -385,6 +405,13 @@ fn the_three_machines_of_the_manual() {
         assert_eq!(machines.passes("smuggled"), (false, true));
         assert_eq!(machines.passes("contraband"), (true, true));
         machines.check_alive();
+        let status = machines.status("one", "control");
+        for element in status["elements"].as_array().expect("elements") {
+            assert_eq!(element["version"]["progress"], "current", "{status}");
+        }
+        let sf1 = machines.status("two", "sf1");
+        let running = &element(&sf1, "sf1")["status"]["version"];
+        assert_eq!(*running, status["distribution"]["version"], "{sf1}");
         machines.finish(&mut download);
 
         // A version that one element refuses changes nothing anywhere: the gateway has no such file.
@@ -395,7 +422,25 @@ fn the_three_machines_of_the_manual() {
         machines.must("one", &format!("kill -HUP {id}"));
         machines.await_log("control", "the domain file is not distributed", || false);
         assert!(machines.log("control").contains("none.pem"), "{}", machines.log("control"));
+        let status = machines.status("one", "control");
+        let gateway = element(&status, "gateway");
+        let refused = &gateway["version"]["refused"];
+        assert!(refused["reason"].to_string().contains("none.pem"), "{status}");
+        assert_eq!(gateway["version"]["active"], status["distribution"]["version"]);
+        // The same of the element itself, and of who asks before trying.
+        let own = machines.status("one", "gateway");
+        let refused = &element(&own, "gateway")["version"]["refused"];
+        assert!(refused["reason"].to_string().contains("none.pem"), "{own}");
+        let tried = machines.reload("campus.yaml --dry-run");
+        assert!(!tried.status.success());
+        assert!(answer(&tried, "gateway")["nack"]["reason"].to_string().contains("none.pem"));
+        assert!(answer(&tried, "sf1")["nack"].is_null());
         machines.must("one", "mv good.yaml campus.yaml");
+        let before = machines.status("one", "control");
+        machines.must("one", "sed 's/smuggled/hidden/' campus.yaml > tried.yaml");
+        assert!(machines.reload("tried.yaml --dry-run").status.success());
+        let after = machines.status("one", "control");
+        assert_eq!(before["distribution"], after["distribution"], "it was only tried");
         machines.fetches();
 
         let mut download = machines.download();

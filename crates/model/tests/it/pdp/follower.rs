@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringmail_model::PathVersion;
 use ringmail_model::pathset::Issue;
 use ringmail_model::pdp::{
-    CloseReason, Documents, Follower, FollowerEvent, Held, Message, Nack, PROTOCOL, Usage,
+    CloseReason, Documents, Follower, FollowerEvent, Held, Message, Nack, Offer, PROTOCOL, Usage,
 };
 
 use super::{Clock, NOW_UNIX_S, body, config, decoded, documents, documents_of, held};
@@ -77,10 +77,10 @@ impl World {
         let [Message::Nack { reason: found, .. }] = said[..] else { panic!("{said:?}") };
         assert_eq!(found, reason);
         let events = self.events();
-        let [FollowerEvent::Refused { reason: found, .. }] = events[..] else {
+        let [FollowerEvent::Refused { reason: found, .. }] = &events[..] else {
             panic!("{events:?}")
         };
-        assert_eq!(found, reason);
+        assert_eq!(*found, reason);
     }
 }
 
@@ -95,7 +95,7 @@ fn welcome() -> Message {
 
 fn offer(documents: Documents, version: u64) -> Message {
     let documents = Box::new(documents);
-    Message::Offer { version: PathVersion(version), counts: false, documents }
+    Message::Offer { version: PathVersion(version), offer: Offer::Proposed, documents }
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn f4_a_good_offer_is_seen_and_to_be_built() {
     world.offer(5);
     let expected = documents(&campus(), 5);
     let events = world.events();
-    let [FollowerEvent::Stage { documents, set, counts: false }] = &events[..] else {
+    let [FollowerEvent::Stage { documents, set, offer: Offer::Proposed }] = &events[..] else {
         panic!("{events:?}")
     };
     assert_eq!((&**documents, set.version), (&expected, PathVersion(5)));
@@ -298,6 +298,22 @@ fn f8_what_cannot_be_activated_leaves_what_ran() {
     let said = world.said();
     let [Message::Nack { reason: Nack::NotActivated, .. }] = &said[..] else { panic!("{said:?}") };
     assert_eq!(world.follower.held().active, PathVersion(4));
+}
+
+#[test]
+fn f8_a_version_that_is_offered_meanwhile_does_not_stop_a_change() {
+    let mut world = World::following(Held::default());
+    world.stage(5);
+    world.hear(&Message::Activate { version: PathVersion(5) });
+    world.events();
+    world.offer(6);
+    world.events();
+    world.said();
+    world.follower.activated(world.clock.0, PathVersion(5));
+    assert_eq!(world.said(), [Message::Activated { version: PathVersion(5) }]);
+    assert_eq!(world.follower.held().active, PathVersion(5));
+    world.follower.staged(world.clock.0, PathVersion(6));
+    assert_eq!(world.said(), [Message::Ack { version: PathVersion(6) }]);
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ringmail_model::PathVersion;
 use ringmail_model::pdp::{
-    Absent, CloseReason, Message, Nack, PROTOCOL, Progress, Published, Publisher, PublisherConfig,
-    PublisherEvent, SessionId,
+    Absent, CloseReason, Message, Nack, Offer, PROTOCOL, Progress, Proposing, Published, Publisher,
+    PublisherConfig, PublisherEvent, Refusal, SessionId, Standing,
 };
 
 use super::{Clock, body, decoded, documents, members, published};
@@ -61,8 +61,9 @@ impl World {
     fn said(&mut self) -> Vec<(SessionId, String)> {
         let transmits = std::iter::from_fn(|| self.publisher.poll_transmit());
         let short = |message: Message| match message {
-            Message::Offer { version, counts: false, .. } => format!("propose {version}"),
-            Message::Offer { version, counts: true, .. } => format!("offer {version}"),
+            Message::Offer { version, offer: Offer::Proposed, .. } => format!("propose {version}"),
+            Message::Offer { version, offer: Offer::Counts, .. } => format!("offer {version}"),
+            Message::Offer { version, .. } => format!("restart for {version}"),
             Message::Activate { version } => format!("activate {version}"),
             Message::Abandon { version } => format!("abandon {version}"),
             Message::Welcome { committed, now_unix_ms: 77, .. } => format!("welcome {committed}"),
@@ -77,7 +78,11 @@ impl World {
     }
 
     fn propose(&mut self, version: u64) {
-        self.publisher.propose(self.clock.0, published(&campus(), version));
+        self.propose_as(version, Proposing::InPlace);
+    }
+
+    fn propose_as(&mut self, version: u64, how: Proposing) {
+        self.publisher.propose(self.clock.0, published(&campus(), version), how);
     }
 
     fn pass(&mut self, time: Duration) {
@@ -110,7 +115,8 @@ fn c1_who_comes_is_welcomed_and_brought_to_what_counts() {
         },
     ];
     assert_eq!(world.events(), expected);
-    let progress = world.publisher.progress();
+    let of = |standing: Standing| (standing.element, standing.progress, standing.active);
+    let progress: Vec<_> = world.publisher.standings().into_iter().map(of).collect();
     assert!(progress.contains(&("sf1".to_owned(), Progress::Current, PathVersion(1))));
     assert!(progress.contains(&("sf2".to_owned(), Progress::Away, PathVersion(0))));
 }
@@ -285,6 +291,67 @@ fn c7_where_nobody_may_be_missing_a_version_waits_and_fails() {
         world.ack(session, 3);
     }
     assert_eq!(world.events(), [PublisherEvent::Commit(PathVersion(3))]);
+}
+
+#[test]
+fn c4_a_version_that_is_tried_is_abandoned_when_all_have_staged_it() {
+    let mut world = World::with_two(Absent::GoOn);
+    world.propose_as(2, Proposing::Trial);
+    world.said();
+    world.ack(GATEWAY, 2);
+    assert_eq!(world.events(), []);
+    world.ack(SF1, 2);
+    let version = PathVersion(2);
+    assert_eq!(world.events(), [PublisherEvent::Tried { version, missing: away() }]);
+    assert_eq!(world.said(), [to(GATEWAY, "abandon 2"), to(SF1, "abandon 2")]);
+    assert_eq!(world.publisher.version(), PathVersion(1));
+    world.propose_as(3, Proposing::Trial);
+    world.nack(SF1, 3);
+    assert!(
+        matches!(&world.events()[..], [PublisherEvent::Rejected { nacks, .. }] if nacks.len() == 1)
+    );
+}
+
+#[test]
+fn c4_a_version_for_which_elements_may_start_again_says_so() {
+    let mut world = World::with_two(Absent::GoOn);
+    world.propose_as(2, Proposing::MayRestart);
+    assert_eq!(world.said(), [to(GATEWAY, "restart for 2"), to(SF1, "restart for 2")]);
+}
+
+#[test]
+fn what_an_element_refused_and_when_it_was_heard_outlives_its_session() {
+    let mut world = World::with_two(Absent::GoOn);
+    world.propose(2);
+    world.nack(SF1, 2);
+    let at = world.clock.0;
+    world.pass(Duration::from_secs(3));
+    world.hear(SF1, &Message::Heartbeat);
+    let heard = Some(world.clock.0);
+    world.pass(Duration::from_secs(5));
+    world.publisher.disconnected(world.clock.0, SF1);
+    let standing = |world: &World| {
+        let mut all = world.publisher.standings().into_iter();
+        all.find(|standing| standing.element == "sf1").expect("it is in the version")
+    };
+    let (version, reason, detail) = (PathVersion(2), Nack::Unbuildable, "no".to_owned());
+    let expected = Standing {
+        element: "sf1".to_owned(),
+        progress: Progress::Away,
+        active: PathVersion(1),
+        highest: PathVersion(2),
+        heard,
+        refused: Some(Refusal { version, reason, detail, at }),
+    };
+    assert_eq!(standing(&world), expected);
+    // A version that it takes settles it.
+    world.join(SF1, "sf1", 1, 1);
+    world.propose(3);
+    world.ack(SF1, 3);
+    world.ack(GATEWAY, 3);
+    world.publisher.committed(world.clock.0, PathVersion(3));
+    world.hear(SF1, &Message::Activated { version: PathVersion(3) });
+    assert_eq!(standing(&world).refused, None);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::time::Duration;
 use ringmail_model::domain::Domain;
 use ringmail_model::pathset::Issue;
 use ringmail_model::pdp::{
-    Absent, Documents, Follower, FollowerEvent, Held, Nack, Progress, Published, Publisher,
-    PublisherConfig, PublisherEvent, SessionId,
+    Absent, Documents, Follower, FollowerEvent, Held, Nack, Progress, Proposing, Published,
+    Publisher, PublisherConfig, PublisherEvent, SessionId, Standing,
 };
 use ringmail_model::{PathSet, PathVersion};
 
@@ -158,7 +158,9 @@ impl World {
         }
         if self.dice.one_in(50) {
             self.newest += 1;
-            self.publisher.propose(now, press.published(self.newest));
+            let hows = [Proposing::InPlace, Proposing::MayRestart, Proposing::Trial];
+            let how = hows[self.dice.below(hows.len())];
+            self.publisher.propose(now, press.published(self.newest), how);
         }
     }
 
@@ -324,7 +326,7 @@ fn run(seed: u64, press: &mut Press) {
     }
     let version = world.publisher.version();
     assert_eq!(version.0, world.disk);
-    for (element, progress, active) in world.publisher.progress() {
+    for Standing { element, progress, active, .. } in world.publisher.standings() {
         let refused = progress == Progress::Idle;
         assert!(
             active == version || refused,

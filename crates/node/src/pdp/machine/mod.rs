@@ -1,6 +1,7 @@
 //! One element on a machine of its own: it enrols, follows control, keeps what it was told, and runs without control too.
 
 mod certificates;
+mod desk;
 mod enrolled;
 mod leases;
 mod runtime;
@@ -8,23 +9,28 @@ mod version;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use ringmail_dataplane::sap::SignedLease;
-use ringmail_model::Name;
 use ringmail_model::domain::Profile;
 use ringmail_model::pathset::{PublicKey, Role};
 use ringmail_model::pdp::{Follower, FollowerConfig, FollowerEvent, Usage};
+use ringmail_model::{Name, PathVersion};
 use ringmail_trust::Token;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 
 use self::certificates::Wanted;
+use self::desk::{MachineDesk, Question};
 use self::enrolled::enrolled;
 use self::leases::Leases;
 use self::runtime::Asked;
 use self::version::Staging;
+use super::desk::Desk;
 use super::feed::Feed;
 use super::limits::{CLOCK_DIFFERS, RENEW_RETRY};
 use super::link::{Heard, Link};
@@ -51,6 +57,8 @@ pub struct MachineSettings {
     pub control: String,
     /// What it enrols with, unless it has.
     pub token: Option<Token>,
+    /// Where metrics and health are served besides the state directory.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Runs the element until `stop` is ready.
@@ -64,7 +72,9 @@ pub async fn run(settings: MachineSettings, stop: impl Future<Output = ()>) -> R
         enrolled = enrolled(&settings, &dir) => enrolled?,
         () = &mut stop => return Ok(()),
     };
-    let mut machine = Machine::new(settings, dir, enrolled)?;
+    let (backend, questions) = MachineDesk::new(settings.state.clone());
+    let _desk = Desk::open(&settings.state, Arc::new(backend), settings.metrics).await?;
+    let mut machine = Machine::new(settings, dir, enrolled, questions)?;
     machine.start_from_disk().await?;
     machine.notifier.ready();
     let outcome = tokio::select! {
@@ -91,6 +101,15 @@ struct Machine {
     /// When the runtime has to have answered that it serves.
     serves_by: Option<Instant>,
     staging: Option<Staging>,
+    /// The version that the runtime starts with or changes to.
+    changing: Option<Staging>,
+    /// The version that counts, once control has answered.
+    committed: Option<PathVersion>,
+    /// What was refused last, unless a version was taken since.
+    refused: Option<(PathVersion, String, Instant)>,
+    questions: mpsc::Receiver<Question>,
+    /// Operators that wait for the runtime's answer.
+    operators: BTreeMap<u64, oneshot::Sender<FromElement>>,
     leases: Leases,
     listeners: BTreeMap<String, ListenerCertificate>,
     wanted: BTreeMap<u32, Wanted>,
@@ -101,7 +120,12 @@ struct Machine {
 }
 
 impl Machine {
-    fn new(settings: MachineSettings, dir: StateDir, enrolled: Enrolled) -> Result<Machine> {
+    fn new(
+        settings: MachineSettings,
+        dir: StateDir,
+        enrolled: Enrolled,
+        questions: mpsc::Receiver<Question>,
+    ) -> Result<Machine> {
         let config = FollowerConfig {
             domain: enrolled.bundle.trust_domain.clone(),
             element: settings.name.to_string(),
@@ -120,6 +144,11 @@ impl Machine {
             asked: BTreeMap::new(),
             serves_by: None,
             staging: None,
+            changing: None,
+            committed: None,
+            refused: None,
+            questions,
+            operators: BTreeMap::new(),
             leases: Leases::open(&dir)?,
             listeners: dir.listeners()?,
             wanted: BTreeMap::new(),
@@ -143,6 +172,7 @@ impl Machine {
             tokio::select! {
                 heard = self.link.next() => self.heard(heard),
                 said = next_said(self.feed.as_mut()) => self.runtime_said(said).await?,
+                Some(question) = self.questions.recv() => self.asked_by_operator(question).await?,
                 () = until(timeout) => self.handle_timeouts().await?,
             }
         }
@@ -228,16 +258,18 @@ impl Machine {
             }
             FollowerEvent::Greeted { now_unix_ms, committed } => {
                 tracing::info!(%committed, "control has answered");
+                self.committed = Some(committed);
                 self.compare_clocks(now_unix_ms);
                 self.ask_again();
             }
-            FollowerEvent::Stage { documents, set, counts } => {
-                self.stage(*documents, &set, counts).await?;
+            FollowerEvent::Stage { documents, set, offer } => {
+                self.stage(*documents, &set, offer).await?;
             }
             FollowerEvent::Activate(version) => self.activate(version).await?,
             FollowerEvent::Abandon(version) => self.abandon(version).await?,
-            FollowerEvent::Refused { version, reason } => {
-                tracing::warn!(%version, %reason, "a version is refused");
+            FollowerEvent::Refused { version, reason, detail } => {
+                tracing::warn!(%version, %reason, detail, "a version is refused");
+                self.refused = Some((version, format!("{reason}: {detail}"), Instant::now()));
             }
             FollowerEvent::Lease(signed) => self.lease(&signed).await?,
             FollowerEvent::Certificate { number, chain, not_after_unix_s, detail } => {

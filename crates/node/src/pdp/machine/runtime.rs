@@ -70,6 +70,7 @@ impl Machine {
         let mut feed = Feed::start(&self.settings.name)?;
         self.leases.begin();
         self.asked.clear();
+        self.operators.clear();
         feed.tell(&ToElement::Domain { text: documents.domain_file.clone() }).await?;
         let paths = ToElement::PathSet {
             document: documents.paths.bytes.clone().into(),
@@ -111,6 +112,11 @@ impl Machine {
         let Some(said) = said else {
             return self.start_failed("it has ended by itself".to_owned()).await;
         };
+        if let Some(operator) = said.request().and_then(|request| self.operators.remove(&request)) {
+            // Who asked may be gone.
+            drop(operator.send(said));
+            return Ok(());
+        }
         let asked = said.request().and_then(|request| self.asked.remove(&request));
         match (said, asked) {
             (FromElement::Status { .. }, Some(Asked::Start(version))) => {
@@ -148,8 +154,9 @@ impl Machine {
     /// The runtime is gone. If that came of a new version, what ran before is started again.
     async fn start_failed(&mut self, why: String) -> Result<()> {
         self.feed = None;
+        self.operators.clear();
         let starting = self.serves_by.take().is_some();
-        let Some(staging) = self.staging.take().filter(|_| starting) else {
+        let Some(staging) = self.changing.take().filter(|_| starting) else {
             bail!("the element: {why}")
         };
         tracing::error!(version = %staging.version, why, "the version does not run here");

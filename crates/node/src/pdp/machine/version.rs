@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use ringmail_model::PathVersion;
 use ringmail_model::domain::{Domain, Keying};
 use ringmail_model::pathset::{PathSet, Role};
-use ringmail_model::pdp::{Documents, Nack, Usage};
+use ringmail_model::pdp::{Documents, Nack, Offer, Usage};
 
 use super::Machine;
 use super::runtime::Asked;
@@ -18,8 +18,7 @@ pub(super) struct Staging {
     pub(super) version: PathVersion,
     documents: Documents,
     pub(super) domain: Domain,
-    /// It counts already for everybody else.
-    counts: bool,
+    offer: Offer,
     pub(super) how: How,
 }
 
@@ -40,7 +39,7 @@ impl Machine {
         &mut self,
         documents: Documents,
         set: &PathSet,
-        counts: bool,
+        offer: Offer,
     ) -> Result<()> {
         let version = set.version;
         // Seen is seen, before anything else is done with it.
@@ -63,7 +62,7 @@ impl Machine {
             self.refuse(version, "`keying: psk` is for one machine".to_owned());
             return Ok(());
         }
-        self.staging = Some(Staging { version, documents, domain, counts, how: How::Waits });
+        self.staging = Some(Staging { version, documents, domain, offer, how: How::Waits });
         if self.settings.role == Role::Gateway {
             self.want_listener_certificates()?;
         }
@@ -76,7 +75,7 @@ impl Machine {
         let Some(staging) = self.staging.as_ref().filter(|s| s.how == How::Waits && !waits) else {
             return Ok(());
         };
-        let (version, counts) = (staging.version, staging.counts);
+        let (version, counts) = (staging.version, staging.offer == Offer::Counts);
         let listeners = match self.listeners_of(&staging.domain) {
             Ok(listeners) => listeners,
             Err(error) => {
@@ -121,8 +120,8 @@ impl Machine {
         let Some(control::Nack { fault, reason, .. }) = nack else {
             return self.follower.staged(now, version);
         };
-        // What counts for everybody else is worth a start where that helps.
-        if staging.counts && matches!(fault, Fault::Domain | Fault::Element) {
+        // What counts for everybody else is worth a start where that helps, as is what an operator says is.
+        if staging.offer != Offer::Proposed && matches!(fault, Fault::Domain | Fault::Element) {
             tracing::warn!(%version, reason, "the element has to start again for this version");
             staging.how = How::Start;
             return self.follower.staged(now, version);
@@ -136,8 +135,7 @@ impl Machine {
     }
 
     pub(super) async fn activate(&mut self, version: PathVersion) -> Result<()> {
-        let Some(staging) = self.staging.as_ref().filter(|staging| staging.version == version)
-        else {
+        let Some(staging) = self.staging.take_if(|staging| staging.version == version) else {
             self.follower.not_activated(Instant::now(), version, "it is not there".to_owned());
             return Ok(());
         };
@@ -146,7 +144,6 @@ impl Machine {
                 let request = feed.question();
                 feed.tell(&ToElement::Activate { request, version: version.0 }).await?;
                 self.asked.insert(request, Asked::Activate(version));
-                Ok(())
             }
             Some(_) => {
                 // Devices, sockets and connections go with the process; the next one begins with the version.
@@ -155,11 +152,10 @@ impl Machine {
                 self.dir.save_active(&staging.documents, held)?;
                 bail!("version {version} takes a new start")
             }
-            None => {
-                let (documents, domain) = (staging.documents.clone(), staging.domain.clone());
-                self.start(&documents, &domain, version).await
-            }
+            None => self.start(&staging.documents, &staging.domain, version).await?,
         }
+        self.changing = Some(staging);
+        Ok(())
     }
 
     /// The runtime's answer to a version that it was to activate.
@@ -170,6 +166,7 @@ impl Machine {
     ) -> Result<()> {
         let Some(nack) = nack else { return self.runs(version) };
         self.follower.not_activated(Instant::now(), version, nack.reason);
+        self.staging = self.staging.take().or(self.changing.take());
         self.abandon(version).await
     }
 
@@ -189,12 +186,14 @@ impl Machine {
 
     /// The runtime runs this version.
     pub(super) fn runs(&mut self, version: PathVersion) -> Result<()> {
-        let Some(staging) = self.staging.take_if(|staging| staging.version == version) else {
+        let Some(staging) = self.changing.take_if(|changing| changing.version == version) else {
             return Ok(());
         };
         let mut held = self.follower.held();
         held.active = version;
         self.dir.save_active(&staging.documents, held)?;
+        self.refused = None;
+        self.committed = self.committed.max(Some(version));
         self.follower.activated(Instant::now(), version);
         tracing::info!(%version, "runs the version");
         self.notifier.status(&format!("runs version {version}"));

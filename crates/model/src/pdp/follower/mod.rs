@@ -1,10 +1,14 @@
-//! An element's end of the protocol (`docs/pdp.md`, "The element").
+//! An element's end of the protocol (`docs/pdp.md`, "The element"): its connection, one at a time, and what it asks for.
+
+mod event;
+mod staging;
+
+pub use self::event::FollowerEvent;
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::PROTOCOL;
-use super::documents::{DocumentError, Documents};
 use super::message::{Life, Message, Usage};
 use super::reason::{CloseReason, Nack};
 use crate::domain::Profile;
@@ -14,7 +18,7 @@ use crate::limits::{
     PDP_STAGED_FOR, PDP_TRANSMITS,
 };
 use crate::names::TrustDomain;
-use crate::pathset::{Expected, PathSet, PublicKey, VerifyError};
+use crate::pathset::PublicKey;
 
 /// Who the element is, and whom it believes.
 #[derive(Clone, Debug)]
@@ -51,64 +55,6 @@ impl Default for Held {
     }
 }
 
-/// What the element has to do, or has been told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FollowerEvent {
-    /// Connect to control; then [`Follower::connected`] or [`Follower::disconnected`].
-    Dial,
-    /// Hang up; nothing of this connection counts any more.
-    HangUp(CloseReason),
-    /// Control has answered.
-    Greeted {
-        /// Control's clock, in milliseconds since 1970.
-        now_unix_ms: u64,
-        /// The version that counts.
-        committed: PathVersion,
-    },
-    /// Remember [`Held`], then build this beside what runs; then [`Follower::staged`] or [`Follower::not_staged`].
-    Stage {
-        /// What control sent.
-        documents: Box<Documents>,
-        /// The path set in it.
-        set: Box<PathSet>,
-        /// Whether it counts already for everybody else.
-        counts: bool,
-    },
-    /// Run what is staged; then [`Follower::activated`] or [`Follower::not_activated`].
-    Activate(PathVersion),
-    /// Forget what is staged, or being staged.
-    Abandon(PathVersion),
-    /// An offer was refused.
-    Refused {
-        /// The version.
-        version: PathVersion,
-        /// Why.
-        reason: Nack,
-    },
-    /// A lease came.
-    Lease(Vec<u8>),
-    /// A certificate came that was asked for.
-    Certificate {
-        /// The number of the request.
-        number: u32,
-        /// X.509 in DER; none when control refused.
-        chain: Vec<Vec<u8>>,
-        /// Seconds since 1970 after which it does not hold.
-        not_after_unix_s: u64,
-        /// Why control refused.
-        detail: String,
-    },
-    /// Whom to believe from now on.
-    Bundle {
-        /// Root certificates in DER.
-        roots: Vec<Vec<u8>>,
-        /// Revocation lists in DER.
-        crls: Vec<Vec<u8>>,
-        /// The path-signing key.
-        path_key: [u8; 32],
-    },
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Connection {
     /// None; the next dial is at this time.
@@ -127,8 +73,6 @@ enum Stage {
     Building,
     /// It is built, and was acknowledged.
     Staged,
-    /// The element changes to it.
-    Activating,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -144,6 +88,8 @@ pub struct Follower {
     config: FollowerConfig,
     held: Held,
     staging: Option<Staging>,
+    /// The version that the element is changing to.
+    activating: Option<PathVersion>,
     connection: Connection,
     failures: u32,
     heard: Instant,
@@ -161,6 +107,7 @@ impl Follower {
             config,
             held,
             staging: None,
+            activating: None,
             connection: Connection::Waiting(now),
             failures: 0,
             heard: now,
@@ -184,6 +131,16 @@ impl Follower {
     /// Whether control has answered on the connection of now.
     pub fn is_following(&self) -> bool {
         self.connection == Connection::Following
+    }
+
+    /// When control said something last.
+    pub fn heard(&self) -> Instant {
+        self.heard
+    }
+
+    /// The version that is on its way here, and whether it is staged.
+    pub fn staging(&self) -> Option<(PathVersion, bool)> {
+        self.staging.map(|staging| (staging.version, staging.stage == Stage::Staged))
     }
 
     /// The connection stands, and control is authenticated.
@@ -236,8 +193,8 @@ impl Follower {
 
     fn heed(&mut self, now: Instant, now_unix_s: u64, message: Message) {
         match message {
-            Message::Offer { version, counts, documents } => {
-                self.offered(now, now_unix_s, version, counts, documents);
+            Message::Offer { version, offer, documents } => {
+                self.offered(now, now_unix_s, version, offer, documents);
             }
             Message::Activate { version } => self.told_to_activate(now, version),
             Message::Abandon { version } => self.told_to_abandon(version),
@@ -266,145 +223,6 @@ impl Follower {
             Message::Heartbeat => {}
             // What only elements say, and a second WELCOME.
             _ => self.hang_up(now, CloseReason::Violation),
-        }
-    }
-
-    fn offered(
-        &mut self,
-        now: Instant,
-        now_unix_s: u64,
-        version: PathVersion,
-        counts: bool,
-        documents: Box<Documents>,
-    ) {
-        let set = match self.judge(now_unix_s, version, &documents) {
-            Ok(set) => set,
-            Err((reason, detail)) => {
-                self.events.push_back(FollowerEvent::Refused { version, reason });
-                return self.say(now, &Message::Nack { version, reason, detail });
-            }
-        };
-        if version == self.held.active {
-            return self.say(now, &Message::Activated { version });
-        }
-        match self.staging {
-            Some(Staging { version: same, stage, .. }) if same == version => {
-                // The answer to the first one was lost; where it is being built, it is still to come.
-                if stage == Stage::Staged {
-                    self.say(now, &Message::Ack { version });
-                }
-                return;
-            }
-            Some(Staging { version: other, stage: Stage::Building | Stage::Staged, .. }) => {
-                self.events.push_back(FollowerEvent::Abandon(other));
-            }
-            _ => {}
-        }
-        self.held.highest = version;
-        self.held.fingerprint = documents.fingerprint();
-        self.staging = Some(Staging { version, stage: Stage::Building, since: now });
-        self.events.push_back(FollowerEvent::Stage { documents, set: Box::new(set), counts });
-    }
-
-    /// The path set of documents that count here.
-    fn judge(
-        &self,
-        now_unix_s: u64,
-        version: PathVersion,
-        documents: &Documents,
-    ) -> Result<PathSet, (Nack, String)> {
-        let domain = &self.config.domain;
-        let expected = Expected { domain, highest_version: self.held.highest, now_unix_s };
-        let set = documents.verify(&self.config.path_key, &expected).map_err(|error| {
-            let reason = match &error {
-                DocumentError::DomainFile(_) | DocumentError::Paths(VerifyError::Signature) => {
-                    Nack::Signature
-                }
-                DocumentError::Paths(VerifyError::Decode(_)) => Nack::Malformed,
-                DocumentError::Paths(VerifyError::Domain(_)) => Nack::Domain,
-                DocumentError::Paths(VerifyError::Older { .. }) => Nack::Older,
-                DocumentError::Paths(VerifyError::NotYet(_)) => Nack::NotYet,
-                DocumentError::Paths(VerifyError::Expired(_)) => Nack::Expired,
-            };
-            let detail = match &error {
-                DocumentError::Paths(cause) => cause.to_string(),
-                DocumentError::DomainFile(_) => error.to_string(),
-            };
-            (reason, detail)
-        })?;
-        let refuse = |reason: Nack| Err((reason, reason.to_string()));
-        if set.version != version || version == PathVersion(0) {
-            return refuse(Nack::Malformed);
-        }
-        if version == self.held.highest && documents.fingerprint() != self.held.fingerprint {
-            return refuse(Nack::Conflict);
-        }
-        if !self.config.profiles.contains(&set.profile) {
-            return refuse(Nack::Profile);
-        }
-        if set.element_named(&self.config.element).is_none() {
-            return refuse(Nack::NotThere);
-        }
-        Ok(set)
-    }
-
-    fn told_to_activate(&mut self, now: Instant, version: PathVersion) {
-        match &mut self.staging {
-            Some(Staging { version: staged, stage, .. }) if *staged == version => match stage {
-                Stage::Staged => {
-                    *stage = Stage::Activating;
-                    self.events.push_back(FollowerEvent::Activate(version));
-                }
-                Stage::Activating => {}
-                Stage::Building => self.nack(now, version, Nack::NotStaged),
-            },
-            _ if version == self.held.active => self.say(now, &Message::Activated { version }),
-            _ => self.nack(now, version, Nack::NotStaged),
-        }
-    }
-
-    fn told_to_abandon(&mut self, version: PathVersion) {
-        let waits = |staging: &mut Staging| {
-            staging.version == version && staging.stage != Stage::Activating
-        };
-        if self.staging.take_if(waits).is_some() {
-            self.events.push_back(FollowerEvent::Abandon(version));
-        }
-    }
-
-    /// What [`FollowerEvent::Stage`] asked for is built.
-    pub fn staged(&mut self, now: Instant, version: PathVersion) {
-        let building = self.staging.as_mut().filter(|staging| staging.version == version);
-        if let Some(staging) = building
-            && staging.stage == Stage::Building
-        {
-            staging.stage = Stage::Staged;
-            self.say(now, &Message::Ack { version });
-        }
-    }
-
-    /// It cannot be built here: [`Nack::Unbuildable`] or [`Nack::NoKeys`].
-    pub fn not_staged(&mut self, now: Instant, version: PathVersion, reason: Nack, detail: String) {
-        let building =
-            |staging: &mut Staging| staging.version == version && staging.stage == Stage::Building;
-        if self.staging.take_if(building).is_some() {
-            self.events.push_back(FollowerEvent::Refused { version, reason });
-            self.say(now, &Message::Nack { version, reason, detail });
-        }
-    }
-
-    /// What [`FollowerEvent::Activate`] asked for is what runs.
-    pub fn activated(&mut self, now: Instant, version: PathVersion) {
-        if self.staging.take_if(|staging| staging.version == version).is_some() {
-            self.held.active = version;
-            self.say(now, &Message::Activated { version });
-        }
-    }
-
-    /// It could not be run; what ran before does.
-    pub fn not_activated(&mut self, now: Instant, version: PathVersion, detail: String) {
-        if self.staging.take_if(|staging| staging.version == version).is_some() {
-            self.say(now, &Message::Nack { version, reason: Nack::NotActivated, detail });
         }
     }
 

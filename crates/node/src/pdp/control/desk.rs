@@ -1,0 +1,153 @@
+//! What control answers an operator: how far every element is, and a reload.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use ringmail_model::pdp::{self, Progress, Proposing, Refusal, Standing};
+
+use super::{ControlError, Distributed, Line, Overview};
+use crate::admin::{
+    Backend, Distribution, DomainStatus, ElementReport, RefusedVersion, Reloading, VersionReport,
+};
+use crate::change::{ElementAnswer, ReloadReport};
+use crate::control::{Fault, KeyExport, Nack};
+
+#[derive(Debug)]
+pub(super) struct ControlDesk {
+    line: Line,
+    since: Instant,
+}
+
+impl ControlDesk {
+    pub(super) fn new(line: Line) -> ControlDesk {
+        ControlDesk { line, since: Instant::now() }
+    }
+
+    async fn report(&self) -> DomainStatus {
+        let status = DomainStatus {
+            layout: "control".to_owned(),
+            pid: std::process::id(),
+            up_s: self.since.elapsed().as_secs(),
+            ..DomainStatus::default()
+        };
+        let Some(overview) = self.line.overview().await else { return status };
+        let Overview { domain, committed, proposed, elements } = overview;
+        let proposed = proposed.map(|version| version.0);
+        let distribution = Some(Distribution { version: committed.0, proposed });
+        let elements = elements.into_iter().map(element).collect();
+        DomainStatus { domain, distribution, elements, ..status }
+    }
+
+    async fn change(&self, text: String, how: Reloading) -> Result<ReloadReport, String> {
+        let proposing = match how {
+            Reloading::InPlace => Proposing::InPlace,
+            Reloading::MayRestart => Proposing::MayRestart,
+            Reloading::DryRun => Proposing::Trial,
+        };
+        let domain = match self.line.overview().await {
+            Some(overview) => overview.domain,
+            None => return Err("control is ending".to_owned()),
+        };
+        let dry_run = how == Reloading::DryRun;
+        let (version, activated, elements) = match self.line.publish(text, proposing).await {
+            Ok(Distributed { version, elements, away }) => {
+                let there = elements.into_iter().map(|element| (element, false));
+                let all = there.chain(away.into_iter().map(|element| (element, true)));
+                let all: BTreeMap<_, _> = all.collect();
+                let answer = |(element, away)| ElementAnswer { element, away, nack: None };
+                (version, !dry_run, all.into_iter().map(answer).collect())
+            }
+            Err(ControlError::Rejected { version, nacks, missing, elements }) => {
+                let answer = |element: String| {
+                    let said = nacks.iter().find(|(name, ..)| *name == element);
+                    let nack = said.map(|(_, reason, detail)| no(*reason, detail));
+                    ElementAnswer { away: missing.contains(&element), element, nack }
+                };
+                (version, false, elements.into_iter().map(answer).collect())
+            }
+            Err(error) => return Err(error.to_string()),
+        };
+        Ok(ReloadReport { domain, version: version.0, dry_run, activated, elements })
+    }
+}
+
+impl Backend for ControlDesk {
+    fn status(&self) -> BoxFuture<'_, DomainStatus> {
+        self.report().boxed()
+    }
+
+    fn export_keys(&self) -> BoxFuture<'_, Result<Vec<KeyExport>, String>> {
+        async { Err("control has no traffic keys; ask the elements".to_owned()) }.boxed()
+    }
+
+    fn reload(
+        &self,
+        text: String,
+        _folder: PathBuf,
+        how: Reloading,
+    ) -> BoxFuture<'_, Result<ReloadReport, String>> {
+        self.change(text, how).boxed()
+    }
+
+    fn stop(&self) {
+        tracing::warn!("control is ended by a signal, not over its socket");
+    }
+}
+
+/// An element as control sees it.
+fn element(standing: Standing) -> ElementReport {
+    let Standing { element, progress, active, highest, heard, refused } = standing;
+    let (state, progress) = match progress {
+        Progress::Away => ("away", "away"),
+        Progress::Idle => ("connected", "idle"),
+        Progress::Offered => ("connected", "offered"),
+        Progress::Staged => ("connected", "staged"),
+        Progress::Activating => ("connected", "activating"),
+        Progress::Current => ("connected", "current"),
+    };
+    let refused = refused.map(|Refusal { version, reason, detail, at }| RefusedVersion {
+        version: version.0,
+        reason: told(reason, &detail),
+        ago_s: at.elapsed().as_secs(),
+    });
+    let version = VersionReport {
+        progress: progress.to_owned(),
+        active: active.0,
+        highest: highest.0,
+        heard_s: heard.map(|heard| heard.elapsed().as_secs()),
+        refused,
+    };
+    ElementReport {
+        name: element,
+        state: state.to_owned(),
+        version: Some(version),
+        ..ElementReport::default()
+    }
+}
+
+fn told(reason: pdp::Nack, detail: &str) -> String {
+    match detail.is_empty() || *detail == reason.to_string() {
+        true => reason.to_string(),
+        false => format!("{reason}: {detail}"),
+    }
+}
+
+/// The no of an element, in the words of a reload.
+fn no(reason: pdp::Nack, detail: &str) -> Nack {
+    let fault = match reason {
+        pdp::Nack::NoKeys => Fault::Neighbour,
+        pdp::Nack::Unbuildable | pdp::Nack::NotActivated | pdp::Nack::Profile => Fault::Element,
+        _ => Fault::Signer,
+    };
+    let nack = Nack::new(fault, told(reason, detail));
+    match reason {
+        pdp::Nack::Unbuildable => {
+            nack.hint("`ringmail reload --restart` lets elements start again for it")
+        }
+        pdp::Nack::NoKeys => nack.hint("see `ringmail status` for how that element is"),
+        _ => nack,
+    }
+}
