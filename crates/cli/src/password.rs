@@ -41,7 +41,6 @@ impl From {
     }
 
     /// The password of something that is there.
-    #[expect(dead_code, reason = "restoring an authority is the next verb")]
     pub(crate) fn known_password(&self, of: &str) -> Result<Password, Failure> {
         match &self.password_file {
             Some(file) => from_file(file),

@@ -51,6 +51,8 @@ pub struct Edge {
     learned: Vec<Learned>,
     counters: Arc<Counters>,
     started: Instant,
+    /// Seconds that an idle flow is remembered which is not TCP's.
+    other_idle_s: u32,
     /// The packets of the batch under way whose flows are looked up next, and the keys by which they are.
     work: [Work; BATCH_PACKETS],
     keys: [FlowKey; BATCH_PACKETS],
@@ -118,6 +120,7 @@ impl Edge {
             learned: Vec::with_capacity(BATCH_PACKETS),
             counters: Arc::default(),
             started: now,
+            other_idle_s: OTHER_IDLE_S,
             work: [Work { index: 0, error: false, idle_s: 0, path: PathId(0), start: 0, end: 0 };
                 BATCH_PACKETS],
             keys: [NO_FLOW; BATCH_PACKETS],
@@ -132,6 +135,11 @@ impl Edge {
     /// The flows that have a path.
     pub fn flows(&self) -> &FlowTable<FlowKey, Known> {
         &self.flows
+    }
+
+    /// From its next packet on a flow is remembered for so long: one of TCP no shorter than RFC 5382 asks for.
+    pub fn set_flow_idle_s(&mut self, seconds: u32) {
+        self.other_idle_s = seconds;
     }
 
     /// From now on [`Edge::learned`] says what other workers have to [`hear`](Edge::hear): the system may give them the
@@ -184,7 +192,7 @@ impl Edge {
         for index in 0..batch.len() {
             let packet = batch.packet(index);
             self.counters.inner_in.count(packet.len());
-            match Subject::of(packet) {
+            match Subject::of(packet, self.other_idle_s) {
                 Ok(Subject { flow, error, idle_s }) => {
                     let (index, path, start, end) = (index as u8, PathId(0), 0, packet.len());
                     self.work[ready] = Work { index, error, idle_s, path, start, end };
@@ -290,7 +298,7 @@ impl Edge {
         let mode = state.config.mode;
         let Inner { start, end, .. } =
             decap::decapsulate(bytes, &frame, mode, sa, now, &self.counters)?;
-        let Subject { flow, error, idle_s } = Subject::of(&bytes[start..end])?;
+        let Subject { flow, error, idle_s } = Subject::of(&bytes[start..end], self.other_idle_s)?;
         let path = state.config.id;
         Ok((Work { index: index as u8, error, idle_s, path, start, end }, flow))
     }
@@ -366,11 +374,11 @@ const NO_FLOW: FlowKey = FlowKey {
 };
 
 /// Seconds for which a flow is remembered after this packet of it.
-pub(crate) fn idle_s(flow: &FlowKey, packet: &[u8]) -> u32 {
+pub(crate) fn idle_s(flow: &FlowKey, packet: &[u8], other_idle_s: u32) -> u32 {
     match flow.protocol {
         protocol::TCP if closes(packet) => TCP_CLOSING_S,
-        protocol::TCP => TCP_IDLE_S,
-        _ => OTHER_IDLE_S,
+        protocol::TCP => TCP_IDLE_S.max(other_idle_s),
+        _ => other_idle_s,
     }
 }
 

@@ -94,6 +94,14 @@ pub enum AuthorityError {
         /// Who it claims to be.
         element: String,
     },
+    /// The caller's file is no backup, or the password is not that of the backup.
+    #[error("the backup {} is refused: {reason}", path.display())]
+    BackupRefused {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: &'static str,
+    },
     /// The caller named a certificate that was never issued, or is long gone.
     #[error("no certificate is known as {0}")]
     NoSuchCertificate(String),

@@ -17,7 +17,7 @@ mod secret;
 
 pub use authority::Authority;
 pub use ca::{
-    EmbeddedCa, Issued, Kind, Locked, Record, Request, Serial, Store, SubjectName, Token,
+    Backup, EmbeddedCa, Issued, Kind, Locked, Record, Request, Serial, Store, SubjectName, Token,
 };
 pub use error::AuthorityError;
 pub use identity::{Certificates, ElementKey, Identity, TrustBundle};

@@ -53,6 +53,21 @@ pub const PASSWORD_CHARACTERS_MAX: usize = 128;
 /// 300,000 a derivation.
 pub const P12_ROUNDS: u32 = 200_000;
 
+/// Rounds of the key derivation of a backup: a backup is read seldom, and is worth every guess.
+pub const BACKUP_ROUNDS: u32 = 1_000_000;
+
+/// Rounds that a backup may ask for.
+pub const BACKUP_ROUNDS_MAX: u32 = 20_000_000;
+
+/// Bytes of all files in a backup.
+pub const BACKUP_BYTES: u64 = 256 << 20;
+
+/// How far the numbers of revocation lists skip ahead when an authority is restored.
+pub const RESTORED_LATER_CRL: u64 = 1 << 16;
+
+/// How far the serial numbers of leases skip ahead when an authority is restored: a million starts of a domain.
+pub const RESTORED_LATER_LEASE: u64 = 1 << 40;
+
 /// Bytes of any file of the authority that is read.
 pub const FILE_BYTES: u64 = 64 << 20;
 

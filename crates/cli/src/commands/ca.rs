@@ -1,5 +1,7 @@
 //! `ringmail ca …`: the embedded certification authority of a domain.
 
+mod backup;
+
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -18,6 +20,8 @@ use crate::context::Context;
 use crate::error::{Failure, OrFail, Outcome};
 use crate::output::Report;
 use crate::password;
+
+pub(crate) use self::backup::Kept;
 
 const SECONDS_A_DAY: u64 = 86_400;
 
@@ -81,6 +85,10 @@ enum Verb {
         #[arg(long)]
         renew: bool,
     },
+    /// Write the whole authority into one encrypted file, and read it again
+    Backup(backup::Args),
+    /// Make the authority of a backup in the directory, which is not there yet
+    Restore(backup::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -267,6 +275,15 @@ impl Certificate {
 pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure> {
     let report = match args.verb {
         Verb::Init { domain } => init(&args.dir, &domain),
+        Verb::Restore(from) => {
+            context.emit(&backup::restore(&args.dir, &from)?)?;
+            return Ok(Outcome::Done);
+        }
+        Verb::Backup(to) => {
+            let ca = told(EmbeddedCa::open(&args.dir))?;
+            context.emit(&backup::backup(&ca, &to)?)?;
+            return Ok(Outcome::Done);
+        }
         verb => told(EmbeddedCa::open(&args.dir)).and_then(|ca| with(&ca, verb)),
     }?;
     context.emit(&report)?;
@@ -282,7 +299,9 @@ fn init(dir: &Path, domain: &TrustDomain) -> Result<Ca, Failure> {
 
 fn with(ca: &EmbeddedCa, verb: Verb) -> Result<Ca, Failure> {
     Ok(match verb {
-        Verb::Init { .. } => return Err(Failure::new("an authority is made before it is opened")),
+        Verb::Init { .. } | Verb::Backup(_) | Verb::Restore(_) => {
+            return Err(Failure::new("an authority is made before it is opened"));
+        }
         Verb::Server(asked) => issue(ca, Kind::Server, asked)?.0,
         Verb::Client(asked) => client(ca, asked)?,
         Verb::Element { name, request } => element(ca, &name, &request)?,

@@ -116,3 +116,41 @@ fn failures_say_whose_fault_it_is_what_did_not_change_and_what_helps() {
     }
     insta::assert_snapshot!(place.bare(&told));
 }
+
+#[test]
+fn an_authority_is_backed_up_and_restored() {
+    let place = Place::made("kept");
+    assert_eq!(code(&place.ca(&["client", "alice"])), 0);
+    let (file, password) = (place.0.with_extension("backup"), place.0.with_extension("password"));
+    let text = |path: &PathBuf| path.to_str().expect("a path in UTF-8").to_owned();
+    let (file_text, password_text) = (text(&file), text(&password));
+    std::fs::write(&password, "correct horse\n").expect("a file");
+    let whole = |verb| place.ca(&[verb, &file_text, "--password-file", &password_text]);
+    let made = whole("backup");
+    assert_eq!(code(&made), 0, "{}", stderr(&made));
+    let said = format!("{file_text}: 8 files of campus.example, and read again\n");
+    assert_eq!(stdout(&made), said);
+    // Not over the one that is there.
+    let refused = whole("restore");
+    assert_eq!((code(&refused), stdout(&refused).as_str()), (1, ""));
+    assert!(stderr(&refused).contains("holds an authority already"), "{}", stderr(&refused));
+    std::fs::write(&password, "another one\n").expect("a file");
+    std::fs::remove_dir_all(&place.0).expect("the authority is lost");
+    let refused = whole("restore");
+    assert_eq!(code(&refused), 1);
+    assert!(stderr(&refused).contains("the password is another"), "{}", stderr(&refused));
+    std::fs::write(&password, "correct horse\n").expect("a file");
+    let restored =
+        place.ca(&["restore", &file_text, "--password-file", &password_text, "--output", "json"]);
+    assert_eq!(code(&restored), 0, "{}", stderr(&restored));
+    let restored = json(&restored);
+    assert_eq!(
+        (&restored["schema"], &restored["restored"]),
+        (&"ringmail.ca-backup/1".into(), &true.into())
+    );
+    let listed = json(&place.ca(&["list", "--output", "json"]));
+    assert_eq!(listed["certificates"][0]["name"], "alice");
+    for file in [file, password] {
+        std::fs::remove_file(file).expect("it is there");
+    }
+}

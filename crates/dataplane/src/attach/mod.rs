@@ -34,7 +34,7 @@ use crate::counters::Counters;
 use crate::decap::Inner;
 use crate::encap;
 use crate::labels::ENTRY_BYTES;
-use crate::limits::{MAX_LABELS, SWEEP_ENTRIES_PER_BATCH, SWEEP_ENTRIES_PER_TIMEOUT};
+use crate::limits::{MAX_LABELS, OTHER_IDLE_S, SWEEP_ENTRIES_PER_BATCH, SWEEP_ENTRIES_PER_TIMEOUT};
 use crate::outer;
 use crate::paths::PathTable;
 use crate::sa::SaTable;
@@ -78,6 +78,8 @@ pub struct Attached {
     /// The inbound associations.
     pub inbound: SaTable,
     tracker: Tracker,
+    /// Seconds that an idle flow is remembered which is not TCP's.
+    other_idle_s: u32,
     marks: Marks,
     counters: Arc<Counters>,
     attached: Arc<AttachCounters>,
@@ -99,6 +101,7 @@ impl Attached {
             paths: PathTable::default(),
             inbound,
             tracker: Tracker::new(flows, seeds, now),
+            other_idle_s: OTHER_IDLE_S,
             marks: Marks::default(),
             counters: Arc::default(),
             attached: Arc::default(),
@@ -123,6 +126,11 @@ impl Attached {
     /// Flows that may be remembered.
     pub fn flows_limit(&self) -> usize {
         self.tracker.capacity()
+    }
+
+    /// From its next packet on a flow is remembered for so long: one of TCP no shorter than RFC 5382 asks for.
+    pub fn set_flow_idle_s(&mut self, seconds: u32) {
+        self.other_idle_s = seconds;
     }
 
     /// New flows that found no room.
@@ -173,7 +181,7 @@ impl Attached {
         let packet = &mut bytes[inner.start..inner.end];
         let state = self.paths.get(path).ok_or(DropReason::UnknownSpi)?;
         let direction = state.config.direction;
-        let subject = Subject::of(packet)?;
+        let subject = Subject::of(packet, self.other_idle_s)?;
         let mut dscp = 0;
         if self.config.tell_apart == TellApart::Dscp {
             dscp = marks::replace(packet, self.marks.of(path).ok_or(DropReason::AmbiguousPath)?);
@@ -205,7 +213,7 @@ impl Attached {
         }
         let packet = batch.packet_mut(index);
         let len = packet.len();
-        let subject = Subject::of(packet)?;
+        let subject = Subject::of(packet, self.other_idle_s)?;
         let marked = match self.config.tell_apart {
             TellApart::Dscp => self.marks.path(marks::of(packet)),
             TellApart::Flow => None,

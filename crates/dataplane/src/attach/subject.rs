@@ -20,12 +20,13 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    pub(crate) fn of(packet: &[u8]) -> Result<Subject, DropReason> {
+    /// `other_idle_s` is for how long flows that are not TCP's are remembered.
+    pub(crate) fn of(packet: &[u8], other_idle_s: u32) -> Result<Subject, DropReason> {
         let flow = FlowKey::of(packet).map_err(|error| match error {
             FlowError::Fragment => DropReason::Fragment,
             _ => DropReason::MalformedInner,
         })?;
-        let idle_s = edge::idle_s(&flow, packet);
+        let idle_s = edge::idle_s(&flow, packet, other_idle_s);
         if matches!(flow.protocol, protocol::ICMP | protocol::ICMPV6)
             && let Some(about) = icmp::subject(packet)
             // Nobody but the sender of that packet is to hear of it (RFC 1122 section 3.2.2).

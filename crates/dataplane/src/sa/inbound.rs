@@ -101,6 +101,11 @@ impl InboundSa {
         self.window.top()
     }
 
+    /// How many packets the anti-replay window reaches back.
+    pub fn window_packets(&self) -> u32 {
+        self.window.window_packets()
+    }
+
     pub(crate) fn is_live(&self, now: Instant) -> bool {
         self.lease.is_live(now)
     }

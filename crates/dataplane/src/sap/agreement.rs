@@ -104,6 +104,18 @@ impl Sap {
         self.advance(now);
     }
 
+    /// Epochs last so long from now on, the one that runs too.
+    pub fn set_epoch_lifetime(&mut self, now: Instant, lifetime: Duration) {
+        let before = std::mem::replace(&mut self.epoch_lifetime, lifetime);
+        // One that is due stays due.
+        if self.new_epoch_at > now
+            && let Some(began) = self.new_epoch_at.checked_sub(before)
+        {
+            self.new_epoch_at = began + lifetime;
+        }
+        self.advance(now);
+    }
+
     /// Takes a lease of this element, as [`Event::RenewLease`] asked, and passes it on.
     ///
     /// # Errors

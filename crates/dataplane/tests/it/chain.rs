@@ -119,6 +119,27 @@ fn an_unpinned_flow_lingers_and_then_is_forgotten() {
 }
 
 #[test]
+fn an_idle_flow_that_is_not_tcps_is_remembered_for_as_long_as_was_set() {
+    let mut chain = Chain::intrusive(1);
+    let query = packets::udp(b"query");
+    let flow = FlowKey::of(&query).expect("a flow");
+    chain.gateway.pin(flow, FORWARD).expect("room");
+    let mut reply = packets::ip(flow.reversed(), 8);
+    reply[20..22].copy_from_slice(&flow.dst_port.to_be_bytes());
+    reply[22..24].copy_from_slice(&flow.src_port.to_be_bytes());
+    chain.egress.set_flow_idle_s(5);
+    assert!(chain.forward(&query).is_ok());
+    chain.now += Duration::from_secs(5);
+    assert_eq!(chain.back(&reply).as_ref(), Ok(&reply));
+    chain.now += Duration::from_secs(6);
+    assert_eq!(chain.back(&reply), Err(Verdict::Drop(DropReason::NoPath)));
+    chain.egress.set_flow_idle_s(60);
+    assert!(chain.forward(&query).is_ok());
+    chain.now += Duration::from_secs(60);
+    assert!(chain.back(&reply).is_ok());
+}
+
+#[test]
 fn an_address_that_is_not_the_services_is_refused_at_the_egress() {
     let mut chain = Chain::intrusive(1);
     let other = FlowKey { dst: Ipv4Addr::new(10, 79, 0, 11).into(), ..packets::flow() };

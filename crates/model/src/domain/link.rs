@@ -177,7 +177,7 @@ pub struct Egress {
 pub struct Limits {
     /// Flows that an element remembers.
     pub flows: u32,
-    /// Seconds after which an idle flow is forgotten.
+    /// Seconds after which an element forgets an idle flow. A TCP connection is remembered for 7,440 s (RFC 5382) at least.
     pub flow_idle_s: u32,
     /// Packets of the anti-replay window of each security association; a power of two.
     pub replay_window_packets: u32,

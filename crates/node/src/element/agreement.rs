@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use ringmail_dataplane::replay::WindowPackets;
 use ringmail_dataplane::sa::{SegmentIndex, Suite};
 use ringmail_dataplane::sap::{Counters, Event, Profile, SegmentView, SignedLease};
 use ringmail_model::ElementId;
@@ -60,6 +61,20 @@ impl Agreement {
         sets: impl Iterator<Item = &'a PathSet>,
     ) -> Result<()> {
         Ok(self.driver.set_neighbours(neighbours(sets, self.element)?).await?)
+    }
+
+    /// Takes windows and the age of keys from a version of the domain. With another window every key is agreed anew,
+    /// since an association keeps the one that it was made with.
+    ///
+    /// # Errors
+    /// When the window is none, which a checked domain's is not.
+    pub(crate) async fn set_limits(&mut self, limits: &domain::Limits) -> Result<()> {
+        let window = WindowPackets::new(limits.replay_window_packets)?;
+        self.driver.set_epoch_lifetime(Duration::from_secs(limits.rekey_after_s.into())).await;
+        if self.keys.set_window(window) {
+            self.driver.agreements().begin_epochs().await;
+        }
+        Ok(())
     }
 
     /// What the agreement asks for next; waits for ever once it has stopped.

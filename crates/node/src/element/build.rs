@@ -50,6 +50,7 @@ pub(crate) fn core(
         },
         (role, _) => anyhow::bail!("{role:?} `{}` has the wrong kind of sides", element.name),
     };
+    core.set_flow_idle_s(domain.limits.flow_idle_s);
     for config in plan::paths(set, domain, element.id)? {
         core.paths().put(config)?;
     }

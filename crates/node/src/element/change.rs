@@ -118,12 +118,26 @@ impl Serving {
         if activated.is_ok() {
             let function = self.versions.active().function;
             self.workers.iter().for_each(|worker| worker.give(Command::UseFunction(function)));
+            self.take_limits().await;
             if let (Some((proxy, _)), Some(policy)) = (&self.proxy, self.policy.take()) {
                 proxy.set_policy(policy);
             }
             tracing::info!(version, "another version of the domain is active");
         }
         FromElement::Activated { request, nack: activated.err() }
+    }
+
+    /// Sizes and times of the version that is active.
+    async fn take_limits(&mut self) {
+        let limits = &self.versions.active().domain.limits;
+        for worker in &self.workers {
+            worker.give(Command::FlowIdle(limits.flow_idle_s));
+        }
+        if let Some(agreement) = &mut self.agreement
+            && let Err(error) = agreement.set_limits(limits).await
+        {
+            tracing::error!(error = &*error, "the limits of the domain are not all in force");
+        }
     }
 
     /// Forgets what is staged, if it is this version.

@@ -45,6 +45,8 @@ pub(crate) enum Command {
     RemovePaths(Vec<PathId>, Vec<Slot>),
     /// Where the neighbours on the link receive; answers whether the link takes that.
     SetPeers(Vec<(Neighbour, SocketAddr)>, oneshot::Sender<bool>),
+    /// For so many seconds an idle flow is remembered.
+    FlowIdle(u32),
     /// Say what was counted.
     Report(oneshot::Sender<Report>),
     /// Let somebody look.
@@ -128,6 +130,7 @@ impl Command {
                     functions.into_iter().for_each(|slot| hop.remove_function(slot));
                 }
             }
+            Command::FlowIdle(seconds) => core.set_flow_idle_s(seconds),
             Command::SetPeers(peers, answer) => {
                 let _gone = answer.send(link.set_peers(&peers));
             }

@@ -59,6 +59,11 @@ impl Keys {
         Keys { workers, window, inbound: HashMap::new(), outbound: HashMap::new() }
     }
 
+    /// Associations that are installed from now on have this window. Whether it is another than before.
+    pub(crate) fn set_window(&mut self, window: WindowPackets) -> bool {
+        std::mem::replace(&mut self.window, window) != window
+    }
+
     /// Does what an event says about associations. Events about sessions and leases are not for here.
     pub(crate) async fn carry_out(&mut self, neighbour: ElementId, event: Event) -> Answer {
         match event {
@@ -217,4 +222,46 @@ impl Keys {
 fn lease_until(expires: Instant) -> Lease {
     let now = Instant::now();
     Lease::new(now, expires.saturating_duration_since(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use ringmail_dataplane::sa::{SegmentIndex, Suite};
+    use ringmail_dataplane_io::poll::Poller;
+    use ringmail_model::WorkerId;
+
+    use super::*;
+
+    /// The window of an association that a worker is given.
+    async fn installed(keys: &mut Keys, given: &std::sync::mpsc::Receiver<Command>) -> u32 {
+        let key = SaKey::new(Suite::Aes128Gcm, &[7; 20]).expect("a key");
+        let place = Place { path: PathId(1), segment: SegmentIndex(0), worker: WorkerId(0) };
+        let (spi, expires) = (SaSpi(0x1000), Instant::now());
+        let event = Event::InstallInbound { place, spi, key, expires };
+        let carried_out = keys.carry_out(ElementId(2), event);
+        let worker = async {
+            loop {
+                match given.try_recv() {
+                    Ok(Command::InstallInbound(sa, answer)) => {
+                        answer.send(Ok(())).expect("it waits");
+                        return sa.window_packets();
+                    }
+                    _ => tokio::task::yield_now().await,
+                }
+            }
+        };
+        tokio::join!(carried_out, worker).1
+    }
+
+    #[tokio::test]
+    async fn another_window_is_that_of_what_is_installed_from_then_on() {
+        let (commands, given) = std::sync::mpsc::channel();
+        let waker = Poller::new().expect("a poller").waker();
+        let window = |packets| WindowPackets::new(packets).expect("a window");
+        let mut keys = Keys::new(vec![Handle { commands, waker }], window(4096));
+        assert_eq!(installed(&mut keys, &given).await, 4096);
+        assert!(!keys.set_window(window(4096)), "it is the same");
+        assert!(keys.set_window(window(1024)), "it is another");
+        assert_eq!(installed(&mut keys, &given).await, 1024);
+    }
 }

@@ -240,6 +240,10 @@ impl Versions {
                 .hint("add a function of another name beside it, and move the paths there"));
         }
         fixed("`limits.flows`", was.domain.limits.flows != is.domain.limits.flows)?;
+        if was.set.keying == Keying::Psk {
+            let window = |version: &Version| version.domain.limits.replay_window_packets;
+            fixed("with `keying: psk`, `limits.replay_window_packets`", window(was) != window(is))?;
+        }
         if before.role != Role::Hop {
             fixed("`gateway.inner`", was.domain.gateway.inner != is.domain.gateway.inner)?;
         }

@@ -92,8 +92,8 @@ pub(crate) struct Station {
 /// The way to give a station commands from other threads.
 #[derive(Clone)]
 pub(crate) struct Handle {
-    commands: mpsc::Sender<Command>,
-    waker: Waker,
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) waker: Waker,
 }
 
 impl Handle {
@@ -297,6 +297,15 @@ impl Core {
             Core::Edge(edge, _) => &mut edge.paths,
             Core::Hop(hop) => &mut hop.paths,
             Core::Attached(hop, _) => &mut hop.paths,
+        }
+    }
+
+    /// For so many seconds an idle flow is remembered. What a hop remembers of connections follows TCP alone.
+    pub(crate) fn set_flow_idle_s(&mut self, seconds: u32) {
+        match self {
+            Core::Edge(edge, _) => edge.set_flow_idle_s(seconds),
+            Core::Hop(_) => {}
+            Core::Attached(hop, _) => hop.set_flow_idle_s(seconds),
         }
     }
 

@@ -187,6 +187,14 @@ impl Driver {
         Ok(())
     }
 
+    /// Epochs last so long from now on, those that run too.
+    pub async fn set_epoch_lifetime(&mut self, lifetime: Duration) {
+        self.life.epoch_lifetime = lifetime;
+        for neighbour in self.agreements.neighbours() {
+            self.agreements.tell(neighbour, Command::EpochLifetime(lifetime)).await;
+        }
+    }
+
     fn dismiss(&mut self, now: Instant, element: ElementId) {
         let mut commands = Commands::clone(&self.agreements.commands.load());
         if let Some((spiffe_id, command)) = commands.remove(&element) {
@@ -300,6 +308,13 @@ impl Agreements {
     /// A new epoch begins: before an association runs out of sequence numbers, or because the operator asks.
     pub async fn begin_epoch(&self, neighbour: ElementId) {
         self.tell(neighbour, Command::BeginEpoch).await;
+    }
+
+    /// The same with all neighbours.
+    pub async fn begin_epochs(&self) {
+        for neighbour in self.neighbours() {
+            self.begin_epoch(neighbour).await;
+        }
     }
 
     /// A renewed identity, or news of whom to trust. Counts for every handshake from now on.

@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use ringmail_dataplane::sap::{
@@ -41,6 +41,7 @@ pub(super) enum Command {
     Lease(Box<SignedLease>),
     Segments(Vec<SegmentView>),
     BeginEpoch,
+    EpochLifetime(Duration),
     Status(oneshot::Sender<(Option<Epoch>, Counters)>),
 }
 
@@ -153,6 +154,7 @@ impl Task {
             },
             Command::Segments(segments) => sap.set_segments(now.instant, &segments),
             Command::BeginEpoch => sap.begin_epoch(now.instant),
+            Command::EpochLifetime(lasts) => sap.set_epoch_lifetime(now.instant, lasts),
             Command::Status(answer) => {
                 let _gone = answer.send((sap.epoch(), *sap.counters()));
             }

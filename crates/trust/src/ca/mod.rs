@@ -15,6 +15,7 @@
 //! Any number of processes may use it at a time; each call takes the lock, reads the state, and puts a new one in place
 //! before anything that it records is handed out. So a crash loses at most what nobody got.
 
+mod backup;
 mod certificate;
 mod control;
 mod names;
@@ -34,6 +35,7 @@ use rcgen::{Issuer, PublicKeyData, SanType};
 use ringmail_model::names::{Name, TrustDomain};
 use rustls_pki_types::CertificateDer;
 
+pub use self::backup::Backup;
 pub use self::names::SubjectName;
 use self::state::State;
 pub use self::state::{Kind, Record, Serial};

@@ -10,6 +10,7 @@ use rcgen::{Issuer, PublicKeyData};
 use ringmail_model::names::TrustDomain;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::state::{STATE, Serial, State};
 use super::store::Store;
@@ -35,27 +36,8 @@ impl EmbeddedCa {
         trust_domain: &TrustDomain,
         clock: Clock,
     ) -> Result<EmbeddedCa, AuthorityError> {
-        let exists = || AuthorityError::AuthorityExists { dir: dir.to_owned() };
-        if dir.join(STATE).exists() || dir.join(ROOT_KEY).exists() {
-            return Err(exists());
-        }
-        // Made beside and renamed: there is a whole authority or none.
         let serial = Serial::random()?;
-        let mut beside = dir.as_os_str().to_owned();
-        beside.push(format!(".unfinished-{serial}"));
-        let beside = PathBuf::from(beside);
-        let made = build(&beside, trust_domain, serial, unix_s(&clock));
-        let renamed = made.and_then(|()| {
-            fs::rename(&beside, dir).map_err(|source| match source.kind() {
-                io::ErrorKind::DirectoryNotEmpty => exists(),
-                _ => AuthorityError::File { doing: "make", path: dir.to_owned(), source },
-            })
-        });
-        if let Err(error) = renamed {
-            // What cannot be removed is a directory of keys that nobody uses.
-            drop(fs::remove_dir_all(&beside));
-            return Err(error);
-        }
+        put_in_place(dir, |beside| build(beside, trust_domain, serial, unix_s(&clock)))?;
         EmbeddedCa::open_at(dir, clock)
     }
 
@@ -109,6 +91,28 @@ impl EmbeddedCa {
     }
 }
 
+/// Makes an authority beside `dir` and renames it: there is a whole one or none, and no other is overwritten.
+pub(super) fn put_in_place(
+    dir: &Path,
+    make: impl FnOnce(&Path) -> Result<(), AuthorityError>,
+) -> Result<(), AuthorityError> {
+    let exists = || AuthorityError::AuthorityExists { dir: dir.to_owned() };
+    if dir.join(STATE).exists() || dir.join(ROOT_KEY).exists() {
+        return Err(exists());
+    }
+    let mut beside = dir.as_os_str().to_owned();
+    beside.push(format!(".unfinished-{}", Serial::random()?));
+    let beside = PathBuf::from(beside);
+    let renamed = make(&beside).and_then(|()| {
+        fs::rename(&beside, dir).map_err(|source| match source.kind() {
+            io::ErrorKind::DirectoryNotEmpty => exists(),
+            _ => AuthorityError::File { doing: "make", path: dir.to_owned(), source },
+        })
+    });
+    // What cannot be removed is a directory of keys that nobody uses.
+    renamed.inspect_err(|_| drop(fs::remove_dir_all(&beside)))
+}
+
 /// Fills a directory with a new authority.
 fn build(
     dir: &Path,
@@ -130,6 +134,25 @@ fn build(
     store.write(PATH_KEY, &path_key.pem())?;
     store.write(CRL, &state.crl_pem)?;
     state.save(&store)
+}
+
+impl EmbeddedCa {
+    /// Whether the keys are those of the certificate and of the public key beside them: what a backup is good for.
+    pub(super) fn check(&self) -> Result<(), AuthorityError> {
+        let damaged = |name: &str, reason: &str| AuthorityError::Damaged {
+            path: self.store.path(name),
+            reason: reason.to_owned(),
+        };
+        let (_, root) = X509Certificate::from_der(&self.root)
+            .map_err(|_| damaged(ROOT, "it holds no certificate"))?;
+        if root.public_key().raw != self.root_key.pair().subject_public_key_info() {
+            return Err(damaged(ROOT_KEY, "it is the key of another certificate"));
+        }
+        match *self.store.read(PATH_PUBLIC)? == self.path_key.pair().public_key_pem() {
+            true => Ok(()),
+            false => Err(damaged(PATH_PUBLIC, "it is the public half of another key")),
+        }
+    }
 }
 
 fn is_ed25519(key: &SigningKey) -> bool {

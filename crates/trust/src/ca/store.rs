@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::error::AuthorityError;
 use crate::limits::{BUSY_FOR, BUSY_POLL, FILE_BYTES};
 
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 /// What a name begins with that is not yet in its place.
 const UNFINISHED: &str = ".unfinished-";
 

@@ -1,6 +1,7 @@
 //! How the embedded authority behaves, seen from outside.
 
 mod authority;
+mod backup;
 mod crash;
 mod files;
 mod harness;

@@ -1,5 +1,6 @@
 //! A domain that changes while it carries traffic: what began goes on as it began, what begins is under the new file.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::process::Output;
 use std::sync::Arc;
@@ -138,6 +139,34 @@ fn paths_that_are_over_are_let_go_once_they_drained() {
         }
         // The inspected paths were not changed and kept what they had; associations of the others come and go.
         eventually("the old keys go", || (world.keys().len() <= keys + 2).then_some(()));
+    });
+}
+
+#[test]
+fn sizes_and_times_of_the_data_plane_change_in_place() {
+    live(|privilege| {
+        let world = World::new(privilege, "campus.yaml");
+        let nginx = Nginx::start(&world, "www", WWW);
+        nginx.put("/page", b"a page");
+        let curl = Curl::new(&world, "client2");
+        let spis = || world.keys().iter().map(|key| key.sa_spi).collect::<BTreeSet<_>>();
+        let limits = |limits: &str| {
+            with(&world.text, ("links:\n", &format!("limits: {{{limits}}}\n\nlinks:\n")))
+        };
+        // Every key has the window that it was made with: there are others now.
+        let first = spis();
+        reload(&world, &limits("replay_window_packets: 1024"));
+        eventually("all keys are new", || spis().is_disjoint(&first).then_some(()));
+        assert_eq!(curl.get("/page", &[]).verdict, "2 200");
+        // Keys grow old sooner.
+        let second = spis();
+        reload(&world, &limits("replay_window_packets: 1024, rekey_after_s: 1"));
+        eventually("all keys are new again", || spis().is_disjoint(&second).then_some(()));
+        assert_eq!(curl.get("/page", &[]).verdict, "2 200");
+        for element in ["gateway", "sf1", "sf2", "egress"] {
+            assert_eq!(world.restarts(element), 0, "{element}");
+            assert_eq!(world.drops(element, "no_association"), 0, "{element}");
+        }
     });
 }
 

@@ -320,3 +320,28 @@ fn h9_a_new_epoch_begins_with_age() {
     }
     assert_eq!(pair.ends[0].keys_out.len(), 1, "and nothing stopped meanwhile");
 }
+
+#[test]
+fn h9_another_lifetime_counts_for_the_epoch_that_runs() {
+    let mut pair = Pair::sending();
+    pair.clear();
+    let now = pair.now().instant;
+    pair.ends[0].sap.set_epoch_lifetime(now, Duration::from_secs(15));
+    let short = Duration::from_secs(15).checked_sub(pair.passed).expect("it has just begun");
+    pair.pass(short - Duration::from_millis(1));
+    assert_eq!(dials(&mut pair, 0), 0);
+    pair.pass(Duration::from_millis(1));
+    assert_eq!(dials(&mut pair, 0), 1);
+}
+
+#[test]
+fn h9_what_is_due_stays_due_with_another_lifetime() {
+    let mut pair = Pair::sending();
+    pair.clear();
+    let now = pair.now().instant;
+    pair.ends[0].sap.begin_epoch(now);
+    pair.ends[0].sap.dial_failed(now);
+    pair.ends[0].sap.set_epoch_lifetime(now, Duration::from_secs(7200));
+    pair.pass(Duration::from_secs(1));
+    assert_eq!(dials(&mut pair, 0), 2);
+}
