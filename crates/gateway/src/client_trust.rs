@@ -1,12 +1,12 @@
 //! Whom client certificates come from and which are revoked: checked at each handshake (RFC 5280 section 6.3), and again
-//! for every open connection when the lists change.
+//! for every open connection when the lists or the trust anchors change.
 //!
 //! New lists are looked at before they take effect. One that cannot be read, has run out, or is not signed by the anchor
 //! that it names would shut everybody out; it is refused and the old ones stay.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -25,6 +25,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 
 use crate::counters::Counters;
 use crate::identity;
+use crate::limits::ANCHOR_CHANGES;
 
 /// The way to a gateway's revocation lists while it runs.
 #[derive(Clone, Debug)]
@@ -43,14 +44,33 @@ impl Revocation {
         &self,
         crls: Vec<CertificateRevocationListDer<'static>>,
     ) -> Result<(), CrlError> {
-        match self.check.replace_crls(crls) {
+        self.counted(self.check.replace(None, crls))
+    }
+
+    /// As [`Revocation::replace`], with other trust anchors too. Connections of those that no anchor vouches for any
+    /// more end as those of the revoked.
+    ///
+    /// # Errors
+    /// [`CrlError`]; then nothing changed.
+    pub fn replace_all(
+        &self,
+        anchors: RootCertStore,
+        crls: Vec<CertificateRevocationListDer<'static>>,
+    ) -> Result<(), CrlError> {
+        self.counted(self.check.replace(Some(anchors), crls))
+    }
+
+    fn counted(&self, outcome: Result<(), CrlError>) -> Result<(), CrlError> {
+        match &outcome {
             Ok(()) => self.counters.crl_reloads.one(),
-            Err(error) => {
-                self.refused();
-                return Err(error);
-            }
+            Err(_) => self.refused(),
         }
-        Ok(())
+        outcome
+    }
+
+    /// Names of trust anchors that clients are told.
+    pub fn named_anchors(&self) -> usize {
+        self.check.hints.newest().len()
     }
 
     /// Counts lists that could not even be read.
@@ -61,16 +81,15 @@ impl Revocation {
 
 /// The check of client certificates, whose revocation lists can be replaced while connections run.
 pub(crate) struct ClientCheck {
-    roots: Arc<RootCertStore>,
     provider: Arc<CryptoProvider>,
-    /// The anchors' names, which clients choose a certificate by.
-    hints: Vec<DistinguishedName>,
+    hints: Hints,
     current: ArcSwap<Current>,
     changes: watch::Sender<u64>,
 }
 
 /// The check with one set of lists.
 struct Current {
+    roots: Arc<RootCertStore>,
     verifier: Arc<dyn ClientCertVerifier>,
     has_lists: bool,
     /// What was found of certificates of open connections, by their DER: many connections have the same.
@@ -81,6 +100,9 @@ struct Current {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CrlError {
+    /// No trust anchor: everybody would be shut out.
+    #[error("there is no trust anchor")]
+    NoAnchor,
     /// No list where there were some before.
     #[error("there is no revocation list where there was one before")]
     Gone,
@@ -113,22 +135,30 @@ impl ClientCheck {
         crls: Vec<CertificateRevocationListDer<'static>>,
         provider: Arc<CryptoProvider>,
     ) -> Result<ClientCheck, VerifierBuilderError> {
-        let current = Current::new(&roots, crls, &provider)?;
-        let (hints, current) = (roots.subjects(), ArcSwap::from_pointee(current));
-        Ok(ClientCheck { roots, provider, hints, current, changes: watch::Sender::new(0) })
+        let hints = Hints::default();
+        hints.set(roots.subjects());
+        let current = ArcSwap::from_pointee(Current::new(roots, crls, &provider)?);
+        Ok(ClientCheck { provider, hints, current, changes: watch::Sender::new(0) })
     }
 
-    fn replace_crls(
+    fn replace(
         &self,
+        anchors: Option<RootCertStore>,
         crls: Vec<CertificateRevocationListDer<'static>>,
     ) -> Result<(), CrlError> {
-        if crls.is_empty() && self.current.load().has_lists {
+        let before = self.current.load();
+        let roots = anchors.map_or_else(|| Arc::clone(&before.roots), Arc::new);
+        if roots.is_empty() {
+            return Err(CrlError::NoAnchor);
+        }
+        if crls.is_empty() && before.has_lists {
             return Err(CrlError::Gone);
         }
         for (index, crl) in crls.iter().enumerate() {
-            self.judge(index, crl)?;
+            self.judge(&roots, index, crl)?;
         }
-        self.current.store(Arc::new(Current::new(&self.roots, crls, &self.provider)?));
+        self.hints.set(roots.subjects());
+        self.current.store(Arc::new(Current::new(roots, crls, &self.provider)?));
         self.changes.send_modify(|generation| *generation += 1);
         Ok(())
     }
@@ -147,13 +177,22 @@ impl ClientCheck {
             return *revoked;
         }
         let verdict = current.verifier.verify_client_cert(own, intermediates, UnixTime::now());
-        let revoked =
-            matches!(verdict, Err(rustls::Error::InvalidCertificate(CertificateError::Revoked)));
+        let revoked = matches!(
+            verdict,
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::Revoked | CertificateError::UnknownIssuer
+            ))
+        );
         judged().insert(own.as_ref().to_vec(), revoked);
         revoked
     }
 
-    fn judge(&self, index: usize, crl: &CertificateRevocationListDer<'_>) -> Result<(), CrlError> {
+    fn judge(
+        &self,
+        roots: &RootCertStore,
+        index: usize,
+        crl: &CertificateRevocationListDer<'_>,
+    ) -> Result<(), CrlError> {
         let (rest, list) =
             CertificateRevocationList::from_der(crl).map_err(|_| CrlError::Malformed { index })?;
         if !rest.is_empty() {
@@ -166,7 +205,7 @@ impl ClientCheck {
         }
         // Another issuer may be an intermediate that clients show; of the anchors the keys are known.
         let issuer = list.issuer().as_raw();
-        let mut keys = self.roots.roots.iter().filter(|root| sequence(&root.subject) == issuer);
+        let mut keys = roots.roots.iter().filter(|root| sequence(&root.subject) == issuer);
         let Some(first) = keys.next() else { return Ok(()) };
         let signed = std::iter::once(first).chain(keys).any(|root| {
             let spki = sequence(&root.subject_public_key_info);
@@ -183,17 +222,35 @@ impl ClientCheck {
 
 impl Current {
     fn new(
-        roots: &Arc<RootCertStore>,
+        roots: Arc<RootCertStore>,
         crls: Vec<CertificateRevocationListDer<'static>>,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Current, VerifierBuilderError> {
-        let (roots, provider) = (Arc::clone(roots), Arc::clone(provider));
-        let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+        let (store, provider) = (Arc::clone(&roots), Arc::clone(provider));
+        let mut verifier = WebPkiClientVerifier::builder_with_provider(store, provider);
         let has_lists = !crls.is_empty();
         if has_lists {
             verifier = verifier.with_crls(crls).enforce_revocation_expiration();
         }
-        Ok(Current { verifier: verifier.build()?, has_lists, judged: Mutex::default() })
+        Ok(Current { roots, verifier: verifier.build()?, has_lists, judged: Mutex::default() })
+    }
+}
+
+/// The anchors' names, which clients choose a certificate by. rustls borrows them for as long as the check lives, so
+/// those of before stay; when there is no more room, the last ones do.
+#[derive(Debug, Default)]
+struct Hints([OnceLock<Vec<DistinguishedName>>; ANCHOR_CHANGES]);
+
+impl Hints {
+    fn set(&self, names: Vec<DistinguishedName>) {
+        if self.newest().iter().map(AsRef::as_ref).eq(names.iter().map(AsRef::<[u8]>::as_ref)) {
+            return;
+        }
+        let _full = self.0.iter().try_fold(names, |names, slot| slot.set(names).err());
+    }
+
+    fn newest(&self) -> &[DistinguishedName] {
+        self.0.iter().rev().find_map(OnceLock::get).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -222,7 +279,7 @@ impl fmt::Debug for ClientCheck {
 /// It also wants a name, so that a nameless client is refused by an alert.
 impl ClientCertVerifier for ClientCheck {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &self.hints
+        self.hints.newest()
     }
 
     fn verify_client_cert(

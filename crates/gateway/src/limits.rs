@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use ringmail_model::domain::GatewayLimits;
 
+/// Changes of the names of a listener's trust anchors that are told to clients; later ones still count, and only what a
+/// client shows unasked differs. A rotation of the authority's root makes three.
+pub const ANCHOR_CHANGES: usize = 16;
 /// Open client connections of one gateway process, handshakes included.
 pub const CONNECTIONS: usize = 16_384;
 /// TLS handshakes under way at once; what a flood of half-open clients can hold.

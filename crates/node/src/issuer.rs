@@ -185,10 +185,10 @@ impl Issued {
             listeners.push(match known {
                 Some(known) => known.clone(),
                 None => {
-                    let crl = authority.crl_file();
+                    let files = (&*authority.roots_file(), &*authority.crl_file());
                     let made =
                         |index, wanted: &Certificate| issued(authority, listener, index, wanted);
-                    described(&domain.gateway, listener, &bundle, folder, &crl, &made)
+                    described(&domain.gateway, listener, &bundle, folder, files, &made)
                         .with_context(|| format!("listener `{}`", listener.name))?
                 }
             });

@@ -20,7 +20,7 @@ pub(crate) fn described(
     listener: &Listener,
     bundle: &TrustBundle,
     folder: &Path,
-    crl: &Path,
+    (roots_file, crl): (&Path, &Path),
     issued: &dyn Fn(usize, &Certificate) -> Result<Site>,
 ) -> Result<ListenerTls> {
     let sites = listener.certificates.iter().enumerate();
@@ -40,8 +40,10 @@ pub(crate) fn described(
     let mut anchors = blobs(&bundle.roots);
     let mut crls = blobs(&bundle.crls);
     let mut crl_files = vec![crl.to_owned()];
+    let mut anchors_file = Some(std::path::absolute(roots_file)?);
     if !auth.ca_files.is_empty() {
         crl_files.clear();
+        anchors_file = None;
         anchors = read_all::<CertificateDer<'static>>(&auth.ca_files, folder)?;
         crls.clear();
     }
@@ -54,6 +56,7 @@ pub(crate) fn described(
         trust_anchors: anchors,
         crls,
         crl_files,
+        anchors_file,
         access_log: access_log(gateway, folder)?,
     })
 }

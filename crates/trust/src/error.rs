@@ -102,6 +102,12 @@ pub enum AuthorityError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// The caller is ahead of time.
+    #[error("it is too early: {what}")]
+    TooEarly {
+        /// What is not the case.
+        what: &'static str,
+    },
     /// The caller named a certificate that was never issued, or is long gone.
     #[error("no certificate is known as {0}")]
     NoSuchCertificate(String),
@@ -131,6 +137,7 @@ impl AuthorityError {
                 "with --force a new key takes its place; revoke the old certificate if it leaked"
             }
             AuthorityError::FileExists { .. } => "name another file, or move that one away",
+            AuthorityError::TooEarly { .. } => "see when it is time: ringmail ca rotate status",
             AuthorityError::Exposed { .. } => {
                 "make it yours alone (chmod go= …), and think about who may have read it"
             }

@@ -17,7 +17,8 @@ mod secret;
 
 pub use authority::Authority;
 pub use ca::{
-    Backup, EmbeddedCa, Issued, Kind, Locked, Record, Request, Serial, Store, SubjectName, Token,
+    Anchor, Backup, EmbeddedCa, Issued, Kind, Locked, Record, Request, Rotation, Serial, Stage,
+    Store, SubjectName, Token,
 };
 pub use error::AuthorityError;
 pub use identity::{Certificates, ElementKey, Identity, TrustBundle};

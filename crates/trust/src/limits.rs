@@ -53,6 +53,9 @@ pub const PASSWORD_CHARACTERS_MAX: usize = 128;
 /// 300,000 a derivation.
 pub const P12_ROUNDS: u32 = 200_000;
 
+/// How long after its making a new root is known to all elements: they have all renewed their certificates by then.
+pub const ROOT_KNOWN_AFTER: Duration = ELEMENT_LASTS;
+
 /// Rounds of the key derivation of a backup: a backup is read seldom, and is worth every guess.
 pub const BACKUP_ROUNDS: u32 = 1_000_000;
 

@@ -1,6 +1,7 @@
 //! `ringmail ca …`: the embedded certification authority of a domain.
 
 mod backup;
+mod rotate;
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -22,6 +23,7 @@ use crate::output::Report;
 use crate::password;
 
 pub(crate) use self::backup::Kept;
+pub(crate) use self::rotate::Rotating;
 
 const SECONDS_A_DAY: u64 = 86_400;
 
@@ -89,6 +91,9 @@ enum Verb {
     Backup(backup::Args),
     /// Make the authority of a backup in the directory, which is not there yet
     Restore(backup::Args),
+    /// Put a new root in the place of the old, with both believed in between
+    #[command(subcommand)]
+    Rotate(rotate::Verb),
 }
 
 #[derive(Debug, clap::Args)]
@@ -284,6 +289,11 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure>
             context.emit(&backup::backup(&ca, &to)?)?;
             return Ok(Outcome::Done);
         }
+        Verb::Rotate(verb) => {
+            let ca = told(EmbeddedCa::open(&args.dir))?;
+            context.emit(&rotate::run(&ca, &verb)?)?;
+            return Ok(Outcome::Done);
+        }
         verb => told(EmbeddedCa::open(&args.dir)).and_then(|ca| with(&ca, verb)),
     }?;
     context.emit(&report)?;
@@ -293,13 +303,13 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure>
 fn init(dir: &Path, domain: &TrustDomain) -> Result<Ca, Failure> {
     let ca = told(EmbeddedCa::init(dir, domain))?;
     let mut report = Ca::new(&ca, Shape::Made, Vec::new());
-    report.pem = Some(ca.root_pem().to_owned());
+    report.pem = Some(told(ca.roots_pem())?);
     Ok(report)
 }
 
 fn with(ca: &EmbeddedCa, verb: Verb) -> Result<Ca, Failure> {
     Ok(match verb {
-        Verb::Init { .. } | Verb::Backup(_) | Verb::Restore(_) => {
+        Verb::Init { .. } | Verb::Backup(_) | Verb::Restore(_) | Verb::Rotate(_) => {
             return Err(Failure::new("an authority is made before it is opened"));
         }
         Verb::Server(asked) => issue(ca, Kind::Server, asked)?.0,
@@ -375,7 +385,7 @@ fn element(ca: &EmbeddedCa, name: &Name, file: &Path) -> Result<Ca, Failure> {
     read.context(format!("{} cannot be read", file.display()))?;
     let certificates = told(ca.sign_element(name, &pem::signing_request(bytes)))?;
     let mut report = Ca::new(ca, Shape::Pem, Vec::new());
-    report.pem = Some(pem::chain(&certificates.chain) + ca.root_pem());
+    report.pem = Some(pem::chain(&certificates.chain) + &told(ca.roots_pem())?);
     Ok(report)
 }
 

@@ -89,6 +89,7 @@ pub(crate) fn schemas() -> Vec<ReportSchema> {
         ReportSchema::of::<ringmail_node::bench::hop::Report>(),
         ReportSchema::of::<ca::Ca>(),
         ReportSchema::of::<ca::Kept>(),
+        ReportSchema::of::<ca::Rotating>(),
         ReportSchema::of::<completions::Completions>(),
         ReportSchema::of::<control::Serving>(),
         ReportSchema::of::<ringmail_node::demo::Report>(),

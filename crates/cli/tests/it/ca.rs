@@ -154,3 +154,31 @@ fn an_authority_is_backed_up_and_restored() {
         std::fs::remove_file(file).expect("it is there");
     }
 }
+
+#[test]
+fn a_rotation_says_what_comes_next() {
+    let place = Place::made("rotate");
+    assert_eq!(code(&place.ca(&["client", "alice"])), 0);
+    let rotate = |verb: &[&str]| place.ca(&[&["rotate"], verb].concat());
+    let said = stdout(&rotate(&["status"]));
+    assert!(said.ends_with("\nno rotation is under way\n"), "{said}");
+    let said = stdout(&rotate(&["begin"]));
+    assert!(said.contains("root 1  signs  ") && said.contains("root 2  is believed"), "{said}");
+    assert!(said.contains("on: ringmail ca rotate switch\n"), "{said}");
+    let early = rotate(&["switch"]);
+    assert_eq!((code(&early), stdout(&early).as_str()), (1, ""));
+    assert_eq!(
+        stderr(&early),
+        "error: it is too early: the new root is not known everywhere\n\
+         unchanged: the authority and every key\nhint: see when it is time: ringmail ca rotate status\n"
+    );
+    let said = stdout(&rotate(&["switch", "--early"]));
+    assert!(
+        said.contains("root 2  signs  ") && said.contains("still holds  client/alice"),
+        "{said}"
+    );
+    assert_eq!(code(&rotate(&["finish"])), 1);
+    assert_eq!(code(&place.ca(&["revoke", "alice"])), 0);
+    assert_eq!(code(&rotate(&["finish"])), 0);
+    assert_eq!(code(&rotate(&["finish"])), 2, "there is nothing to finish");
+}

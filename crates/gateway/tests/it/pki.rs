@@ -43,6 +43,10 @@ pub(crate) struct Pki {
     pub(crate) nameless: Pair,
     /// Of the right name, from another CA.
     pub(crate) stranger: Pair,
+    /// Of the same name, from the CA that takes the place of the first.
+    pub(crate) alice_next: Pair,
+    next_root: CertificateDer<'static>,
+    next: Issuer<'static, KeyPair>,
     issuer: Issuer<'static, KeyPair>,
     foreign: Issuer<'static, KeyPair>,
 }
@@ -57,6 +61,7 @@ impl Pki {
         let mut roots = RootCertStore::empty();
         roots.add(own.der().clone()).unwrap();
         let (foreign, _) = ca("campus CA");
+        let (next, next_own) = ca("campus CA 2");
         let pair =
             |name: &str, serial: u64, names: &[SanType], issuer: &Issuer<'static, KeyPair>| {
                 let mut params = CertificateParams::default();
@@ -87,6 +92,9 @@ impl Pki {
             revoked: pair("revoked", REVOKED_SERIAL, &[spiffe("alice")], &issuer),
             nameless: pair("nameless", 14, &[], &issuer),
             stranger: pair("stranger", 15, &[spiffe("alice")], &foreign),
+            alice_next: pair("alice-next", 16, &[spiffe("alice")], &next),
+            next_root: next_own.der().clone(),
+            next,
             ca_pem: own.pem(),
             roots: Arc::new(roots),
             issuer,
@@ -104,6 +112,20 @@ impl Pki {
     pub(crate) fn trust(&self, until_year: i32) -> ClientTrust {
         let crls = self.crl(until_year, &[REVOKED_SERIAL]);
         ClientTrust { roots: Arc::clone(&self.roots), crls }
+    }
+
+    /// The CA and the one that takes its place, or that one alone; with a list of each.
+    pub(crate) fn rotated(
+        &self,
+        both: bool,
+    ) -> (RootCertStore, Vec<CertificateRevocationListDer<'static>>) {
+        let (mut roots, mut crls) = (RootCertStore::empty(), Pki::signed(&self.next, 2040, &[]));
+        if both {
+            roots.roots.extend(self.roots.roots.iter().cloned());
+            crls.extend(self.crl(2040, &[REVOKED_SERIAL]));
+        }
+        roots.add(self.next_root.clone()).unwrap();
+        (roots, crls)
     }
 
     /// A list of these certificates.

@@ -87,3 +87,37 @@ async fn a_bad_list_is_refused_and_the_old_one_stays() {
     let _ = world.tls(Some(&pki().revoked), WWW, &[]).await;
     world.until("the old list", |world| world.counters.handshake_revoked.get() == 1).await;
 }
+
+/// One CA takes the place of another: for a time both vouch, and then who has a certificate of the old one is out.
+#[tokio::test]
+async fn anchors_change_while_connections_run() {
+    let backend = Backend::echo().await;
+    let world = World::new(&backend);
+    let keep_alive = get("/open/").replace("Connection: close\r\n", "");
+    let mut old = world.raw_as(&pki().alice).await;
+    old.say(&keep_alive).await;
+    old.until("body 0 \n").await;
+    drop(world.raw_as(&pki().alice_next).await);
+    world.until("it is told", |world| world.counters.handshake_untrusted.get() == 1).await;
+
+    let (roots, crls) = pki().rotated(true);
+    world.revocation.replace_all(roots, crls).expect("both are good");
+    let mut new = world.raw_as(&pki().alice_next).await;
+    new.say(&keep_alive).await;
+    new.until("body 0 \n").await;
+    old.say(&keep_alive).await;
+    old.until("body 0 \n").await;
+    assert_eq!(world.revocation.named_anchors(), 2, "a browser is told the names of both");
+
+    let none = world.revocation.replace_all(rustls::RootCertStore::empty(), Vec::new());
+    assert!(matches!(none, Err(CrlError::NoAnchor)), "{none:?}");
+    let (roots, crls) = pki().rotated(false);
+    world.revocation.replace_all(roots, crls).expect("the new one is good");
+    ends(&mut old.0).await;
+    assert_eq!(world.counters.connections_revoked.get(), 1);
+    new.say(&get("/open/")).await;
+    assert!(new.rest().await.contains("GET /open/"));
+    drop(world.raw_as(&pki().alice).await);
+    world.until("it is told", |world| world.counters.handshake_untrusted.get() == 2).await;
+    assert_eq!(world.revocation.named_anchors(), 1);
+}

@@ -223,6 +223,9 @@ pub struct ListenerTls {
     /// Where these lists came from, in PEM: looked at again while the gateway runs. All of them, or none.
     #[serde(default)]
     pub crl_files: Vec<PathBuf>,
+    /// Where the anchors came from, in PEM, if they are looked at again while the gateway runs.
+    #[serde(default)]
+    pub anchors_file: Option<PathBuf>,
     /// Where its access log goes, if there is one.
     #[serde(default)]
     pub access_log: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! What a gateway's proxy looks after beside its connections: revocation lists whose files change.
+//! What a gateway's proxy looks after beside its connections: revocation lists and trust anchors whose files change.
 //!
 //! The files are looked at each second, by time, length and inode: that holds on every file system and for lists that are
 //! written anew beside the old and renamed.
@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ringmail_gateway::Revocation;
-use rustls_pki_types::CertificateRevocationListDer;
+use rustls::RootCertStore;
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 
 /// How often files are looked at: what a revocation may take at most, but for the cutting itself.
 const EVERY: Duration = Duration::from_millis(500);
@@ -54,6 +55,8 @@ impl Care {
 pub(super) struct Lists {
     listener: String,
     files: Vec<PathBuf>,
+    /// Where trust anchors are, if they may change.
+    anchors: Option<PathBuf>,
     seen: Vec<Option<Stamp>>,
     revocation: Revocation,
 }
@@ -67,21 +70,36 @@ struct Stamp {
 }
 
 impl Lists {
-    pub(super) fn new(listener: String, files: Vec<PathBuf>, revocation: Revocation) -> Lists {
+    pub(super) fn new(
+        listener: String,
+        files: Vec<PathBuf>,
+        anchors: Option<PathBuf>,
+        revocation: Revocation,
+    ) -> Lists {
         // Not looked at yet: what changed since the lists were read counts as well.
-        let seen = files.iter().map(|_| None).collect();
-        Lists { listener, files, seen, revocation }
+        let seen = files.iter().chain(&anchors).map(|_| None).collect();
+        Lists { listener, files, anchors, seen, revocation }
     }
 
     /// Puts lists into force whose files changed.
     fn look(&mut self) {
-        let now: Vec<Option<Stamp>> = self.files.iter().map(stamp).collect();
+        let now: Vec<Option<Stamp>> = self.files.iter().chain(&self.anchors).map(stamp).collect();
         if now == self.seen {
             return;
         }
         self.seen = now;
         let listener = &self.listener;
-        let outcome = read(&self.files).map(|lists| (lists.len(), self.revocation.replace(lists)));
+        let outcome =
+            read::<CertificateRevocationListDer<'static>>(&self.files).and_then(|lists| {
+                let Some(anchors) = &self.anchors else {
+                    return Ok((lists.len(), self.revocation.replace(lists)));
+                };
+                let mut roots = RootCertStore::empty();
+                for root in read::<CertificateDer<'static>>(std::slice::from_ref(anchors))? {
+                    roots.add(root).with_context(|| format!("a root in {}", anchors.display()))?;
+                }
+                Ok((lists.len(), self.revocation.replace_all(roots, lists)))
+            });
         match outcome {
             Ok((count, Ok(()))) => tracing::info!(listener, count, "revocation lists in force"),
             Ok((_, Err(error))) => self.keep(&error.into()),
@@ -109,14 +127,14 @@ fn stamp(file: &PathBuf) -> Option<Stamp> {
     Some(Stamp { modified_ns, len_bytes: of.len(), inode: of.ino() })
 }
 
-fn read(files: &[PathBuf]) -> Result<Vec<CertificateRevocationListDer<'static>>> {
+fn read<T: PemObject>(files: &[PathBuf]) -> Result<Vec<T>> {
     let mut lists = Vec::new();
     for file in files {
         let text = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let found: Vec<_> = CertificateRevocationListDer::pem_slice_iter(&text)
+        let found: Vec<_> = T::pem_slice_iter(&text)
             .collect::<Result<_, _>>()
             .with_context(|| format!("{} is no PEM file", file.display()))?;
-        ensure!(!found.is_empty(), "{} holds no revocation list", file.display());
+        ensure!(!found.is_empty(), "{} holds nothing of that kind", file.display());
         lists.extend(found);
     }
     Ok(lists)

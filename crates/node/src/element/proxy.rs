@@ -29,6 +29,8 @@ pub(crate) struct ListenerTls {
     pub(crate) clients: ClientTrust,
     /// The files that hold these lists, to be looked at again.
     pub(crate) crl_files: Vec<PathBuf>,
+    /// The file that holds the trust anchors, to be looked at again as well, if they may change.
+    pub(crate) anchors_file: Option<PathBuf>,
     /// Where the access log goes.
     pub(crate) access_log: Option<PathBuf>,
 }
@@ -86,7 +88,12 @@ impl Proxy {
             }
             let reopen = proxy.log.as_ref().map(AccessLog::reopen);
             proxy.counters.push(gateway.counters());
-            lists.push(Lists::new(listener.name.clone(), listener.crl_files, gateway.revocation()));
+            lists.push(Lists::new(
+                listener.name.clone(),
+                listener.crl_files,
+                listener.anchors_file,
+                gateway.revocation(),
+            ));
             let mut stopping = proxy.stop.subscribe();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let serve = move || {

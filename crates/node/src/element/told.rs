@@ -170,6 +170,7 @@ fn listener(told: control::ListenerTls) -> Result<ListenerTls> {
         trust_anchors,
         crls,
         crl_files,
+        anchors_file,
         access_log,
     } = told;
     let mut roots = rustls::RootCertStore::empty();
@@ -185,6 +186,7 @@ fn listener(told: control::ListenerTls) -> Result<ListenerTls> {
         sites: sites.into_iter().map(site).collect::<Result<_>>()?,
         clients: ClientTrust { roots: roots.into(), crls: lists(crls) },
         crl_files,
+        anchors_file,
         access_log,
         name,
     })

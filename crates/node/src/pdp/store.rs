@@ -34,6 +34,7 @@ const PATHS: &str = "paths.json";
 const LEASE_FILE: &str = "leases.json";
 const LISTENERS: &str = "listeners.json";
 const CRL: &str = "crl.pem";
+const ROOTS: &str = "roots.pem";
 
 /// A state directory in use.
 #[derive(Debug)]
@@ -134,6 +135,12 @@ impl StateDir {
     pub(super) fn enrolled(&self) -> Result<Option<Enrolled>> {
         let Some(file) = self.load::<IdentityFile>(IDENTITY)? else { return Ok(None) };
         let path_key = file.path_key.0.as_slice().try_into();
+        if !self.store.has(ROOTS) {
+            // The release before kept no copy.
+            let roots: Vec<rustls_pki_types::CertificateDer<'_>> =
+                file.roots.iter().map(|blob| blob.0.as_slice().into()).collect();
+            self.store.write(ROOTS, &ringmail_trust::pem::chain(&roots))?;
+        }
         Ok(Some(Enrolled {
             element: file.element,
             key: PrivateKey::from_pkcs8(file.key.danger_bytes().to_vec()),
@@ -155,9 +162,15 @@ impl StateDir {
         self.store.path(CRL)
     }
 
+    /// Where the roots are, in PEM.
+    pub(super) fn roots_file(&self) -> PathBuf {
+        self.store.path(ROOTS)
+    }
+
     pub(super) fn save_enrolled(&self, enrolled: &Enrolled) -> Result<()> {
         let Enrolled { element, key, certificates, bundle } = enrolled;
         self.store.write(CRL, &ringmail_trust::pem::lists(&bundle.crls))?;
+        self.store.write(ROOTS, &ringmail_trust::pem::chain(&bundle.roots))?;
         self.save(
             IDENTITY,
             &IdentityFile {

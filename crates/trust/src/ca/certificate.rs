@@ -29,10 +29,16 @@ pub(crate) fn backdated(now_unix_s: u64) -> u64 {
 /// The root certificate: it signs end certificates only, and lists.
 pub(crate) fn root(
     domain: &TrustDomain,
+    number: u32,
     serial: Serial,
     now_unix_s: u64,
 ) -> Result<CertificateParams, AuthorityError> {
-    let mut params = common(&format!("ringmail CA of {domain}"), serial, now_unix_s, ROOT_LASTS);
+    // Lists of two roots are told apart by the names of those.
+    let name = match number {
+        1 => format!("ringmail CA of {domain}"),
+        _ => format!("ringmail CA {number} of {domain}"),
+    };
+    let mut params = common(&name, serial, now_unix_s, ROOT_LASTS);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.subject_alt_names =
@@ -64,10 +70,14 @@ pub(crate) fn end(
     params
 }
 
-/// The list of what was revoked and has not run out.
-pub(crate) fn revocations(state: &State, now_unix_s: u64) -> CertificateRevocationListParams {
+/// The list of what a root signed, was revoked and has not run out.
+pub(crate) fn revocations(
+    state: &State,
+    root: u32,
+    now_unix_s: u64,
+) -> CertificateRevocationListParams {
     let revoked = |(serial, record): (&Serial, &super::Record)| {
-        let revoked_unix_s = record.revoked_unix_s?;
+        let revoked_unix_s = record.revoked_unix_s.filter(|_| record.root == root)?;
         Some(RevokedCertParams {
             serial_number: SerialNumber::from_slice(&serial.bytes()),
             revocation_time: moment(revoked_unix_s),

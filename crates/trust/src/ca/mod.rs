@@ -3,7 +3,8 @@
 //! ```text
 //! DIR/                    0700; every file 0600
 //!   state.json            what was issued and revoked, and the revocation list; the one source of truth
-//!   root.pem root.key     the CA (ECDSA P-256)
+//!   root.pem              the CA's certificates, the one first that signs (ECDSA P-256)
+//!   root.key root-N.key   their keys
 //!   path.pub path.key     the path-signing key (Ed25519)
 //!   crl.pem               the revocation list again, for other programs
 //!   server/NAME/          cert.pem key.pem
@@ -20,6 +21,8 @@ mod certificate;
 mod control;
 mod names;
 mod open;
+mod roots;
+mod rotation;
 mod state;
 mod store;
 mod token;
@@ -31,14 +34,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rcgen::{Issuer, PublicKeyData, SanType};
+use rcgen::{PublicKeyData, SanType};
 use ringmail_model::names::{Name, TrustDomain};
-use rustls_pki_types::CertificateDer;
 
 pub use self::backup::Backup;
 pub use self::names::SubjectName;
+pub use self::rotation::{Anchor, Rotation};
 use self::state::State;
-pub use self::state::{Kind, Record, Serial};
+pub use self::state::{Kind, Record, Serial, Stage};
 pub use self::store::{Locked, Store};
 pub use self::token::Token;
 use crate::error::AuthorityError;
@@ -49,7 +52,6 @@ use crate::password::Password;
 use crate::secret::SigningKey;
 
 const ROOT: &str = "root.pem";
-const ROOT_KEY: &str = "root.key";
 const PATH_KEY: &str = "path.key";
 const PATH_PUBLIC: &str = "path.pub";
 const CRL: &str = "crl.pem";
@@ -58,9 +60,6 @@ const CRL: &str = "crl.pem";
 pub struct EmbeddedCa {
     store: Store,
     trust_domain: TrustDomain,
-    root: CertificateDer<'static>,
-    root_pem: String,
-    root_key: SigningKey,
     path_key: SigningKey,
     /// Serial numbers set aside for leases.
     lease_serials: Mutex<Range<u64>>,
@@ -119,7 +118,7 @@ impl EmbeddedCa {
         }
         let (serial, record, certificate) =
             self.certify(request.kind, &request.name, &names, request.lasts, key.pair())?;
-        let chain_pem = certificate.pem() + &self.root_pem;
+        let chain_pem = certificate.pem() + &State::load(&self.store)?.root_pem;
         let files = [("cert.pem", chain_pem.as_str()), ("key.pem", key.pem().as_str())]
             .map(|(name, content)| (name, content.to_owned()));
         let files = files.each_ref().map(|(name, content)| (*name, content.as_str()));
@@ -145,7 +144,7 @@ impl EmbeddedCa {
     ) -> Result<PathBuf, AuthorityError> {
         let name = &issued.record.name;
         let mut chain = issued.identity.certificates().chain.clone();
-        chain.push(self.root.clone());
+        chain.extend(self.roots_der()?.into_iter().take(1));
         let shown = format!("{name} ({})", self.trust_domain);
         let bytes = p12::file(&chain, issued.identity.key(), &shown, password)?;
         let beside = issued.dir.join(format!("{name}.p12"));
@@ -225,9 +224,18 @@ impl EmbeddedCa {
         self.store.dir().join(CRL)
     }
 
-    /// The root certificate in PEM.
-    pub fn root_pem(&self) -> &str {
-        &self.root_pem
+    /// The file that holds the certificates of all roots in PEM, for other programs.
+    pub fn roots_file(&self) -> PathBuf {
+        self.store.dir().join(ROOT)
+    }
+
+    /// The certificates of all roots in PEM, the one first that signs.
+    ///
+    /// # Errors
+    /// [`AuthorityError`].
+    pub fn roots_pem(&self) -> Result<String, AuthorityError> {
+        let _locked = self.store.lock()?;
+        Ok(State::load(&self.store)?.roots_pem())
     }
 
     /// The directory.
@@ -280,9 +288,11 @@ impl EmbeddedCa {
         let serial = Serial::random()?;
         let sans = names.iter().map(|(_, san)| san.clone()).collect();
         let params = certificate::end(kind, name, sans, serial, now_unix_s, lasts);
-        let certificate = params.signed_by(public_key, &self.issuer()?)?;
+        let root = self.issuing(&state)?;
+        let certificate = params.signed_by(public_key, &root.issuer()?)?;
         let record = Record {
             kind,
+            root: root.number,
             name: name.clone(),
             names: names.iter().map(|(text, _)| text.clone()).collect(),
             not_before_unix_s: certificate::backdated(now_unix_s),
@@ -296,13 +306,9 @@ impl EmbeddedCa {
 
     /// Makes the next revocation list, and saves the state with it. The caller holds the lock.
     fn renew_crl(&self, state: &mut State) -> Result<(), AuthorityError> {
-        state.renew_crl(&self.issuer()?, self.now_unix_s())?;
+        state.renew_crl(&self.roots(state)?, self.now_unix_s())?;
         state.save(&self.store)?;
         self.store.write(CRL, &state.crl_pem)
-    }
-
-    fn issuer(&self) -> Result<Issuer<'static, &rcgen::KeyPair>, AuthorityError> {
-        Ok(Issuer::from_ca_cert_der(&self.root, self.root_key.pair())?)
     }
 
     fn now_unix_s(&self) -> u64 {

@@ -6,15 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use rcgen::{Issuer, PublicKeyData};
+use rcgen::PublicKeyData;
 use ringmail_model::names::TrustDomain;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::roots::{self, Root};
 use super::state::{STATE, Serial, State};
 use super::store::Store;
-use super::{CRL, Clock, EmbeddedCa, PATH_KEY, PATH_PUBLIC, ROOT, ROOT_KEY, certificate, unix_s};
+use super::{CRL, Clock, EmbeddedCa, PATH_KEY, PATH_PUBLIC, ROOT, certificate, unix_s};
 use crate::error::AuthorityError;
 use crate::secret::SigningKey;
 
@@ -59,35 +58,27 @@ impl EmbeddedCa {
             return Err(AuthorityError::NotFound { dir: dir.to_owned() });
         }
         store.check_private("")?;
-        for secret in [ROOT_KEY, PATH_KEY, STATE] {
+        for secret in [PATH_KEY, STATE] {
             store.check_private(secret)?;
         }
         let damaged =
             |name: &str, reason: String| AuthorityError::Damaged { path: store.path(name), reason };
-        let root_pem = store.read(ROOT)?.to_string();
-        let root = CertificateDer::from_pem_slice(root_pem.as_bytes())
-            .map_err(|error| damaged(ROOT, error.to_string()))?;
         let key = |name: &str| {
             SigningKey::from_pem(&store.read(name)?)
                 .map_err(|_| damaged(name, "it holds no private key".to_owned()))
         };
-        let (root_key, path_key) = (key(ROOT_KEY)?, key(PATH_KEY)?);
+        let path_key = key(PATH_KEY)?;
         if !is_ed25519(&path_key) {
             return Err(damaged(PATH_KEY, "it is no Ed25519 key".to_owned()));
         }
         let locked = store.lock()?;
         let state = State::load(&store)?;
+        let (trust_domain, lease_serials) = (state.trust_domain.clone(), Mutex::new(0..0));
+        let ca = EmbeddedCa { trust_domain, store, path_key, lease_serials, clock };
+        ca.roots(&state)?;
+        ca.copy_roots(&state)?;
         drop(locked);
-        Ok(EmbeddedCa {
-            trust_domain: state.trust_domain,
-            store,
-            root,
-            root_pem,
-            root_key,
-            path_key,
-            lease_serials: Mutex::new(0..0),
-            clock,
-        })
+        Ok(ca)
     }
 }
 
@@ -97,7 +88,7 @@ pub(super) fn put_in_place(
     make: impl FnOnce(&Path) -> Result<(), AuthorityError>,
 ) -> Result<(), AuthorityError> {
     let exists = || AuthorityError::AuthorityExists { dir: dir.to_owned() };
-    if dir.join(STATE).exists() || dir.join(ROOT_KEY).exists() {
+    if dir.join(STATE).exists() || dir.join(roots::key_file(1)).exists() {
         return Err(exists());
     }
     let mut beside = dir.as_os_str().to_owned();
@@ -123,13 +114,13 @@ fn build(
     let store = Store::create(dir)?;
     let root_key = SigningKey::generate()?;
     let path_key = SigningKey::generate_ed25519()?;
-    let params = certificate::root(trust_domain, serial, now_unix_s)?;
-    let root = params.self_signed(root_key.pair())?;
-    let issuer = Issuer::from_params(&params, root_key.pair());
-    let mut state = State::new(trust_domain.clone());
-    state.renew_crl(&issuer, now_unix_s)?;
-    store.write(ROOT, &root.pem())?;
-    store.write(ROOT_KEY, &root_key.pem())?;
+    let params = certificate::root(trust_domain, 1, serial, now_unix_s)?;
+    let certificate = params.self_signed(root_key.pair())?;
+    let mut state = State::new(trust_domain.clone(), certificate.pem());
+    let root = Root { number: 1, certificate: certificate.into(), key: root_key };
+    state.renew_crl(std::slice::from_ref(&root), now_unix_s)?;
+    store.write(ROOT, &state.root_pem)?;
+    store.write(&roots::key_file(1), &root.key.pem())?;
     store.write(PATH_PUBLIC, &path_key.pair().public_key_pem())?;
     store.write(PATH_KEY, &path_key.pem())?;
     store.write(CRL, &state.crl_pem)?;
@@ -143,10 +134,16 @@ impl EmbeddedCa {
             path: self.store.path(name),
             reason: reason.to_owned(),
         };
-        let (_, root) = X509Certificate::from_der(&self.root)
-            .map_err(|_| damaged(ROOT, "it holds no certificate"))?;
-        if root.public_key().raw != self.root_key.pair().subject_public_key_info() {
-            return Err(damaged(ROOT_KEY, "it is the key of another certificate"));
+        let locked = self.store.lock()?;
+        let roots = self.roots(&State::load(&self.store)?)?;
+        drop(locked);
+        for Root { number, certificate, key } in &roots {
+            let (_, certificate) = X509Certificate::from_der(certificate)
+                .map_err(|_| damaged(ROOT, "it holds no certificate"))?;
+            if certificate.public_key().raw != key.pair().subject_public_key_info() {
+                let file = roots::key_file(*number);
+                return Err(damaged(&file, "it is the key of another certificate"));
+            }
         }
         match *self.store.read(PATH_PUBLIC)? == self.path_key.pair().public_key_pem() {
             true => Ok(()),

@@ -4,20 +4,24 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use rcgen::{Issuer, KeyPair};
 use ringmail_model::names::{Name, TrustDomain};
 use serde::{Deserialize, Serialize};
 
-use super::certificate;
+use super::roots::Root;
 use super::store::Store;
+use super::{ROOT, certificate};
 use crate::error::AuthorityError;
 use crate::limits::{CRL_LASTS, RECORDS_OUTLIVE};
 
 /// The file.
 pub(crate) const STATE: &str = "state.json";
 
-/// The format that this release writes.
-const VERSION: u32 = 1;
+/// The newest format that this release knows. It writes the first as long as its authority has its first root alone, so
+/// that the release before can take over again.
+const VERSION: u32 = 2;
+
+/// The number of an authority's first root.
+const FIRST: u32 = 1;
 
 /// What is remembered.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,16 +29,46 @@ const VERSION: u32 = 1;
 pub(crate) struct State {
     version: u32,
     pub(crate) trust_domain: TrustDomain,
-    /// The number of the revocation list made last (RFC 5280 section 5.2.3).
+    /// The root that signs what is issued. Version 1 of the format had no other.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub(crate) issuing: u32,
+    /// Its certificate, in PEM; version 1 of the format had it in its own file only.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) root_pem: String,
+    /// The root beside it, while one takes the place of another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) other: Option<OtherRoot>,
+    /// The number of the revocation lists made last, one of each root (RFC 5280 section 5.2.3).
     pub(crate) crl_number: u64,
-    /// That list, in PEM.
+    /// Those lists, in PEM, the issuing root's first.
     pub(crate) crl_pem: String,
-    /// Seconds since 1970 until which that list is valid.
+    /// Seconds since 1970 until which those lists are valid.
     pub(crate) crl_not_after_unix_s: u64,
     /// Leases have serial numbers below this one.
     pub(crate) lease_serials: u64,
     /// Every certificate but the root, by serial number.
     pub(crate) certificates: BTreeMap<Serial, Record>,
+}
+
+/// A root that takes the place of the issuing one, or gave its place to it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OtherRoot {
+    pub(crate) number: u32,
+    pub(crate) pem: String,
+    pub(crate) stage: Stage,
+    /// Seconds since 1970 since when it is in this stage.
+    pub(crate) since_unix_s: u64,
+}
+
+/// How far a rotation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// The new root is made known, and signs nothing yet.
+    Announced,
+    /// The new root signs, and the old one is still believed.
+    Switched,
 }
 
 /// One certificate.
@@ -43,6 +77,9 @@ pub(crate) struct State {
 pub struct Record {
     /// What it is for.
     pub kind: Kind,
+    /// The number of the root that signed it.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub root: u32,
     /// The name it was asked for under.
     pub name: Name,
     /// Its subject alternative names, as `uri:…`, `dns:…`, `ip:…` or `email:…`.
@@ -149,12 +186,30 @@ impl From<Serial> for String {
     }
 }
 
+fn first() -> u32 {
+    FIRST
+}
+
+fn is_first(number: &u32) -> bool {
+    *number == FIRST
+}
+
+/// The first certificate of a PEM file.
+fn first_of(pem: &str) -> String {
+    const END: &str = "-----END CERTIFICATE-----\n";
+    let end = pem.find(END).map_or(pem.len(), |at| at + END.len());
+    pem.get(..end).unwrap_or_default().to_owned()
+}
+
 impl State {
     /// What a new authority remembers.
-    pub(crate) fn new(trust_domain: TrustDomain) -> State {
+    pub(crate) fn new(trust_domain: TrustDomain, root_pem: String) -> State {
         State {
             version: VERSION,
             trust_domain,
+            issuing: FIRST,
+            root_pem,
+            other: None,
             crl_number: 0,
             crl_pem: String::new(),
             crl_not_after_unix_s: 0,
@@ -179,27 +234,46 @@ impl State {
         if found > VERSION {
             return Err(AuthorityError::Newer { path, found, known: VERSION });
         }
-        serde_json::from_str(&text).map_err(damaged)
+        let mut state: State = serde_json::from_str(&text).map_err(damaged)?;
+        if state.root_pem.is_empty() {
+            state.root_pem = first_of(&store.read(ROOT)?);
+        }
+        Ok(state)
+    }
+
+    /// The certificates of all roots that are to be believed, in PEM, the issuing one's first.
+    pub(crate) fn roots_pem(&self) -> String {
+        let other = self.other.as_ref().map_or("", |other| other.pem.as_str());
+        format!("{}{other}", self.root_pem)
     }
 
     pub(crate) fn save(&self, store: &Store) -> Result<(), AuthorityError> {
-        let mut text = serde_json::to_string_pretty(self).map_err(|error| {
+        let mut written = self.clone();
+        written.version = VERSION;
+        if self.issuing == FIRST && self.other.is_none() {
+            written.version = 1;
+            written.root_pem.clear();
+        }
+        let mut text = serde_json::to_string_pretty(&written).map_err(|error| {
             AuthorityError::Damaged { path: store.path(STATE), reason: error.to_string() }
         })?;
         text.push('\n');
         store.write(STATE, &text)
     }
 
-    /// Makes the next revocation list.
+    /// Makes the next revocation lists, one of each root.
     pub(crate) fn renew_crl(
         &mut self,
-        issuer: &Issuer<'_, &KeyPair>,
+        roots: &[Root],
         now_unix_s: u64,
     ) -> Result<(), AuthorityError> {
         self.prune(now_unix_s);
         self.crl_number += 1;
-        let params = certificate::revocations(self, now_unix_s);
-        self.crl_pem = params.signed_by(issuer)?.pem()?;
+        self.crl_pem.clear();
+        for root in roots {
+            let params = certificate::revocations(self, root.number, now_unix_s);
+            self.crl_pem += &params.signed_by(&root.issuer()?)?.pem()?;
+        }
         self.crl_not_after_unix_s = now_unix_s + CRL_LASTS.as_secs();
         Ok(())
     }

@@ -14,6 +14,7 @@ use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::state::State;
 use super::vouch::parsed;
 use super::{EmbeddedCa, bad};
 use crate::error::AuthorityError;
@@ -100,8 +101,9 @@ impl EmbeddedCa {
         let mut secret = Zeroizing::new([0; 32]);
         aws_lc_rs::rand::fill(&mut secret[..]).map_err(|_| AuthorityError::Signature)?;
         let mut root_sha256 = [0; 32];
-        root_sha256.copy_from_slice(digest(&SHA256, &self.root).as_ref());
         let _locked = self.store.lock()?;
+        let root = self.issuing(&State::load(&self.store)?)?.certificate;
+        root_sha256.copy_from_slice(digest(&SHA256, &root).as_ref());
         let mut pending = self.pending()?;
         if pending.len() >= limits::TOKENS {
             return Err(AuthorityError::Full(limits::TOKENS));

@@ -24,16 +24,21 @@ impl Authority for EmbeddedCa {
     }
 
     fn trust_bundle(&self) -> Result<TrustBundle, AuthorityError> {
-        let (crl_pem, _) = self.crl_pem(false)?;
-        let crl =
-            CertificateRevocationListDer::from_pem_slice(crl_pem.as_bytes()).map_err(|error| {
-                AuthorityError::Damaged { path: self.store.path(STATE), reason: error.to_string() }
-            })?;
+        // Made anew first if it is time.
+        self.crl_pem(false)?;
+        let locked = self.store.lock()?;
+        let state = State::load(&self.store)?;
+        drop(locked);
+        let crls = CertificateRevocationListDer::pem_slice_iter(state.crl_pem.as_bytes());
+        let crls = crls.collect::<Result<_, _>>().map_err(|error| AuthorityError::Damaged {
+            path: self.store.path(STATE),
+            reason: error.to_string(),
+        })?;
         let path_key = self.path_key.pair().public_key_raw();
         Ok(TrustBundle {
             trust_domain: self.trust_domain.clone(),
-            roots: vec![self.root.clone()],
-            crls: vec![crl],
+            roots: self.certificates_of(&state)?,
+            crls,
             path_key: path_key.try_into().map_err(|_| AuthorityError::Signature)?,
         })
     }

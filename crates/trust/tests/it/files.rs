@@ -46,7 +46,7 @@ fn an_exposed_key_is_not_used() {
 #[test]
 fn an_authority_is_never_overwritten() {
     let place = Place::new();
-    let root = authority(&place).root_pem().to_owned();
+    let root = authority(&place).roots_pem().unwrap();
     let again = EmbeddedCa::init(&place.ca(), &domain());
     assert!(matches!(again, Err(AuthorityError::AuthorityExists { .. })));
     // Not even one that lost its state.
@@ -108,9 +108,45 @@ fn damaged_and_later_state_is_refused_by_name() {
     fs::write(&path, &whole[..whole.len() / 2]).unwrap();
     let error = EmbeddedCa::open(&place.ca()).unwrap_err();
     assert!(matches!(error, AuthorityError::Damaged { .. }), "{error}");
-    fs::write(&path, whole.replace("\"version\": 1", "\"version\": 2, \"new\": true")).unwrap();
+    fs::write(&path, whole.replace("\"version\": 1", "\"version\": 3, \"new\": true")).unwrap();
     let error = EmbeddedCa::open(&place.ca()).unwrap_err();
-    assert!(matches!(error, AuthorityError::Newer { found: 2, known: 1, .. }), "{error}");
+    assert!(matches!(error, AuthorityError::Newer { found: 3, known: 2, .. }), "{error}");
+}
+
+/// The release before knows the first format alone.
+#[test]
+fn a_state_without_a_second_root_is_in_the_first_format() {
+    let place = Place::new();
+    let ca = authority(&place);
+    ca.issue(&client("alice", &[])).unwrap();
+    let keys = || {
+        let text = fs::read_to_string(place.ca().join("state.json")).unwrap();
+        let state: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let fields = |value: &serde_json::Value| -> Vec<String> {
+            value.as_object().unwrap().keys().cloned().collect()
+        };
+        let record = state["certificates"].as_object().unwrap().values().next().unwrap();
+        (state["version"].clone(), fields(&state), fields(record))
+    };
+    let first = keys();
+    assert_eq!(first.0, 1);
+    assert_eq!(
+        first.1,
+        [
+            "certificates",
+            "crl_not_after_unix_s",
+            "crl_number",
+            "crl_pem",
+            "lease_serials",
+            "trust_domain",
+            "version"
+        ]
+    );
+    assert_eq!(first.2, ["kind", "name", "names", "not_after_unix_s", "not_before_unix_s"]);
+    ca.rotate_begin().unwrap();
+    assert_eq!(keys().0, 2);
+    ca.rotate_cancel().unwrap();
+    assert_eq!(keys(), first);
 }
 
 #[test]

@@ -6,5 +6,6 @@ mod crash;
 mod files;
 mod harness;
 mod openssl;
+mod rotation;
 mod tls;
 mod token;

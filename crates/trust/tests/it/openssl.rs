@@ -14,7 +14,7 @@ pub(crate) fn run(args: &[&str], files: &[&Path]) -> String {
     said
 }
 
-fn ask(args: &[&str], files: &[&Path]) -> (bool, String) {
+pub(crate) fn ask(args: &[&str], files: &[&Path]) -> (bool, String) {
     let output = Command::new("openssl")
         .args(args)
         .args(files)

@@ -87,7 +87,7 @@ fn a_token_is_read_as_it_is_written() {
 
 fn pem_root(ca: &EmbeddedCa) -> rustls_pki_types::CertificateDer<'static> {
     use rustls_pki_types::pem::PemObject;
-    rustls_pki_types::CertificateDer::from_pem_slice(ca.root_pem().as_bytes()).unwrap()
+    rustls_pki_types::CertificateDer::from_pem_slice(ca.roots_pem().unwrap().as_bytes()).unwrap()
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod programs;
 mod refusals;
 mod reload;
 mod returns;
+mod rotation;
 mod sight;
 mod switch;
 mod variants;

@@ -36,8 +36,11 @@ impl Hub {
     /// Looks for revoked certificates, for what runs out, and for a certificate of its own.
     pub(super) fn look_for_news(&mut self) {
         let found = tokio::task::block_in_place(|| self.press.authority.trust_bundle());
+        let mut other_root = false;
         match found {
             Ok(bundle) if bundle != self.bundle => {
+                // Tokens name the root that signs: control shows a certificate of that one.
+                other_root = bundle.roots.first() != self.bundle.roots.first();
                 self.bundle = bundle;
                 self.renew_trust();
                 self.publisher.tell_all(Instant::now(), &told_bundle(&self.bundle));
@@ -46,7 +49,9 @@ impl Hub {
             Err(error) => tracing::error!(%error, "the authority does not say whom to believe"),
         }
         let half = ringmail_trust::limits::ELEMENT_LASTS / 2;
-        if self.identity.certificates().not_after_unix_s < unix_ms() / 1000 + half.as_secs() {
+        let runs_out =
+            self.identity.certificates().not_after_unix_s < unix_ms() / 1000 + half.as_secs();
+        if runs_out || other_root {
             match tokio::task::block_in_place(|| identity(&self.press.authority)) {
                 Ok(identity) => {
                     self.identity = identity;

@@ -135,9 +135,9 @@ impl Machine {
                 let chain = kept.chain.iter().map(|der| der.0.clone().into()).collect();
                 Ok(Site { names: kept.server_names.clone(), chain, key })
             };
-            let (bundle, crl) = (&self.enrolled.bundle, self.dir.crl_file());
-            let files = &self.settings.files;
-            listeners::described(&domain.gateway, listener, bundle, files, &crl, &issued)
+            let (bundle, folder) = (&self.enrolled.bundle, &self.settings.files);
+            let files = (&*self.dir.roots_file(), &*self.dir.crl_file());
+            listeners::described(&domain.gateway, listener, bundle, folder, files, &issued)
                 .with_context(|| format!("listener `{}`", listener.name))
         };
         domain.gateway.listeners.iter().map(told).collect()
