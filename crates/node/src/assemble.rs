@@ -54,12 +54,39 @@ pub fn plan(
         Layout::Processes => Workshop::Threads,
         Layout::Single => Workshop::Mill(Mill::new(&set)?),
     };
+    let elements = elements(&domain, &set, layout, program, &workshop)?;
+    let text = file.text.clone();
+    let conductor = DomainConductor::new(authority, &domain, text, set, &file.folder)?;
+    let changer = Changer::new(conductor.issuer(), layout, program.to_owned());
+    Ok(Plan {
+        topology,
+        elements,
+        changer: Some(Arc::new(changer)),
+        conductor: Box::new(conductor),
+        layout: match layout {
+            Layout::Processes => "processes",
+            Layout::Single => "single",
+        },
+    })
+}
+
+/// What runs of a domain, in the order in which it is started.
+///
+/// # Errors
+/// When a service has no address.
+pub(crate) fn elements(
+    domain: &Domain,
+    set: &PathSet,
+    layout: Layout,
+    program: &Path,
+    workshop: &Workshop,
+) -> Result<Vec<PlannedElement>> {
     let mut elements = Vec::new();
     for service in domain.services.iter().filter(|service| service.site.is_some()) {
         elements.push(origin(service, layout, program)?);
     }
     for member in &set.elements {
-        elements.extend(function(&domain, member, layout, program)?);
+        elements.extend(function(domain, member, layout, program)?);
         let name = member.name.clone();
         let body = match layout {
             Layout::Processes => process(program, &["element", &name]),
@@ -75,18 +102,7 @@ pub fn plan(
         };
         elements.push(PlannedElement { name: name.clone(), namespace: name, body });
     }
-    let text = file.text.clone();
-    let conductor = DomainConductor::new(authority, &domain, text, set, &file.folder)?;
-    Ok(Plan {
-        topology,
-        elements,
-        changer: Some(Arc::new(Changer::new(conductor.issuer(), layout))),
-        conductor: Box::new(conductor),
-        layout: match layout {
-            Layout::Processes => "processes",
-            Layout::Single => "single",
-        },
-    })
+    Ok(elements)
 }
 
 /// The built-in site in a service's namespace.

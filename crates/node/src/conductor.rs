@@ -51,7 +51,8 @@ impl DomainConductor {
     }
 
     fn hello(&mut self, name: &str, request: &Blob) -> Result<Vec<ToElement>> {
-        let issued = self.issuer.active();
+        let issued = self.issuer.with_element(name);
+        let issued = issued.with_context(|| format!("no element is named `{name}`"))?;
         let Issuer { authority, psk, .. } = &*self.issuer;
         let known = issued.set.element_named(name);
         let element = known.with_context(|| format!("no element is named `{name}`"))?;
@@ -73,7 +74,7 @@ impl DomainConductor {
         ];
         if element.role == Role::Gateway {
             told.extend(issued.listeners.iter().cloned().map(ToElement::Listener));
-            told.extend(issued.services.iter().cloned());
+            told.extend(issued.services.iter().cloned().map(ToElement::ServiceTls));
         }
         told.extend(psk.clone().map(|secret| ToElement::Psk { secret }));
         // Last, because the element begins with it.

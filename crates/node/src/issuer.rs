@@ -14,7 +14,7 @@ use ringmail_model::{PathDigest, PathVersion};
 use ringmail_trust::{Authority, EmbeddedCa, Kind, Request};
 use zeroize::Zeroizing;
 
-use crate::control::{ListenerTls, Secret, ToElement};
+use crate::control::{ListenerTls, Secret, ServiceTls};
 use crate::element::psk;
 use crate::limits::{LEASES_AFTER_DRAIN, RETIRE_AFTER_GATEWAY};
 use crate::listeners::{described, read, service_tls};
@@ -64,7 +64,7 @@ pub struct Issued {
     /// What the gateway's listeners show, and whom they believe.
     pub listeners: Vec<ListenerTls>,
     /// How the gateway speaks TLS with services.
-    pub services: Vec<ToElement>,
+    pub services: Vec<ServiceTls>,
 }
 
 impl Issuer {
@@ -140,6 +140,14 @@ impl Issuer {
         if let Some(staged) = state.staged.take() {
             state.numbers.forget(staged.set.version);
         }
+    }
+
+    /// The version that an element begins with that has this name: the active one, or else one that is staged or drains.
+    pub(crate) fn with_element(&self, name: &str) -> Option<Arc<Issued>> {
+        let state = self.state();
+        let past = state.past.iter().rev().map(|(issued, _)| issued);
+        let mut all = std::iter::once(&state.active).chain(&state.staged).chain(past);
+        all.find(|issued| issued.set.element_named(name).is_some()).cloned()
     }
 
     /// A version in use that has this path.

@@ -76,10 +76,11 @@ pub fn network(domain: &Domain, set: &PathSet) -> Result<Topology> {
     for element in &set.elements {
         plan.namespaces.push(namespace(&element.name, element.role));
         let address = within(domain.links.network, (*element.link.ip()).into())?;
-        let mac = element.mac.map(MacAddress::bytes);
+        // One that goes and comes again is found at once: neighbours keep what they know of its address.
+        let mac = element.mac.unwrap_or_else(|| MacAddress::of_link(*element.link.ip())).bytes();
         let ends = [
             port(FABRIC, &format!("e{}", element.id)),
-            End { mac, ..end(&element.name, LINK, vec![address]) },
+            End { mac: Some(mac), ..end(&element.name, LINK, vec![address]) },
         ];
         plan.cables.push(Cable { mtu, ends });
     }

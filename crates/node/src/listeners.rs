@@ -11,7 +11,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use crate::conductor::blobs;
-use crate::control::{Blob, ListenerTls, Secret, ServerCertificate, ToElement};
+use crate::control::{Blob, ListenerTls, Secret, ServerCertificate, ServiceTls};
 
 /// What the gateway is told of one listener. Certificates that no files hold are `issued`, by their place in the list;
 /// `crl` is the file of the authority's revocation list here.
@@ -62,7 +62,7 @@ pub(crate) fn described(
 }
 
 /// What the gateway is told of a service's TLS.
-pub(crate) fn service_tls(service: &Service, folder: &Path) -> Result<Option<ToElement>> {
+pub(crate) fn service_tls(service: &Service, folder: &Path) -> Result<Option<ServiceTls>> {
     let Some(tls) = &service.tls else { return Ok(None) };
     let certificate = tls.certificate.as_ref().map(|files| {
         let site = from_files(&folder.join(&files.chain), &folder.join(&files.key))?;
@@ -70,7 +70,7 @@ pub(crate) fn service_tls(service: &Service, folder: &Path) -> Result<Option<ToE
         let chain = blobs(&site.chain);
         Ok::<_, anyhow::Error>(ServerCertificate { server_names: Vec::new(), chain, key })
     });
-    Ok(Some(ToElement::ServiceTls {
+    Ok(Some(ServiceTls {
         service: service.name.to_string(),
         trust_anchors: read_all::<CertificateDer<'static>>(std::slice::from_ref(&tls.ca), folder)?,
         certificate: certificate.transpose()?,

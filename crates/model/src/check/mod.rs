@@ -5,6 +5,7 @@
 
 mod addresses;
 mod attach;
+mod change;
 mod firewall;
 mod functions;
 mod gateway;
@@ -17,6 +18,7 @@ mod replicas;
 mod rules;
 mod shadow;
 
+pub use self::change::in_place;
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::domain::{Domain, Positions, parse_with_positions};
 

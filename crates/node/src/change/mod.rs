@@ -7,36 +7,44 @@
 //!                                                └─ Activate ► gateway           what begins now takes them
 //! ```
 
+mod places;
 mod report;
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
 use futures_util::future::join_all;
-use ringmail_model::domain::{Domain, Service};
+use ringmail_model::check;
 use ringmail_model::pathset::Role;
 
+pub use self::places::Places;
+pub(crate) use self::places::{Came, Wish};
 pub use self::report::{ElementAnswer, ReloadReport};
 use crate::assemble;
 use crate::control::{Fault, FromElement, Nack, ToElement};
+use crate::element::Workshop;
 use crate::issuer::{Issued, Issuer};
-use crate::layout::Layout;
-use crate::limits::{ANSWER_WITHIN, STAGE_WITHIN};
+use crate::layout::{self, Layout};
+use crate::limits::{ANSWER_WITHIN, RETIRE_AFTER_GATEWAY, STAGE_WITHIN};
 use crate::supervise::{Handle, RequestError};
+use crate::topology::Topology;
 
 /// Changes a running domain.
 #[derive(Debug)]
 pub struct Changer {
     issuer: Arc<Issuer>,
     layout: Layout,
+    /// The executable of ringmail, for elements that come.
+    program: PathBuf,
 }
 
 impl Changer {
     /// A changer of the domain that `issuer` issues, as it runs in this layout.
-    pub fn new(issuer: Arc<Issuer>, layout: Layout) -> Changer {
-        Changer { issuer, layout }
+    pub fn new(issuer: Arc<Issuer>, layout: Layout, program: PathBuf) -> Changer {
+        Changer { issuer, layout, program }
     }
 
     /// The gateway that runs now, and how long it may drain.
@@ -54,17 +62,19 @@ impl Changer {
     pub async fn reload(
         &self,
         elements: &Handle,
+        places: &Places,
         text: String,
         folder: &Path,
         dry_run: bool,
     ) -> Result<ReloadReport> {
-        let mut domain = ringmail_model::check::load(&text, "domain file")?.domain;
+        let mut domain = check::load(&text, "domain file")?.domain;
         if self.layout == Layout::Single {
             assemble::one_worker_each(&mut domain);
         }
         let before = self.issuer.active();
+        check::in_place(&before.text, &text, "domain file")?;
         let issued = self.issuer.stage(&domain, text, folder)?;
-        let changed = self.in_two_phases(elements, &before, &issued, dry_run).await;
+        let changed = self.in_two_phases(elements, places, &before, &issued, dry_run).await;
         if !matches!(&changed, Ok(report) if report.activated) {
             self.issuer.abandon();
         }
@@ -74,15 +84,28 @@ impl Changer {
     async fn in_two_phases(
         &self,
         elements: &Handle,
+        places: &Places,
         before: &Issued,
         issued: &Issued,
         dry_run: bool,
     ) -> Result<ReloadReport> {
-        same_places(&before.domain, &issued.domain)?;
+        let network = layout::network(&issued.domain, &issued.set)?;
+        let stay = network.namespaces.iter().map(|known| known.name.clone()).collect();
+        let came = self.come(places, before, issued, network).await?;
         let version = issued.set.version.0;
+        let (_, known): (Vec<_>, Vec<_>) =
+            issued.set.elements.iter().partition(|known| came.elements.contains(&known.name));
         let asked = issued.set.elements.iter().map(|element| async {
-            let nack = stage(elements, &element.name, element.role, issued).await.err();
-            ElementAnswer { element: element.name.clone(), away: false, nack }
+            let within = STAGE_WITHIN + ANSWER_WITHIN;
+            let answer = match came.elements.contains(&element.name) {
+                // It began with this version, and has keys for it as soon as its neighbours do.
+                true => elements.ready(&element.name, within).await.map_err(|error| {
+                    Nack::new(Fault::Element, format!("it does not start: {error}"))
+                        .hint("the log of `ringmail up` says why")
+                }),
+                false => stage(elements, &element.name, element.role, issued).await,
+            };
+            ElementAnswer { element: element.name.clone(), away: false, nack: answer.err() }
         });
         let answers = join_all(asked).await;
         let all = answers.iter().all(|answer| answer.nack.is_none());
@@ -94,14 +117,15 @@ impl Changer {
             elements: answers,
         };
         if !all || dry_run {
-            let names = issued.set.elements.iter().map(|element| &element.name);
+            let names = known.iter().map(|element| &element.name);
             join_all(names.map(|name| abandon(elements, name, version))).await;
+            places.undo().await;
             return Ok(report);
         }
         // From here on there is no way back: an element that does not follow is started again, with the new version.
         self.issuer.activate();
         let (last, first): (Vec<_>, Vec<_>) =
-            issued.set.elements.iter().partition(|element| element.role == Role::Gateway);
+            known.into_iter().partition(|element| element.role == Role::Gateway);
         for together in [first, last] {
             let activated = together.into_iter().map(|element| async move {
                 (element, activate(elements, &element.name, version).await)
@@ -113,19 +137,49 @@ impl Changer {
                 }
             }
         }
+        let drain = Duration::from_millis(issued.domain.limits.drain_ms.into());
+        places.stay(stay, Instant::now() + drain + RETIRE_AFTER_GATEWAY).await;
         report.activated = true;
         Ok(report)
+    }
+
+    /// Has the places made of what the version has and nothing runs by yet, and its elements started.
+    async fn come(
+        &self,
+        places: &Places,
+        before: &Issued,
+        issued: &Issued,
+        network: Topology,
+    ) -> Result<Came> {
+        if self.layout == Layout::Single {
+            let names = |network: &Topology| -> BTreeSet<String> {
+                network.namespaces.iter().map(|known| known.name.clone()).collect()
+            };
+            let now = layout::network(&before.domain, &before.set)?;
+            ensure!(
+                names(&now) == names(&network),
+                "in layout `single` functions, services and clients with an address do not come or go while the domain \
+                 runs (hint: `ringmail down`, then `ringmail up --layout processes` with this file)"
+            );
+            return Ok(Came::default());
+        }
+        let Issued { domain, set, .. } = issued;
+        let (layout, program) = (self.layout, &self.program);
+        let elements = assemble::elements(domain, set, layout, program, &Workshop::Threads)?;
+        places.come(network, elements).await
     }
 }
 
 async fn stage(elements: &Handle, name: &str, role: Role, issued: &Issued) -> Result<(), Nack> {
     let listeners = if role == Role::Gateway { issued.listeners.clone() } else { Vec::new() };
+    let services = if role == Role::Gateway { issued.services.clone() } else { Vec::new() };
     let question = |request| ToElement::Stage {
         request,
         text: issued.text.clone(),
         document: issued.signed.bytes.clone().into(),
         signature: issued.signed.signature.clone().into(),
         listeners,
+        services,
         counts: false,
     };
     match elements.ask(name, STAGE_WITHIN + ANSWER_WITHIN, question).await {
@@ -158,30 +212,4 @@ fn unanswered(answer: Result<FromElement, RequestError>) -> Nack {
         Err(error) => error.to_string(),
     };
     Nack::new(Fault::Element, reason)
-}
-
-/// What lives in a namespace of its own has to be there.
-fn same_places(before: &Domain, after: &Domain) -> Result<()> {
-    let same = |what: &str, same: bool| {
-        same.then_some(())
-            .with_context(|| format!("{what} cannot come or go while the domain is up"))
-    };
-    let functions = |domain: &Domain| {
-        domain.functions.iter().map(|f| f.name.clone()).collect::<std::collections::BTreeSet<_>>()
-    };
-    same("functions", functions(before) == functions(after))?;
-    let services = |domain: &Domain| {
-        // Only what hosts they answer to is the rules' alone.
-        let all = domain.services.iter().map(|service| {
-            let server_names = Vec::new();
-            (service.name.clone(), Service { server_names, ..service.clone() })
-        });
-        all.collect::<std::collections::BTreeMap<_, _>>()
-    };
-    same("services and how they are spoken to", services(before) == services(after))?;
-    let clients = |domain: &Domain| {
-        let all = domain.clients.iter().filter_map(|c| Some((c.name.clone(), c.address?)));
-        all.collect::<std::collections::BTreeMap<_, _>>()
-    };
-    same("clients with an address", clients(before) == clients(after))
 }

@@ -40,14 +40,7 @@ pub enum ToElement {
     /// What one of the gateway's listeners shows, and whom it believes.
     Listener(ListenerTls),
     /// How the gateway speaks TLS with a service.
-    ServiceTls {
-        /// The service's name.
-        service: String,
-        /// X.509 in DER.
-        trust_anchors: Vec<Blob>,
-        /// What the gateway shows, if it shows one.
-        certificate: Option<ServerCertificate>,
-    },
+    ServiceTls(ServiceTls),
     /// The domain file, as it was read. Not signed: it holds what concerns the machine, not the paths.
     Domain {
         /// YAML.
@@ -109,6 +102,8 @@ pub enum ToElement {
         signature: Blob,
         /// What the listeners show, as in [`ToElement::Listener`]; for the gateway.
         listeners: Vec<ListenerTls>,
+        /// How it speaks TLS with services, as in [`ToElement::ServiceTls`]; for the gateway.
+        services: Vec<ServiceTls>,
         /// It counts already for everybody else: staged without the keys of neighbours that do not agree in time.
         counts: bool,
     },
@@ -131,6 +126,18 @@ pub enum ToElement {
         /// After this time the parent sends SIGTERM.
         grace_ms: u64,
     },
+}
+
+/// How the gateway speaks TLS with a service.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceTls {
+    /// The service's name.
+    pub service: String,
+    /// X.509 in DER.
+    pub trust_anchors: Vec<Blob>,
+    /// What the gateway shows, if it shows one.
+    pub certificate: Option<ServerCertificate>,
 }
 
 /// From an element to its parent.

@@ -26,7 +26,9 @@ mod status;
 
 pub use blob::{Blob, Secret};
 pub use channel::{Channel, ChannelError, ControlChannel, ParentChannel, Receiver, Sender};
-pub use messages::{FromElement, KeyExport, ListenerTls, PinnedFlow, ServerCertificate, ToElement};
+pub use messages::{
+    FromElement, KeyExport, ListenerTls, PinnedFlow, ServerCertificate, ServiceTls, ToElement,
+};
 pub use nack::{Fault, Nack};
 pub use observe::{Mark, Observe, Observed, Passage, TraceFlow};
 pub use status::{Counter, Drops, ElementStatus, PathStatus};

@@ -1,9 +1,12 @@
 //! What an element does for another version of the domain: builds it beside what runs, switches to it, lets go of what is
 //! over ([`Versions`] decides).
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use ringmail_dataplane::Neighbour;
 use ringmail_gateway::Policy;
 use ringmail_model::PathVersion;
 use ringmail_model::pathset::{PathSet, PublicKey, Role, SignedPathSet};
@@ -16,8 +19,8 @@ use super::command::{Command, NewPath, NewPaths};
 use super::proxy::{self, Proxy};
 use super::versions::{Ability, Retired, Version, Versions};
 use super::worker::Handle;
-use super::{build, inner, plan};
-use crate::control::{Fault, FromElement, Nack};
+use super::{build, inner, plan, told};
+use crate::control::{Fault, FromElement, Nack, ServiceTls};
 use crate::limits::STAGE_WITHIN;
 
 /// Everything of a running element that changes with the domain.
@@ -62,12 +65,13 @@ impl Serving {
         request: u64,
         text: &str,
         signed: &SignedPathSet,
+        services: Vec<ServiceTls>,
         counts: bool,
     ) -> Option<FromElement> {
         let key = PublicKey(self.bundle.path_key);
         let judged = self.versions.judge(text, signed, &key, self.ability);
         let built = match judged {
-            Ok(version) => self.build(version).await,
+            Ok(version) => self.build(version, services).await,
             Err(nack) => Err(nack),
         };
         match built {
@@ -171,7 +175,7 @@ impl Serving {
         staging.into_iter().chain(self.versions.next_timeout()).min()
     }
 
-    async fn build(&mut self, version: Version) -> Result<(), Nack> {
+    async fn build(&mut self, version: Version, services: Vec<ServiceTls>) -> Result<(), Nack> {
         let number = version.set.version;
         let new = self.versions.new_paths(&version);
         let needs_function = self.versions.needs_function(&version);
@@ -180,7 +184,7 @@ impl Serving {
             self.prepare_inner().await?;
             self.put(new, needs_function).await?;
             self.agree().await?;
-            self.prepare_proxy()
+            self.prepare_proxy(services)
         };
         let Err(error) = built.await else { return Ok(()) };
         self.abandon(number).await;
@@ -214,7 +218,7 @@ impl Serving {
             };
             if came {
                 let (answer, taken) = oneshot::channel();
-                let peers = build::peers(&staged.set, staged.element.id);
+                let peers = self.peers();
                 worker.give(Command::SetPeers(peers, answer));
                 let taken =
                     taken.await.context("a worker has stopped")? || self.ability.links_are_fixed;
@@ -226,6 +230,13 @@ impl Serving {
             done.await.context("a worker has stopped")??;
         }
         Ok(())
+    }
+
+    /// Where neighbours receive, of every version that is live: one that goes gets what is still on its way.
+    fn peers(&self) -> Vec<(Neighbour, SocketAddr)> {
+        let own = self.versions.active().element.id;
+        let all = self.versions.live().flat_map(|version| build::peers(&version.set, own));
+        all.collect::<BTreeMap<_, _>>().into_iter().collect()
     }
 
     /// The ways back of return paths, which depend on all versions that are live.
@@ -259,8 +270,8 @@ impl Serving {
         Ok(())
     }
 
-    fn prepare_proxy(&mut self) -> Result<()> {
-        let (Some((proxy, chains)), Some(staged)) = (&self.proxy, self.versions.staged()) else {
+    fn prepare_proxy(&mut self, legs: Vec<ServiceTls>) -> Result<()> {
+        let (Some((_, chains)), Some(staged)) = (&self.proxy, self.versions.staged()) else {
             return Ok(());
         };
         let now = &self.versions.active().domain.gateway;
@@ -270,8 +281,8 @@ impl Serving {
                 && now.access_log == staged.domain.gateway.access_log,
             "listeners, limits and access log of the gateway cannot change while it runs"
         );
-        let options = proxy.service_options();
-        self.policy = Some(proxy::policy(&staged.domain, &staged.set, options)?);
+        let legs = told::services(&staged.domain, legs)?;
+        self.policy = Some(proxy::policy(&staged.domain, &staged.set, legs)?);
         chains.set_services(self.services(), self.variants());
         Ok(())
     }

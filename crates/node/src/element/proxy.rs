@@ -123,11 +123,6 @@ impl Proxy {
         self.policy.store(Arc::new(policy));
     }
 
-    /// How the gateway speaks to services.
-    pub(crate) fn service_options(&self) -> Services {
-        self.policy.load().services.clone()
-    }
-
     /// What every listener counted.
     pub(crate) fn counters(&self) -> impl Iterator<Item = &Arc<Counters>> {
         self.counters.iter()

@@ -233,9 +233,9 @@ impl Serving {
                 }
                 return None;
             }
-            ToElement::Stage { request, text, document, signature, counts, .. } => {
+            ToElement::Stage { request, text, document, signature, services, counts, .. } => {
                 let signed = SignedPathSet { bytes: document.0, signature: signature.0 };
-                return self.stage(request, &text, &signed, counts).await;
+                return self.stage(request, &text, &signed, services, counts).await;
             }
             ToElement::Activate { request, version } => self.activate(request, version).await,
             ToElement::Abandon { request, version } => {

@@ -59,9 +59,7 @@ pub(super) async fn learn(
                 paths = Some((signed, signing_key));
             }
             Some(ToElement::Listener(told)) => listeners.push(listener(told)?),
-            Some(ToElement::ServiceTls { service, trust_anchors, certificate }) => {
-                legs.push((service, trust_anchors, certificate));
-            }
+            Some(ToElement::ServiceTls(leg)) => legs.push(leg),
             Some(ToElement::Psk { secret }) => psk = Some(secret),
             Some(ToElement::Identity { certificate_chain, trust_anchors, crls }) => {
                 let domain: Domain = domain.context("no domain was told before the identity")?;
@@ -122,10 +120,10 @@ pub(super) fn bundle(
 }
 
 /// How the gateway speaks to services: what the domain file says, with what was read of its files.
-fn services(
-    domain: &Domain,
-    told: Vec<(String, Vec<Blob>, Option<ServerCertificate>)>,
-) -> Result<Services> {
+///
+/// # Errors
+/// When what was read is no certificate or key, or nothing was told of a service that needs it.
+pub(super) fn services(domain: &Domain, told: Vec<control::ServiceTls>) -> Result<Services> {
     let mut services = Services::new();
     for service in &domain.services {
         let options = ServiceOptions {
@@ -136,7 +134,7 @@ fn services(
         };
         services.insert(service.name.to_string(), options);
     }
-    for (name, anchors, own) in told {
+    for control::ServiceTls { service: name, trust_anchors: anchors, certificate: own } in told {
         let wanted = domain.services.iter().find(|service| *service.name == *name);
         let wanted = wanted.and_then(|service| service.tls.as_ref());
         let (Some(wanted), Some(options)) = (wanted, services.get_mut(&name)) else { continue };

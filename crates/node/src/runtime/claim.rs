@@ -149,6 +149,18 @@ impl Claim {
         path.map_or(Ok(()), |path| give_name(netns, &path))
     }
 
+    /// Takes away the name of a namespace, if it has one, and forgets it.
+    ///
+    /// # Errors
+    /// The name cannot be taken away, or the record cannot be written.
+    pub fn forget_namespace(&mut self, name: &str) -> Result<(), RuntimeError> {
+        let held = self.record.namespaces.extract_if(.., |held| held.name == name);
+        for held in held.collect::<Vec<_>>() {
+            remove_name(&held)?;
+        }
+        self.record.write(&self.dir)
+    }
+
     /// Takes away everything that the record says, and lets go of the domain.
     ///
     /// # Errors

@@ -81,6 +81,28 @@ impl Handle {
         }
     }
 
+    /// Waits until an element serves.
+    ///
+    /// # Errors
+    /// It does not exist, or it ends, or takes longer than this.
+    pub async fn ready(&self, element: &str, within: Duration) -> Result<(), RequestError> {
+        let mut state = self.link(element)?.state.subscribe();
+        let settled = state.wait_for(|state| *state != ElementState::Starting);
+        match tokio::time::timeout(within, settled).await {
+            Err(_) => Err(RequestError::Late { within }),
+            Ok(Ok(state)) if *state == ElementState::Ready => Ok(()),
+            Ok(_) => Err(RequestError::Ended),
+        }
+    }
+
+    /// Forgets an element that ended, and that nobody starts again.
+    pub(crate) fn forget(&self, element: &str) {
+        let mut elements = lock(&self.elements);
+        if elements.get(element).is_some_and(|link| link.ended()) {
+            elements.remove(element);
+        }
+    }
+
     /// Asks an element how it is.
     ///
     /// # Errors
@@ -169,7 +191,8 @@ impl Handle {
         lock(&self.elements).get(name).map_or(0, |link| link.restarts + 1)
     }
 
-    pub(super) fn runs(&self, name: &str) -> bool {
+    /// Whether an element was started and has not ended.
+    pub(crate) fn is_alive(&self, name: &str) -> bool {
         lock(&self.elements).get(name).is_some_and(|link| !link.ended())
     }
 

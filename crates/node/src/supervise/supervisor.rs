@@ -92,7 +92,7 @@ impl Supervisor {
     /// What keeps it from starting; nothing of it is left.
     pub async fn spawn(&mut self, spec: ElementSpec) -> Result<Option<u32>, SpawnError> {
         let ElementSpec { name, netns, body } = spec;
-        if self.handle.runs(&name) {
+        if self.handle.is_alive(&name) {
             return Err(SpawnError::Twice { element: name });
         }
         let restarts = self.handle.restarts_of_next(&name);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::error::TopologyError;
+use super::growth::Growth;
 use super::netlink::{Netlink, VethEnd};
 use super::netns::Netns;
 use super::plan::{Cable, End, Namespace, Topology};
@@ -16,7 +17,7 @@ use crate::limits::{LINK_POLL_EVERY, LINKS_READY_WITHIN};
 use crate::runtime::Claim;
 
 /// The network of a running domain. Dropping it lets go of the namespaces; as root their names go with the [`Claim`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Fabric {
     namespaces: BTreeMap<String, Arc<Netns>>,
 }
@@ -58,6 +59,91 @@ impl Fabric {
             fabric.await_links(&plan.name, ends, until)?;
         }
         Ok(fabric)
+    }
+
+    /// Makes the namespaces that are to be added, empty as yet. What fails leaves none of them.
+    ///
+    /// # Errors
+    /// What could not be made.
+    pub fn found(
+        &mut self,
+        growth: &Growth,
+        privilege: Privilege,
+        claim: &mut Claim,
+    ) -> Result<(), TopologyError> {
+        for plan in &growth.namespaces {
+            let netns = Netns::anonymous(&plan.name)
+                .map_err(|source| namespace_error(&plan.name, "it cannot be made", source));
+            let held = netns.and_then(|netns| {
+                claim.hold_namespace(&netns, privilege)?;
+                Ok(netns)
+            });
+            match held {
+                Ok(netns) => drop(self.namespaces.insert(plan.name.clone(), Arc::new(netns))),
+                Err(error) => {
+                    growth.namespaces.iter().for_each(|plan| self.leave(&plan.name, claim));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Furnishes what [`Fabric::found`] made, lays cables and adds routes, and returns once every link carries frames.
+    /// Blocks for some ten milliseconds.
+    ///
+    /// # Errors
+    /// What could not be made. What was made until then goes with its namespaces.
+    pub fn grow(&self, growth: &Growth) -> Result<(), TopologyError> {
+        let Growth { namespaces, cables, routes } = growth;
+        for plan in namespaces {
+            furnish(plan, self.get(&plan.name)?)?;
+        }
+        for cable in cables {
+            self.lay(cable)?;
+        }
+        let ends: Vec<&End> = cables.iter().flat_map(|cable| &cable.ends).collect();
+        let names = |end: &&End| end.namespace.clone();
+        let touched: std::collections::BTreeSet<String> = ends.iter().map(names).collect();
+        for name in &touched {
+            let here: Vec<&End> =
+                ends.iter().copied().filter(|end| end.namespace == *name).collect();
+            let new = namespaces.iter().find(|plan| plan.name == *name);
+            let more = routes.iter().filter(|(place, _)| place == name).map(|(_, route)| route);
+            let plan = Namespace {
+                name: name.clone(),
+                routes: new.map_or_else(|| more.cloned().collect(), |plan| plan.routes.clone()),
+                ..Namespace::default()
+            };
+            self.connect(&plan, &here)?;
+        }
+        let until = Instant::now() + LINKS_READY_WITHIN;
+        for name in &touched {
+            self.await_links(name, ends.iter().copied(), until)?;
+        }
+        Ok(())
+    }
+
+    /// Cuts cables, wherever they lead.
+    pub fn cut(&self, cables: &[Cable]) {
+        for [end, _] in cables.iter().map(|cable| &cable.ends) {
+            let Some(netns) = self.namespaces.get(&end.namespace) else { continue };
+            let removed = inside(netns, async |netlink| {
+                let removed = netlink.remove(&end.interface).await;
+                removed.map_err(|source| interface_error(end, "it cannot be removed", source))
+            });
+            if let Err(error) = removed {
+                tracing::debug!(%error, "a cable had gone before");
+            }
+        }
+    }
+
+    /// Lets go of a namespace and its name.
+    pub fn leave(&mut self, name: &str, claim: &mut Claim) {
+        self.namespaces.remove(name);
+        if let Err(error) = claim.forget_namespace(name) {
+            tracing::warn!(%error, "the name of a namespace stays");
+        }
     }
 
     /// The namespace of this name.

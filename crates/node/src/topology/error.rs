@@ -77,6 +77,33 @@ pub enum PlanError {
     },
 }
 
+/// A network cannot become another one while it stands. Nothing was made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GrowthError {
+    /// Its addresses, its MTU or where it leads would change.
+    #[error("interface {interface} of {namespace} would have to change")]
+    Cable {
+        /// Where.
+        namespace: String,
+        /// Which.
+        interface: String,
+    },
+    /// Its bridges or settings would change.
+    #[error("the settings of namespace {namespace} would have to change")]
+    Namespace {
+        /// Which.
+        namespace: String,
+    },
+    /// An address would be reached by another way, or what had it before is still there.
+    #[error("{to} is still reached by another way in {namespace}")]
+    Route {
+        /// Where.
+        namespace: String,
+        /// Where to.
+        to: Cidr,
+    },
+}
+
 /// A network could not be made. What was made of it is gone again when the error is seen.
 #[derive(Debug, thiserror::Error)]
 pub enum TopologyError {

@@ -12,6 +12,7 @@
 
 mod build;
 mod error;
+mod growth;
 mod netlink;
 mod netns;
 mod plan;
@@ -19,7 +20,8 @@ mod privilege;
 mod sysctl;
 
 pub use build::Fabric;
-pub use error::{PlanError, TopologyError};
+pub use error::{GrowthError, PlanError, TopologyError};
+pub use growth::Growth;
 pub use netlink::Netlink;
 pub use netns::Netns;
 pub use plan::{Bridge, Cable, Cidr, End, Namespace, Route, Topology, valid_name};

@@ -86,6 +86,15 @@ impl Netlink {
         self.handle.link().add(end.build()).execute().await.map_err(to_io)
     }
 
+    /// Removes an interface; of a veth pair both ends.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub async fn remove(&self, interface: &str) -> io::Result<()> {
+        let InterfaceIndex(index) = self.interface(interface).await?;
+        self.handle.link().del(index).execute().await.map_err(to_io)
+    }
+
     /// Brings an interface up.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{Mutex, Notify};
 
 use crate::admin::{Backend, DomainStatus, ElementReport, Exposure, Reloading, TapWish};
-use crate::change::{Changer, ReloadReport};
+use crate::change::{Changer, Places, ReloadReport};
 use crate::control::{KeyExport, Observe, Observed};
 use crate::limits::{TRACE_LOOK_EVERY, TRACE_WAIT};
 use crate::runtime::Claim;
@@ -23,10 +23,11 @@ pub(super) struct DomainBackend {
     domain: String,
     layout: &'static str,
     rootless: bool,
-    namespaces: Vec<String>,
+    namespaces: std::sync::Mutex<Vec<String>>,
     since: Instant,
     elements: Handle,
-    changer: Option<Arc<Changer>>,
+    /// Who changes it, and through whom.
+    changer: Option<(Arc<Changer>, Places)>,
     stop: Arc<Notify>,
     exposure: Exposure,
     tracing: Mutex<()>,
@@ -37,7 +38,7 @@ impl DomainBackend {
         claim: &Claim,
         layout: &'static str,
         elements: Handle,
-        changer: Option<Arc<Changer>>,
+        changer: Option<(Arc<Changer>, Places)>,
         stop: Arc<Notify>,
     ) -> DomainBackend {
         let record = claim.record();
@@ -45,7 +46,7 @@ impl DomainBackend {
             domain: record.domain.clone(),
             layout,
             rootless: record.rootless,
-            namespaces: record.namespaces.iter().map(|held| held.name.clone()).collect(),
+            namespaces: std::sync::Mutex::new(names(claim)),
             since: Instant::now(),
             elements,
             changer,
@@ -53,6 +54,11 @@ impl DomainBackend {
             exposure: Exposure::new(claim.dir().to_owned()),
             tracing: Mutex::new(()),
         }
+    }
+
+    /// Says what namespaces there are from now on.
+    pub(super) fn note_namespaces(&self, claim: &Claim) {
+        *self.namespaces.lock().unwrap_or_else(PoisonError::into_inner) = names(claim);
     }
 
     async fn report(&self, name: String, pid: Option<u32>, state: ElementState) -> ElementReport {
@@ -86,9 +92,9 @@ impl Backend for DomainBackend {
             pid: std::process::id(),
             rootless: self.rootless,
             up_s: self.since.elapsed().as_secs(),
-            namespaces: self.namespaces.clone(),
             audit: self.exposure.audit(),
             distribution: None,
+            namespaces: self.namespaces.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             elements,
         };
         join_all(asked).map(status).boxed()
@@ -140,13 +146,14 @@ impl Backend for DomainBackend {
             return async move { Err(reason.to_owned()) }.boxed();
         }
         let dry_run = how == Reloading::DryRun;
-        let Some(changer) = self.changer.clone() else {
+        let Some((changer, places)) = self.changer.clone() else {
             return async { Err("this domain does not change while it runs".to_owned()) }.boxed();
         };
         let elements = self.elements.clone();
         // A client that goes away leaves no change half done.
         let task = tokio::spawn(async move {
-            changer.reload(&elements, text, &folder, dry_run).await.map_err(|e| format!("{e:#}"))
+            let changed = changer.reload(&elements, &places, text, &folder, dry_run).await;
+            changed.map_err(|error| format!("{error:#}"))
         });
         task.map(|done| done.unwrap_or_else(|_| Err("the change broke off".to_owned()))).boxed()
     }
@@ -154,6 +161,10 @@ impl Backend for DomainBackend {
     fn stop(&self) {
         self.stop.notify_one();
     }
+}
+
+fn names(claim: &Claim) -> Vec<String> {
+    claim.record().namespaces.iter().map(|held| held.name.clone()).collect()
 }
 
 /// Whom a trace asks.

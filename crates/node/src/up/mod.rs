@@ -3,6 +3,7 @@
 
 mod backend;
 mod error;
+mod places;
 mod restart;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use self::backend::DomainBackend;
 pub use self::error::UpError;
+use self::places::Moves;
 use self::restart::Restarts;
 use crate::admin::{SOCKET_FILE, Server};
 use crate::change::Changer;
@@ -66,6 +68,9 @@ pub struct Up {
     /// The elements that are programs, and so can be started again, with their namespaces.
     programs: BTreeMap<String, (String, Program)>,
     restarts: Restarts,
+    /// What of it comes and goes.
+    moves: Moves,
+    privilege: Privilege,
     fabric: Fabric,
     claim: Claim,
 }
@@ -87,6 +92,7 @@ impl Up {
         topology.check().map_err(|error| UpError::Topology(error.into()))?;
         let (mut claim, leftovers) = Claim::take(place, &topology.domain, privilege)?;
         tell(leftovers);
+        let (moves, places) = Moves::new(topology.clone());
         let build = move || {
             let fabric = Fabric::build(&topology, privilege, &mut claim)?;
             Ok::<_, UpError>((fabric, claim))
@@ -104,7 +110,7 @@ impl Up {
             &claim,
             layout,
             supervisor.handle(),
-            changer.clone(),
+            changer.clone().map(|changer| (changer, places)),
             Arc::clone(&stop),
         );
         let backend = Arc::new(backend);
@@ -125,6 +131,8 @@ impl Up {
             changer,
             programs,
             restarts,
+            moves,
+            privilege,
             fabric,
             claim,
         };
@@ -182,7 +190,8 @@ impl Up {
             let (supervisor, conductor) = (&mut self.supervisor, &mut *self.conductor);
             tokio::select! {
                 () = self.stop.notified() => return Ok(()),
-                error = supervisor.conduct_until_end(conductor) => self.ended(error)?,
+                error = supervisor.conduct_until_end(conductor) => self.ended(error).await?,
+                next = self.moves.next() => self.make(next).await,
                 element = come(due) => self.start_again(&element).await?,
             }
         }
@@ -214,8 +223,12 @@ impl Up {
     }
 
     /// An element that is a program is started again, unless it ended too often.
-    fn ended(&mut self, error: StartError) -> Result<(), UpError> {
+    async fn ended(&mut self, error: StartError) -> Result<(), UpError> {
         match error {
+            StartError::Ended { element, .. } if self.is_ending(&element) => {
+                self.gone(&element).await;
+                Ok(())
+            }
             StartError::Ended { element, exit } if self.programs.contains_key(&element) => {
                 if !self.restarts.ended(Instant::now(), &element) {
                     return Err(StartError::Ended { element, exit }.into());
@@ -230,6 +243,12 @@ impl Up {
             }
             other => Err(other.into()),
         }
+    }
+
+    /// Whether it is on its way out.
+    fn is_ending(&self, element: &str) -> bool {
+        let place = self.programs.get(element).map(|(namespace, _)| namespace);
+        place.is_some_and(|namespace| self.moves.is_ending(namespace))
     }
 
     async fn start_again(&mut self, element: &str) -> Result<(), UpError> {

@@ -15,6 +15,7 @@ mod chromium;
 mod counters;
 mod ethernet;
 mod firewall;
+mod growth;
 mod kill;
 mod lease;
 mod load;

@@ -100,6 +100,7 @@ pub(crate) struct Curl<'a> {
     world: &'a World,
     namespace: String,
     papers: Option<Papers>,
+    host: String,
 }
 
 impl<'a> Curl<'a> {
@@ -110,7 +111,12 @@ impl<'a> Curl<'a> {
 
     /// From this namespace, with a certificate of the caller's choice.
     pub(crate) fn with(world: &'a World, namespace: &str, papers: Option<Papers>) -> Curl<'a> {
-        Curl { world, namespace: namespace.to_owned(), papers }
+        Curl { world, namespace: namespace.to_owned(), papers, host: world.name.clone() }
+    }
+
+    /// Asks another host, at the same address.
+    pub(crate) fn host(self, host: String) -> Curl<'a> {
+        Curl { host, ..self }
     }
 
     /// Asks for a path. `args` stand behind curl's own.
@@ -127,7 +133,7 @@ impl<'a> Curl<'a> {
     }
 
     fn command(&self, path: &str, args: &[&str]) -> Command {
-        let (host, port) = (&self.world.name, self.world.address.port());
+        let (host, port) = (&self.host, self.world.address.port());
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--max-time", "30", "--noproxy", "*"]);
         curl.args(["--dump-header", "/dev/stderr"]);

@@ -16,17 +16,17 @@ const WWW: &str = "10.79.0.10:80";
 /// Path `plain` passes the inspection, too.
 const INSPECTED: (&str, &str) = ("hops: [sf1]\n", "hops: [sf1, sf2]\n");
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     let (out, err) = (&output.stdout, &output.stderr);
     format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
 }
 
-fn reload(world: &World, text: &str) {
+pub(crate) fn reload(world: &World, text: &str) {
     let output = world.reload(text, &[]);
     assert!(output.status.success(), "{}", said(&output));
 }
 
-fn with(text: &str, (old, new): (&str, &str)) -> String {
+pub(crate) fn with(text: &str, (old, new): (&str, &str)) -> String {
     assert!(text.contains(old), "`{old}` is not in the file");
     text.replace(old, new)
 }
@@ -94,18 +94,18 @@ fn a_version_that_one_element_refuses_changes_nothing() {
         nginx.put("/page", b"a page");
         let curl = Curl::new(&world, "client3");
         assert_eq!(curl.get("/page", &[]).verdict, "2 403", "no rule for client3");
-        // A rule for client3, and a label that an element that runs cannot take.
+        // A rule for client3, and a folder that an element cannot make.
         let rule = (
             "\nrules:\n",
             "\nrules:\n  - name: client3\n    when: {clients: [client3]}\n    path: plain\n",
         );
         let wanted = with(&world.text, rule);
-        let label = ("    kind: forward\n", "    kind: forward\n    label: 5000\n");
-        let refused = world.reload(&with(&wanted, label), &[]);
+        let logger = "    kind: logger\n    logger: {directory: /proc/none}\n";
+        let refused = world.reload(&with(&wanted, ("    kind: forward\n", logger)), &[]);
         assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
         let text = said(&refused);
-        assert!(text.contains("element sf1 refuses") && text.contains("label"), "{text}");
-        assert!(text.contains("nothing was changed") && text.contains("hint:"), "{text}");
+        assert!(text.contains("element sf1 refuses") && text.contains("/proc/none"), "{text}");
+        assert!(text.contains("nothing was changed"), "{text}");
         let version = |element| world.status(element).version;
         let before = version("gateway");
         assert_eq!(curl.get("/page", &[]).verdict, "2 403");

@@ -14,7 +14,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use super::super::store::ListenerCertificate;
 use super::version::How;
 use super::{Machine, unix_s};
-use crate::control::{ListenerTls, Secret, ToElement};
+use crate::control::{ListenerTls, Secret, ServiceTls};
 use crate::listeners;
 
 /// A listener's certificate that holds shorter than this is asked for anew with the next version.
@@ -144,7 +144,7 @@ impl Machine {
     }
 
     /// How the gateway speaks TLS with services; nothing for other elements.
-    pub(super) fn services_of(&self, domain: &Domain) -> Result<Vec<ToElement>> {
+    pub(super) fn services_of(&self, domain: &Domain) -> Result<Vec<ServiceTls>> {
         let mut all = Vec::new();
         for service in domain.services.iter().filter(|_| self.settings.role == Role::Gateway) {
             let told = listeners::service_tls(service, &self.settings.files);

@@ -78,6 +78,7 @@ impl Machine {
             signing_key: self.enrolled.bundle.path_key.to_vec().into(),
         };
         feed.tell(&paths).await?;
+        let services = services.into_iter().map(ToElement::ServiceTls);
         for told in listeners.into_iter().map(ToElement::Listener).chain(services) {
             feed.tell(&told).await?;
         }

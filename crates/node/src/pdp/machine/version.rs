@@ -76,8 +76,11 @@ impl Machine {
             return Ok(());
         };
         let (version, counts) = (staging.version, staging.offer == Offer::Counts);
-        let listeners = match self.listeners_of(&staging.domain) {
-            Ok(listeners) => listeners,
+        let (listeners, services) = match self
+            .listeners_of(&staging.domain)
+            .and_then(|listeners| Ok((listeners, self.services_of(&staging.domain)?)))
+        {
+            Ok(both) => both,
             Err(error) => {
                 self.refuse(version, format!("{error:#}"));
                 return Ok(());
@@ -97,6 +100,7 @@ impl Machine {
                     document: paths.bytes.clone().into(),
                     signature: paths.signature.clone().into(),
                     listeners,
+                    services,
                     counts,
                 };
                 feed.tell(&stage).await?;
