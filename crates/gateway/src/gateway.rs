@@ -23,6 +23,7 @@ use crate::exchange::Exchange;
 use crate::limits::{ACCEPT_QUEUE, ACCEPT_RETRY_MS, Limits, ms};
 use crate::policy::PolicyHandle;
 use crate::pool::Pool;
+use crate::sites::Certificates;
 use crate::tls::TlsSettings;
 
 /// The encryption proxy at the edge of a chain.
@@ -97,6 +98,11 @@ impl<C: Chain> Gateway<C> {
     /// The way to its revocation lists.
     pub fn revocation(&self) -> Revocation {
         Revocation { check: Arc::clone(&self.tls.clients), counters: self.counters() }
+    }
+
+    /// The way to its certificates.
+    pub fn certificates(&self) -> Certificates {
+        Certificates(Arc::clone(&self.tls.sites))
     }
 
     /// One worker: serves what `listener` accepts until `shutdown` completes, then lets requests in

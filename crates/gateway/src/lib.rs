@@ -62,3 +62,4 @@ pub use identity::{Fingerprint, IdentityError};
 pub use leg::{ServiceOptions, ServiceTls, Services};
 pub use limits::Limits;
 pub use policy::{Policy, PolicyHandle};
+pub use sites::Certificates;

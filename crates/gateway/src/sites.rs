@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -129,6 +130,55 @@ impl Sites {
     /// What a connection that asked for `sni` may be used for.
     pub(crate) fn names(&self, sni: Option<&str>) -> Option<Arc<Names>> {
         self.select(sni).map(|(_, names)| Arc::clone(names))
+    }
+}
+
+/// The certificates that are shown now; others can take their place while connections run.
+pub(crate) struct Shown {
+    sites: ArcSwap<Sites>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Shown {
+    pub(crate) fn new(sites: Vec<Site>, provider: Arc<CryptoProvider>) -> Result<Shown, TlsError> {
+        let sites = ArcSwap::from_pointee(Sites::new(sites, &provider)?);
+        Ok(Shown { sites, provider })
+    }
+
+    fn replace(&self, sites: Vec<Site>) -> Result<(), TlsError> {
+        self.sites.store(Arc::new(Sites::new(sites, &self.provider)?));
+        Ok(())
+    }
+
+    /// What a connection that asked for `sni` may be used for.
+    pub(crate) fn names(&self, sni: Option<&str>) -> Option<Arc<Names>> {
+        self.sites.load().names(sni)
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.sites.load().fmt(f)
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.sites.load().resolve(hello)
+    }
+}
+
+/// The way to a gateway's certificates while it runs.
+#[derive(Clone, Debug)]
+pub struct Certificates(pub(crate) Arc<Shown>);
+
+impl Certificates {
+    /// New connections are shown these from now on, in the place of all that were shown; those that are open go on.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the certificate at fault; then nothing changed.
+    pub fn replace(&self, sites: Vec<Site>) -> Result<(), TlsError> {
+        self.0.replace(sites)
     }
 }
 

@@ -13,7 +13,7 @@ use rustls::server::{
 };
 
 use crate::client_trust::ClientCheck;
-use crate::sites::Sites;
+use crate::sites::Shown;
 
 /// A server certificate with the names that it is shown for.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ pub struct TlsSettings {
     pub(crate) config: Arc<ServerConfig>,
     /// For clients that insist on `postgresql` (PostgreSQL 17's direct TLS).
     pub(crate) postgresql: Arc<ServerConfig>,
-    pub(crate) sites: Arc<Sites>,
+    pub(crate) sites: Arc<Shown>,
     pub(crate) clients: Arc<ClientCheck>,
 }
 
@@ -101,7 +101,7 @@ pub fn settings(
     clients: ClientTrust,
 ) -> Result<TlsSettings, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let sites = Arc::new(Sites::new(sites, &provider)?);
+    let sites = Arc::new(Shown::new(sites, Arc::clone(&provider))?);
     let clients = ClientCheck::new(clients.roots, clients.crls, Arc::clone(&provider))?;
     let clients = Arc::new(clients);
     let mut config = ServerConfig::builder_with_provider(provider)

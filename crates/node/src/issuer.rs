@@ -1,8 +1,8 @@
 //! The versions of a domain as they are issued: compiled with numbers that stay, signed, and with the certificates that
 //! the gateway's listeners show.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,12 +12,13 @@ use ringmail_model::domain::{Certificate, Domain, Keying, Listener};
 use ringmail_model::pathset::{Issue, Numbering, PathSet, SignedPathSet};
 use ringmail_model::{PathDigest, PathVersion};
 use ringmail_trust::{Authority, EmbeddedCa, Kind, Request};
+use rustls_pki_types::PrivateKeyDer;
 use zeroize::Zeroizing;
 
 use crate::control::{ListenerTls, Secret, ServiceTls};
 use crate::element::psk;
 use crate::limits::{LEASES_AFTER_DRAIN, RETIRE_AFTER_GATEWAY};
-use crate::listeners::{described, read, service_tls};
+use crate::listeners::{described, read, service_tls, shows_others};
 use crate::random;
 
 /// How long a server certificate holds that the embedded authority issues for a listener.
@@ -51,7 +52,7 @@ struct State {
 }
 
 /// A version of the domain as the elements are told.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Issued {
     /// What the file says.
     pub domain: Domain,
@@ -63,6 +64,10 @@ pub struct Issued {
     pub signed: SignedPathSet,
     /// What the gateway's listeners show, and whom they believe.
     pub listeners: Vec<ListenerTls>,
+    /// When the authority made certificates for each listener.
+    made: BTreeMap<String, SystemTime>,
+    /// Where relative paths of the file begin.
+    folder: PathBuf,
     /// How the gateway speaks TLS with services.
     pub services: Vec<ServiceTls>,
 }
@@ -150,6 +155,36 @@ impl Issuer {
         all.find(|issued| issued.set.element_named(name).is_some()).cloned()
     }
 
+    /// What listeners show from now on, where that is not what they showed: certificates of the authority that run out are
+    /// made anew, and files are read again.
+    ///
+    /// # Errors
+    /// A file cannot be used, or the authority refuses; then nothing changed.
+    pub fn renew_listeners(&self, now: SystemTime) -> Result<Vec<ListenerTls>> {
+        let active = self.active();
+        let (mut listeners, mut made, mut others) =
+            (active.listeners.clone(), active.made.clone(), Vec::new());
+        for (listener, told) in active.domain.gateway.listeners.iter().zip(&mut listeners) {
+            let before = made.get(told.name.as_str()).copied().filter(|made| !runs_out(*made, now));
+            let known = before.is_some().then(|| told.clone());
+            let is = active.describe(&self.authority, listener, known.as_ref())?;
+            if before.is_none() {
+                made.insert(told.name.clone(), now);
+            }
+            if shows_others(told, &is) {
+                *told = is.clone();
+                others.push(is);
+            }
+        }
+        let mut state = self.state();
+        // Another version may have become active meanwhile; it is looked at next time.
+        if !others.is_empty() && state.active.set.version == active.set.version {
+            state.active = Arc::new(Issued { listeners, made, ..(*active).clone() });
+            return Ok(others);
+        }
+        Ok(Vec::new())
+    }
+
     /// A version in use that has this path.
     pub(crate) fn with_path(&self, digest: PathDigest) -> Option<Arc<Issued>> {
         let state = self.state();
@@ -183,31 +218,60 @@ impl Issued {
         before: Option<&Issued>,
     ) -> Result<Issued> {
         let signed = authority.sign_path_set(&set)?;
-        let bundle = authority.trust_bundle()?;
-        let mut listeners = Vec::new();
-        for listener in &domain.gateway.listeners {
-            let known = before.filter(|before| before.domain.gateway.listeners.contains(listener));
-            let known = known.and_then(|before| {
-                before.listeners.iter().find(|told| told.name == *listener.name.as_str())
-            });
-            listeners.push(match known {
-                Some(known) => known.clone(),
-                None => {
-                    let files = (&*authority.roots_file(), &*authority.crl_file());
-                    let made =
-                        |index, wanted: &Certificate| issued(authority, listener, index, wanted);
-                    described(&domain.gateway, listener, &bundle, folder, files, &made)
-                        .with_context(|| format!("listener `{}`", listener.name))?
-                }
-            });
-        }
         let mut services = Vec::new();
         for service in &domain.services {
             let told = service_tls(service, folder);
             services.extend(told.with_context(|| format!("service `{}`", service.name))?);
         }
-        Ok(Issued { domain, text, set, signed, listeners, services })
+        let (listeners, made, folder) = (Vec::new(), BTreeMap::new(), folder.to_owned());
+        let mut issued = Issued { domain, text, set, signed, listeners, made, folder, services };
+        for listener in issued.domain.gateway.listeners.clone() {
+            let name = listener.name.as_str();
+            let known = before.filter(|before| before.domain.gateway.listeners.contains(&listener));
+            let known = known.and_then(|before| {
+                let told = before.listeners.iter().find(|told| told.name == name)?;
+                Some((told, *before.made.get(name)?))
+            });
+            let made = known.map_or_else(SystemTime::now, |(_, made)| made);
+            let told = match known {
+                Some((told, _)) => told.clone(),
+                None => issued.describe(authority, &listener, None)?,
+            };
+            issued.made.insert(name.to_owned(), made);
+            issued.listeners.push(told);
+        }
+        Ok(issued)
     }
+
+    /// What the gateway is told of a listener; the authority's certificates are those that are `known`, or new.
+    fn describe(
+        &self,
+        authority: &EmbeddedCa,
+        listener: &Listener,
+        known: Option<&ListenerTls>,
+    ) -> Result<ListenerTls> {
+        let made = |index: usize, wanted: &Certificate| match known {
+            Some(known) => {
+                let shown =
+                    known.certificates.get(index).context("it shows less than it should")?;
+                let key = PrivateKeyDer::try_from(shown.key.danger_bytes().to_vec());
+                let chain = shown.chain.iter().map(|der| der.0.clone().into()).collect();
+                let key = key.map_err(anyhow::Error::msg)?;
+                Ok(Site { names: shown.server_names.clone(), chain, key })
+            }
+            None => issued(authority, listener, index, wanted),
+        };
+        let (bundle, roots, crl) =
+            (authority.trust_bundle()?, authority.roots_file(), authority.crl_file());
+        let files = (&*roots, &*crl);
+        described(&self.domain.gateway, listener, &bundle, &self.folder, files, &made)
+            .with_context(|| format!("listener `{}`", listener.name))
+    }
+}
+
+/// Whether certificates that were made then are to be renewed: a third of their time is left.
+fn runs_out(made: SystemTime, now: SystemTime) -> bool {
+    now.duration_since(made).is_ok_and(|age| age >= SERVER_LASTS * 2 / 3)
 }
 
 /// The version of a path set is the time of its signing, so that it grows over restarts.
@@ -278,6 +342,30 @@ mod tests {
         let domain = ringmail_model::check::load(&text, "psk.yaml").expect("a good domain").domain;
         let secret = psk_secret(&domain, &folder).expect("a secret").expect("keying psk");
         secret.danger_bytes().to_vec()
+    }
+
+    #[test]
+    fn what_listeners_show_is_renewed_when_two_thirds_of_its_time_are_over() {
+        let folder = std::env::temp_dir().join(format!("ringmail-renew-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let file = crate::demo::campus().expect("the built-in file");
+        let authority = EmbeddedCa::init(&folder.join("ca"), &file.domain.domain);
+        let authority = Arc::new(authority.expect("an authority"));
+        let set = PathSet::compile(&file.domain, issue().expect("a time")).expect("a path set");
+        let issuer = Issuer::new(authority, &file.domain, file.text, set, &folder);
+        let issuer = issuer.expect("an issuer");
+        let (now, first) = (SystemTime::now(), issuer.active());
+        let renewed = |at| issuer.renew_listeners(at).expect("it is looked at");
+        let day = Duration::from_secs(86_400);
+        assert!(renewed(now + 59 * day).is_empty());
+        let others = renewed(now + 61 * day);
+        assert_eq!(others.len(), file.domain.gateway.listeners.len());
+        assert!(others.iter().zip(&first.listeners).all(|(is, was)| shows_others(was, is)));
+        // Who starts again is told the same, and so is another version.
+        let active = issuer.active();
+        assert!(active.listeners.iter().zip(&others).all(|(one, other)| !shows_others(one, other)));
+        assert!(renewed(now + 62 * day).is_empty(), "until their time comes");
+        fs::remove_dir_all(folder).expect("it is ours");
     }
 
     #[test]

@@ -128,6 +128,9 @@ pub const LOG_NAMES_TRIED: u32 = 10_000;
 /// How long an element may take until a staged version has keys.
 pub const STAGE_WITHIN: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether listeners are to show other certificates: because a file changed, or one runs out.
+pub const LISTENERS_LOOKED_AT_EVERY: Duration = Duration::from_secs(5);
+
 /// How much longer than the gateway other elements keep the paths of a version that is not active any more.
 pub const RETIRE_AFTER_GATEWAY: Duration = Duration::from_secs(2);
 

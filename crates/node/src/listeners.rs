@@ -7,6 +7,8 @@ use anyhow::{Context, Result, ensure};
 use ringmail_gateway::tls::Site;
 use ringmail_model::domain::{Certificate, Gateway, Listener, Service};
 use ringmail_trust::TrustBundle;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
@@ -87,12 +89,25 @@ fn access_log(gateway: &Gateway, folder: &Path) -> Result<Option<PathBuf>> {
 }
 
 fn from_files(chain: &Path, key: &Path) -> Result<Site> {
+    let (what, keyed) = (chain.display(), key);
     let chain = CertificateDer::pem_slice_iter(&read(chain)?)
         .collect::<Result<Vec<_>, _>>()
         .with_context(|| format!("{} is no PEM chain", chain.display()))?;
     let key = PrivateKeyDer::from_pem_slice(&read(key)?)
         .with_context(|| format!("{} holds no private key", key.display()))?;
+    // A pair that is just being replaced on disk may be of two makes.
+    let pair = CertifiedKey::from_der(chain.clone(), key.clone_key(), &default_provider());
+    pair.with_context(|| format!("{what} and {} do not go together", keyed.display()))?;
     Ok(Site { names: Vec::new(), chain, key })
+}
+
+/// Whether other certificates are shown than before. A key is another one where its certificate is.
+pub(crate) fn shows_others(was: &ListenerTls, is: &ListenerTls) -> bool {
+    let chains = |told: &ListenerTls| {
+        let shown = told.certificates.iter();
+        shown.map(|shown| (shown.server_names.clone(), shown.chain.clone())).collect::<Vec<_>>()
+    };
+    chains(was) != chains(is)
 }
 
 fn read_all<T: PemObject + AsRef<[u8]>>(files: &[PathBuf], folder: &Path) -> Result<Vec<Blob>> {

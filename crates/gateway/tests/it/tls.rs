@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 
+use ringmail_gateway::tls::Site;
 use rustls::{AlertDescription, Error};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -92,4 +93,28 @@ async fn sessions_are_not_resumed() {
         let mut raw = crate::world::Raw(tls);
         assert_eq!(raw.ask(&get("/open/")).await.0, 200);
     }
+}
+
+#[tokio::test]
+async fn certificates_change_for_who_comes_next_and_for_nobody_else() {
+    let backend = Backend::echo().await;
+    let world = World::new(&backend);
+    let keep_alive = get("/open/").replace("Connection: close\r\n", "");
+    let mut open = world.raw().await;
+    open.say(&keep_alive).await;
+    open.until("body 0 \n").await;
+    let of = |pair: &Pair, names: &[&str]| Site {
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        chain: vec![pair.cert.clone()],
+        key: pair.key(),
+    };
+    // A key that is another certificate's is refused, and everything is as it was.
+    let torn = Site { key: pki().other.key(), ..of(&pki().www, &[]) };
+    assert!(world.certificates.replace(vec![torn]).is_err());
+    assert!(world.tls(Some(&pki().alice), WWW, &[]).await.is_ok());
+    // The other certificate under the first one's name: a client that checks it has to refuse it.
+    world.certificates.replace(vec![of(&pki().other, &[WWW])]).expect("a good one");
+    assert!(world.tls(Some(&pki().alice), WWW, &[]).await.is_err());
+    open.say(&get("/open/")).await;
+    assert!(open.rest().await.contains("GET /open/"), "it goes on");
 }

@@ -13,8 +13,8 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use ringmail_gateway::access::AccessSink;
 use ringmail_gateway::{
-    Chain, ChainError, ChainRequest, ChainStream, Counters, Drained, Gateway, Limits, Policy,
-    PolicyHandle, Revocation, Services, bind, tls,
+    Certificates, Chain, ChainError, ChainRequest, ChainStream, Counters, Drained, Gateway, Limits,
+    Policy, PolicyHandle, Revocation, Services, bind, tls,
 };
 use ringmail_model::domain::ListenerKind;
 use ringmail_model::pathset::Issue;
@@ -139,6 +139,7 @@ pub(crate) struct World {
     pub(crate) policy: PolicyHandle,
     pub(crate) counters: Arc<Counters>,
     pub(crate) revocation: Revocation,
+    pub(crate) certificates: Certificates,
     stop: Option<oneshot::Sender<()>>,
     worker: JoinHandle<Drained>,
 }
@@ -230,14 +231,23 @@ impl World {
         let gateway = Gateway::new(settings, Arc::clone(&policy), chain.clone(), limits);
         let gateway = dress(gateway);
         let counters = gateway.counters();
-        let revocation = gateway.revocation();
+        let (revocation, certificates) = (gateway.revocation(), gateway.certificates());
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let worker = tokio::spawn(async move {
             let stopped = async { stopped.await.unwrap_or(()) };
             gateway.run(listener, stopped).await.unwrap()
         });
-        World { address, chain, policy, counters, revocation, stop: Some(stop), worker }
+        World {
+            address,
+            chain,
+            policy,
+            counters,
+            revocation,
+            certificates,
+            stop: Some(stop),
+            worker,
+        }
     }
 
     /// Asks the worker to drain.

@@ -13,12 +13,14 @@ mod report;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, ensure};
 use futures_util::future::join_all;
 use ringmail_model::check;
 use ringmail_model::pathset::Role;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 pub use self::places::Places;
 pub(crate) use self::places::{Came, Wish};
@@ -28,7 +30,7 @@ use crate::control::{Fault, FromElement, Nack, ToElement};
 use crate::element::Workshop;
 use crate::issuer::{Issued, Issuer};
 use crate::layout::{self, Layout};
-use crate::limits::{ANSWER_WITHIN, RETIRE_AFTER_GATEWAY, STAGE_WITHIN};
+use crate::limits::{ANSWER_WITHIN, LISTENERS_LOOKED_AT_EVERY, RETIRE_AFTER_GATEWAY, STAGE_WITHIN};
 use crate::supervise::{Handle, RequestError};
 use crate::topology::Topology;
 
@@ -52,6 +54,34 @@ impl Changer {
         let active = self.issuer.active();
         let gateway = active.set.elements.iter().find(|element| element.role == Role::Gateway)?;
         Some((gateway.name.clone(), Duration::from_millis(active.domain.limits.drain_ms.into())))
+    }
+
+    /// Renews what the gateway's listeners show, for as long as it is asked: certificates in time, files when they change.
+    pub async fn renew_listeners(&self, elements: &Handle) {
+        let mut said = None;
+        loop {
+            sleep(LISTENERS_LOOKED_AT_EVERY).await;
+            let issuer = Arc::clone(&self.issuer);
+            let looked = spawn_blocking(move || issuer.renew_listeners(SystemTime::now())).await;
+            let others = match looked {
+                Ok(Ok(others)) => others,
+                Ok(Err(error)) => {
+                    let error = format!("{error:#}");
+                    // Once, and not with every look.
+                    if said.replace(error.clone()).as_ref() != Some(&error) {
+                        tracing::error!(error, "certificates of listeners are not renewed");
+                    }
+                    continue;
+                }
+                Err(_) => continue,
+            };
+            said = None;
+            let Some((gateway, _)) = self.gateway() else { continue };
+            for told in others {
+                // One that is being started again is told the new ones anyway.
+                drop(elements.send(&gateway, ToElement::Listener(told)));
+            }
+        }
     }
 
     /// Brings the elements to the domain of this file, or only tries whether that would do. `folder` is where the file's

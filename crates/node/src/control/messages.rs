@@ -37,7 +37,8 @@ pub enum ToElement {
         /// The key that the signatures of later path sets are checked with.
         signing_key: Blob,
     },
-    /// What one of the gateway's listeners shows, and whom it believes.
+    /// What one of the gateway's listeners shows, and whom it believes. While the gateway runs: other certificates, for
+    /// connections that begin from now on.
     Listener(ListenerTls),
     /// How the gateway speaks TLS with a service.
     ServiceTls(ServiceTls),

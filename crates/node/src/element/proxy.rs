@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use anyhow::{Context, Result};
 use ringmail_gateway::access::{AccessFile, AccessLog};
 use ringmail_gateway::tls::{self, ClientTrust, Site};
-use ringmail_gateway::{Chain, Counters, Gateway, Limits, Policy, PolicyHandle, Services};
+use ringmail_gateway::{
+    Certificates, Chain, Counters, Gateway, Limits, Policy, PolicyHandle, Services,
+};
 use ringmail_model::PathId;
 use ringmail_model::domain::Domain;
 use ringmail_model::pathset::PathSet;
@@ -41,6 +43,8 @@ pub(crate) struct Proxy {
     stop: watch::Sender<bool>,
     threads: Vec<std::thread::JoinHandle<()>>,
     counters: Vec<Arc<Counters>>,
+    /// The way to the certificates of each listener.
+    shown: BTreeMap<String, Certificates>,
     care: Care,
     log: Option<AccessLog>,
 }
@@ -66,6 +70,7 @@ impl Proxy {
             stop,
             threads: Vec::new(),
             counters: Vec::new(),
+            shown: BTreeMap::new(),
             care: Care::default(),
             log: None,
         };
@@ -88,6 +93,7 @@ impl Proxy {
             }
             let reopen = proxy.log.as_ref().map(AccessLog::reopen);
             proxy.counters.push(gateway.counters());
+            proxy.shown.insert(listener.name.clone(), gateway.certificates());
             lists.push(Lists::new(
                 listener.name.clone(),
                 listener.crl_files,
@@ -121,6 +127,18 @@ impl Proxy {
     /// Requests that begin from now on are judged by this policy.
     pub(crate) fn set_policy(&self, policy: Policy) {
         self.policy.store(Arc::new(policy));
+    }
+
+    /// New connections are shown these certificates from now on.
+    ///
+    /// # Errors
+    /// When they are refused; then those that there were are shown.
+    pub(crate) fn show(&self, listener: ListenerTls) -> Result<()> {
+        let ListenerTls { name, sites, .. } = listener;
+        let shown = self.shown.get(&name).with_context(|| format!("no listener `{name}`"))?;
+        shown.replace(sites).with_context(|| format!("listener `{name}`"))?;
+        tracing::info!(listener = name, "shows renewed certificates");
+        Ok(())
     }
 
     /// What every listener counted.

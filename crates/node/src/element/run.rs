@@ -242,6 +242,19 @@ impl Serving {
                 self.abandon(PathVersion(version)).await;
                 FromElement::Abandoned { request }
             }
+            ToElement::Listener(listener) => {
+                let renewed = told::listener(listener).and_then(|listener| match &self.proxy {
+                    Some((proxy, _)) => proxy.show(listener),
+                    None => Ok(()),
+                });
+                if let Err(error) = renewed {
+                    tracing::error!(
+                        error = &*error,
+                        "renewed certificates are refused; the old ones are shown"
+                    );
+                }
+                return None;
+            }
             ToElement::KeptIdentity {
                 key,
                 certificate_chain,

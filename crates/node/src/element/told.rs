@@ -161,7 +161,8 @@ pub(super) fn services(domain: &Domain, told: Vec<control::ServiceTls>) -> Resul
     Ok(services)
 }
 
-fn listener(told: control::ListenerTls) -> Result<ListenerTls> {
+/// What one of the gateway's listeners shows, and whom it believes.
+pub(super) fn listener(told: control::ListenerTls) -> Result<ListenerTls> {
     let control::ListenerTls {
         name,
         certificates: sites,

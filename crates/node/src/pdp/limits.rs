@@ -47,6 +47,9 @@ pub const BUNDLE_EVERY: Duration = Duration::from_secs(2);
 /// How often a certificate is asked for that runs out.
 pub const RENEW_RETRY: Duration = Duration::from_secs(60);
 
+/// How often certificates of listeners are asked for that run out.
+pub const LISTENER_RETRY: Duration = Duration::from_secs(600);
+
 /// Certificates that an element may ask for in an hour.
 pub const CERTIFICATES_AN_HOUR: usize = 64;
 

@@ -117,10 +117,15 @@ impl Up {
         let socket = claim.hold_file(see::SOCKET_FILE)?;
         let metrics = see::Server::bind_unix(&socket);
         let metrics = metrics.map_err(|source| UpError::Admin { path: socket, source })?;
-        let servers = vec![
+        let mut servers = vec![
             AbortOnDrop(tokio::spawn(server.serve(backend.clone()))),
             AbortOnDrop(tokio::spawn(metrics.serve(backend.clone()))),
         ];
+        if let Some(changer) = changer.clone() {
+            let elements = supervisor.handle();
+            let renew = async move { changer.renew_listeners(&elements).await };
+            servers.push(AbortOnDrop(tokio::spawn(renew)));
+        }
         let (programs, restarts) = Default::default();
         let mut up = Up {
             supervisor,

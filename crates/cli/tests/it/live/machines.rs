@@ -13,6 +13,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ringmail_node::runtime::{Claim, Place};
 use ringmail_node::topology::{
@@ -265,6 +266,14 @@ impl Machines {
         )
     }
 
+    /// The chain that the listener's certificate and its renewals are kept in.
+    fn shown(&self) -> String {
+        let kept = self.folder("one").join("gateway/listeners.json");
+        let kept: Value =
+            serde_json::from_slice(&std::fs::read(kept).expect("it is kept")).expect("JSON");
+        kept["web/0"]["chain"].to_string()
+    }
+
     /// Whether a page with this word passes, and one without.
     fn passes(&self, word: &str) -> (bool, bool) {
         let html = self.folder("service").join("html");
@@ -318,6 +327,14 @@ impl Drop for Machines {
             eprintln!("{}", self.logs());
         }
     }
+}
+
+/// Kept certificates of listeners, a week before their end.
+fn ends_soon(text: &str) -> String {
+    let mut kept: Value = serde_json::from_str(text).expect("JSON");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    kept["web/0"]["not_after_unix_s"] = (now + 7 * 86_400).into();
+    kept.to_string()
 }
 
 /// An element in a status.
@@ -481,6 +498,22 @@ fn the_three_machines_of_the_manual() {
             let got = machines.run("client", &Machines::curl("/", "--max-time 2"));
             got.status.success().then_some(())
         });
+        // A listener's certificate that runs out is renewed without a new version.
+        machines.services.get_mut("gateway").expect("it runs").kill();
+        let before = machines.shown();
+        let kept = machines.folder("one").join("gateway/listeners.json");
+        let text = std::fs::read_to_string(&kept).expect("the gateway keeps its certificates");
+        std::fs::write(&kept, ends_soon(&text)).expect("a file");
+        let (machine, text) = command(&blocks, "gateway");
+        machines.start(&machine, "gateway", &text);
+        machines.await_log("gateway", "shows renewed certificates", || false);
+        eventually("the chain comes back", || {
+            machines.check_alive();
+            machines.passes("page").1.then_some(())
+        });
+        assert_ne!(machines.shown(), before);
+        assert_eq!(machines.count("gateway", "runs the version"), 0, "no version went for it");
+
         // Who is revoked is hung up on; the others are not.
         machines.must("one", "ringmail ca revoke element/sf1 --dir ca");
         machines.await_log("hop", "the certificate was revoked", || false);

@@ -11,6 +11,7 @@
 
 mod attached;
 mod capture;
+mod certificates;
 mod chromium;
 mod counters;
 mod ethernet;

@@ -11,13 +11,15 @@ use ringmail_model::pdp::{Nack, Usage};
 use ringmail_trust::{Certificates, ElementKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::super::limits::LISTENER_RETRY;
 use super::super::store::ListenerCertificate;
 use super::version::How;
 use super::{Machine, unix_s};
-use crate::control::{ListenerTls, Secret, ServiceTls};
+use crate::control::{ListenerTls, Secret, ServiceTls, ToElement};
+use crate::limits::LISTENERS_LOOKED_AT_EVERY;
 use crate::listeners;
 
-/// A listener's certificate that holds shorter than this is asked for anew with the next version.
+/// A listener's certificate that holds shorter than this is asked for anew.
 const LISTENER_RENEWED_BEFORE_S: u64 = 30 * 86_400;
 
 /// A certificate that control was asked for.
@@ -94,16 +96,19 @@ impl Machine {
                 };
                 self.listeners.insert(format!("{listener}/{index}"), certificate);
                 self.dir.save_listeners(&self.listeners)?;
+                self.show_listeners().await?;
                 self.build_staged().await
             }
         }
     }
 
-    /// Asks for the certificates of listeners that the authority gives and that are not there, or run out.
-    pub(super) fn want_listener_certificates(&mut self) -> Result<()> {
-        let Some(staging) = &self.staging else { return Ok(()) };
+    /// Asks for the certificates of the version's listeners that the authority gives and that are not there, or run out.
+    pub(super) fn want_listener_certificates(&mut self, domain: &Domain) -> Result<()> {
+        if self.settings.role != Role::Gateway {
+            return Ok(());
+        }
         let mut missing = Vec::new();
-        for listener in &staging.domain.gateway.listeners {
+        for listener in &domain.gateway.listeners {
             for (index, wanted) in (0u16..).zip(&listener.certificates) {
                 let names: Vec<String> =
                     wanted.server_names.iter().map(ToString::to_string).collect();
@@ -119,6 +124,45 @@ impl Machine {
             }
         }
         missing.into_iter().try_for_each(|(usage, names)| self.ask_for_certificate(usage, names))
+    }
+
+    /// Renews what the listeners of the version that runs show: certificates in time, files when they change.
+    pub(super) async fn look_after_listeners(&mut self) -> Result<()> {
+        let now = Instant::now();
+        self.listeners_at = now + LISTENERS_LOOKED_AT_EVERY;
+        let Some(domain) = self.domain.clone() else { return Ok(()) };
+        if now >= self.listeners_asked_at {
+            self.listeners_asked_at = now + LISTENER_RETRY;
+            self.want_listener_certificates(&domain)?;
+        }
+        self.show_listeners().await
+    }
+
+    /// Tells the runtime what its listeners show, where that is not what it was told.
+    async fn show_listeners(&mut self) -> Result<()> {
+        let (Some(domain), Some(_)) = (&self.domain, &self.feed) else { return Ok(()) };
+        let listeners = match self.listeners_of(domain) {
+            Ok(listeners) => listeners,
+            Err(error) => {
+                let error = format!("{error:#}");
+                // Once, and not with every look.
+                if self.listeners_said.replace(error.clone()).as_ref() != Some(&error) {
+                    tracing::error!(error, "certificates of listeners are not renewed");
+                }
+                return Ok(());
+            }
+        };
+        self.listeners_said = None;
+        for is in listeners {
+            let was = self.shown.iter_mut().find(|was| was.name == is.name);
+            if let (Some(was), Some(feed)) = (was, &mut self.feed)
+                && listeners::shows_others(was, &is)
+            {
+                was.clone_from(&is);
+                feed.tell(&ToElement::Listener(is)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// What the gateway's listeners show, and whom they believe; nothing for other elements.

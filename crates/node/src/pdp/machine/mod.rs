@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use ringmail_dataplane::sap::SignedLease;
-use ringmail_model::domain::Profile;
+use ringmail_model::domain::{Domain, Profile};
 use ringmail_model::pathset::{PublicKey, Role};
 use ringmail_model::pdp::{Follower, FollowerConfig, FollowerEvent, Usage};
 use ringmail_model::{Name, PathVersion};
@@ -37,7 +37,7 @@ use super::link::{Heard, Link};
 use super::session::Said;
 use super::store::{Enrolled, ListenerCertificate, StateDir};
 use super::tls;
-use crate::control::{FromElement, ToElement};
+use crate::control::{FromElement, ListenerTls, ToElement};
 use crate::limits::SHUTDOWN_GRACE;
 use crate::notify::Notifier;
 use crate::random;
@@ -113,6 +113,14 @@ struct Machine {
     leases: Leases,
     listeners: BTreeMap<String, ListenerCertificate>,
     wanted: BTreeMap<u32, Wanted>,
+    /// The domain of the version that runs.
+    domain: Option<Domain>,
+    /// What its listeners were told to show, when that is looked at again, when certificates are asked for again that run
+    /// out, and what kept them from being renewed.
+    shown: Vec<ListenerTls>,
+    listeners_at: Instant,
+    listeners_asked_at: Instant,
+    listeners_said: Option<String>,
     next_number: u32,
     renew_at: Instant,
     notifier: Notifier,
@@ -152,6 +160,11 @@ impl Machine {
             leases: Leases::open(&dir)?,
             listeners: dir.listeners()?,
             wanted: BTreeMap::new(),
+            domain: None,
+            shown: Vec::new(),
+            listeners_at: now,
+            listeners_asked_at: now,
+            listeners_said: None,
             next_number: 0,
             renew_at: now,
             notifier,
@@ -185,6 +198,7 @@ impl Machine {
             self.alive_at,
             self.serves_by,
             Some(self.renew_at),
+            self.domain.as_ref().map(|_| self.listeners_at),
         ];
         all.into_iter().flatten().min()
     }
@@ -201,6 +215,9 @@ impl Machine {
         }
         if self.serves_by.is_some_and(|at| now >= at) {
             bail!("the element does not begin to serve");
+        }
+        if self.domain.is_some() && now >= self.listeners_at {
+            self.look_after_listeners().await?;
         }
         if now >= self.renew_at {
             self.renew_at = now + RENEW_RETRY;

@@ -56,6 +56,7 @@ impl Machine {
         };
         let domain = ringmail_model::check::load(&documents.domain_file, "domain file")?.domain;
         tracing::info!(version = %set.version, "begins with the version that ran last");
+        self.domain = Some(domain.clone());
         self.start(&documents, &domain, set.version).await
     }
 
@@ -67,6 +68,7 @@ impl Machine {
         version: PathVersion,
     ) -> Result<()> {
         let (listeners, services) = (self.listeners_of(domain)?, self.services_of(domain)?);
+        self.shown.clone_from(&listeners);
         let mut feed = Feed::start(&self.settings.name)?;
         self.leases.begin();
         self.asked.clear();

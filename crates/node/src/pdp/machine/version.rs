@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use ringmail_model::PathVersion;
 use ringmail_model::domain::{Domain, Keying};
-use ringmail_model::pathset::{PathSet, Role};
+use ringmail_model::pathset::PathSet;
 use ringmail_model::pdp::{Documents, Nack, Offer, Usage};
 
 use super::Machine;
@@ -62,10 +62,8 @@ impl Machine {
             self.refuse(version, "`keying: psk` is for one machine".to_owned());
             return Ok(());
         }
+        self.want_listener_certificates(&domain)?;
         self.staging = Some(Staging { version, documents, domain, offer, how: How::Waits });
-        if self.settings.role == Role::Gateway {
-            self.want_listener_certificates()?;
-        }
         self.build_staged().await
     }
 
@@ -198,6 +196,7 @@ impl Machine {
         self.dir.save_active(&staging.documents, held)?;
         self.refused = None;
         self.committed = self.committed.max(Some(version));
+        self.domain = Some(staging.domain);
         self.follower.activated(Instant::now(), version);
         tracing::info!(%version, "runs the version");
         self.notifier.status(&format!("runs version {version}"));
