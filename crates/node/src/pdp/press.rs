@@ -366,16 +366,16 @@ mod tests {
         };
         let changed = |word: &str| text.replace("bytes: test", &format!("bytes: {word}"));
         assert_ne!(changed("x"), text, "the file has such a pattern");
-        let mut known = numbers(&commit(&folder.press(), &text));
-        for word in ["one", "two"] {
-            let press = folder.press();
-            let proposed = press.press(&changed("never")).expect("a version");
-            press.abandon();
-            let next = numbers(&commit(&press, &changed(word)));
-            let new: Vec<_> = next.difference(&known).copied().collect();
-            assert!(!new.is_empty() && new.iter().all(|id| known.iter().all(|old| old < id)));
-            known.extend(numbers(&proposed).into_iter().chain(next));
-        }
+        let press = folder.press();
+        let first = numbers(&commit(&press, &text));
+        let second = numbers(&commit(&press, &changed("one")));
+        assert!(second.difference(&first).next().is_some());
+        assert_eq!(numbers(&commit(&press, &text)), first, "back again");
+        drop(press);
+        // An element may still run the second one.
+        let third = numbers(&commit(&folder.press(), &changed("two")));
+        let new: Vec<_> = third.difference(&first).collect();
+        assert!(!new.is_empty() && new.iter().all(|id| !second.contains(id)), "{new:?}");
     }
 
     #[test]
