@@ -1,6 +1,8 @@
-//! The project's own tasks: `cargo xtask demo|test|ci-times`.
+//! The project's own tasks: `cargo xtask demo|test|deb|mixed|ci-times`.
 
 mod demo;
+mod mixed;
+mod package;
 mod packages;
 mod stages;
 mod test;
@@ -13,6 +15,12 @@ usage: cargo xtask TASK
   demo [-- ARGS]      build the shipped programs in release and run `ringmail demo ARGS`
   test [--no-install] format, lints, licences, build and every test; installs the Debian packages
                       that the interop tests need when it is root
+  deb [--program FILE] [--lint]
+                      a Debian package below target/debian, of the release build unless FILE is named;
+                      lintian judges it
+  mixed [--against REV]
+                      run a domain of several machines with elements of this build and of REV's, the
+                      last tag's unless REV is given, or else that of the commit before
   ci-times            how long each stage of the last `test` took
 ";
 
@@ -23,6 +31,9 @@ fn main() -> ExitCode {
         ["demo", rest @ ..] => demo::run(rest.strip_prefix(&["--"]).unwrap_or(rest)),
         ["test"] => test::run(true),
         ["test", "--no-install"] => test::run(false),
+        ["deb", rest @ ..] => package::run(rest),
+        ["mixed"] => mixed::run(None),
+        ["mixed", "--against", revision] => mixed::run(Some(revision)),
         ["ci-times"] => stages::print_last(),
         _ => {
             eprint!("{USAGE}");

@@ -73,7 +73,7 @@ fn cargo_command() -> Command {
     command
 }
 
-fn root() -> Result<PathBuf> {
+pub(crate) fn root() -> Result<PathBuf> {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     here.parent().map(PathBuf::from).context("xtask has no parent folder")
 }

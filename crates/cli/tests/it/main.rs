@@ -2,6 +2,7 @@
 
 mod ca;
 mod command_line;
+mod deb;
 mod doctor;
 mod domain;
 mod live;

@@ -16,6 +16,8 @@ const CAMPUS: &str = include_str!("../../../../examples/campus.yaml");
 struct House {
     dir: PathBuf,
     domain: String,
+    /// The program under test, or that of another build.
+    program: PathBuf,
     /// What a user without rights is made of: nothing, where the tests run without rights.
     prefix: &'static [&'static str],
 }
@@ -33,11 +35,13 @@ impl House {
         let text = CAMPUS.replace("domain: campus.example", &format!("domain: {domain}"));
         assert_ne!(text, CAMPUS);
         fs::write(dir.join("domain.yaml"), text).unwrap();
-        House { dir, domain, prefix: if rightless && is_root() { RIGHTLESS } else { &[] } }
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_ringmail"));
+        House { dir, domain, program, prefix: if rightless && is_root() { RIGHTLESS } else { &[] } }
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let words = [self.prefix, &[env!("CARGO_BIN_EXE_ringmail")], args].concat();
+        let program = self.program.to_str().unwrap();
+        let words = [self.prefix, &[program], args].concat();
         let mut command = Command::new(words[0]);
         command
             .args(&words[1..])
@@ -282,4 +286,30 @@ fn keys_are_not_exported_by_mistake() {
     let refused = house.run(&["keys", "export"]);
     assert_eq!((code(&refused), stdout(&refused)), (2, String::new()));
     insta::assert_snapshot!(stderr(&refused));
+}
+
+/// A domain that one build brought up is asked and ended by another. RINGMAIL_OTHER names the folder of the other's
+/// program.
+#[test]
+#[ignore = "needs another build: cargo xtask mixed"]
+fn a_domain_of_another_build() {
+    let other = std::env::var_os("RINGMAIL_OTHER").expect("RINGMAIL_OTHER: cargo xtask mixed");
+    let other = PathBuf::from(other).join("ringmail");
+    let this = PathBuf::from(env!("CARGO_BIN_EXE_ringmail"));
+    for (brings_up, asks) in [(&other, &this), (&this, &other)] {
+        let mut house = House::new(false);
+        house.program.clone_from(brings_up);
+        let up = house.up(&[]);
+        house.program.clone_from(asks);
+        let status = house.run(&["status", "--output", "json"]);
+        assert_eq!(code(&status), 0, "{}", stderr(&status));
+        let elements = json(&status)["elements"].as_array().unwrap().clone();
+        assert_eq!(elements.len(), 5);
+        assert!(elements.iter().all(|element| element["state"] == "ready"), "{elements:?}");
+        let reload = house.run(&["reload", "domain.yaml"]);
+        assert_eq!(code(&reload), 0, "{}", stderr(&reload));
+        let down = house.run(&["down"]);
+        assert_eq!(code(&down), 0, "{}", stderr(&down));
+        assert!(up.end().status.success());
+    }
 }

@@ -20,3 +20,4 @@ mod rules;
 mod schema;
 mod shadow;
 mod show;
+mod wire;

@@ -9,4 +9,5 @@ mod role;
 mod sap;
 mod supervise;
 mod up;
+mod wire;
 mod world;

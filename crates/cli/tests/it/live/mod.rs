@@ -34,4 +34,4 @@ mod sight;
 mod switch;
 mod variants;
 mod wire;
-mod world;
+pub(crate) mod world;

@@ -7,3 +7,4 @@ mod sender;
 mod sessions;
 mod simulation;
 mod support;
+mod wire;

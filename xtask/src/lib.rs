@@ -1,0 +1,3 @@
+//! What of the project's own tasks the tests use too.
+
+pub mod deb;
