@@ -3,17 +3,17 @@
 //! The conductor is the only one that talks to the authority; elements see what it signs and nothing else of it. What it
 //! tells them is a version of the domain; the [`Issuer`] makes another one beside it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use ringmail_model::PathDigest;
 use ringmail_model::domain::Domain;
 use ringmail_model::names::Name;
-use ringmail_model::pathset::{PathSet, Role};
+use ringmail_model::pathset::{Element, PathSet, Role};
+use ringmail_model::{ElementId, PathDigest};
 use ringmail_trust::{Authority, EmbeddedCa};
 use rustls_pki_types::CertificateSigningRequestDer;
 
@@ -25,8 +25,11 @@ use crate::supervise::Conductor;
 #[derive(Debug)]
 pub struct DomainConductor {
     issuer: Arc<Issuer>,
-    /// Elements that have the secret of keying `psk`: a second life of one would count from 1 again under its keys.
-    keyed: BTreeSet<String>,
+    /// Keying `psk`: in which life each element is that has the secret, from 0. A later one counts from 1 again, and so
+    /// has other keys (ADR 0006).
+    lives: BTreeMap<ElementId, u32>,
+    /// Whom to tell of a later life.
+    news: Vec<(String, ToElement)>,
 }
 
 impl DomainConductor {
@@ -42,7 +45,7 @@ impl DomainConductor {
         folder: &Path,
     ) -> Result<DomainConductor> {
         let issuer = Issuer::new(authority, domain, text, set, folder)?;
-        Ok(DomainConductor { issuer: Arc::new(issuer), keyed: BTreeSet::new() })
+        Ok(DomainConductor { issuer: Arc::new(issuer), lives: BTreeMap::new(), news: Vec::new() })
     }
 
     /// Who issues what the elements are told, to change it.
@@ -56,11 +59,6 @@ impl DomainConductor {
         let Issuer { authority, psk, .. } = &*self.issuer;
         let known = issued.set.element_named(name);
         let element = known.with_context(|| format!("no element is named `{name}`"))?;
-        ensure!(
-            psk.is_none() || self.keyed.insert(name.to_owned()),
-            "with keying `psk` an element does not start twice: it would repeat nonces (hint: start the whole domain again, \
-             or write `keying: sap`)"
-        );
         let request = CertificateSigningRequestDer::from(request.0.as_slice());
         let certificates = authority.sign_element(&name.parse::<Name>()?, &request)?;
         let bundle = authority.trust_bundle()?;
@@ -76,7 +74,24 @@ impl DomainConductor {
             told.extend(issued.listeners.iter().cloned().map(ToElement::Listener));
             told.extend(issued.services.iter().cloned().map(ToElement::ServiceTls));
         }
-        told.extend(psk.clone().map(|secret| ToElement::Psk { secret }));
+        if let Some(secret) = psk.clone() {
+            let life = self.lives.get(&element.id).map_or(0, |life| life + 1);
+            self.lives.insert(element.id, life);
+            let later = self.lives.iter().filter(|(_, life)| **life > 0);
+            let lives: BTreeMap<u16, u32> = later.map(|(id, life)| (id.0, *life)).collect();
+            if life > 0 {
+                // Those that have no secret yet hear of it with that.
+                let others =
+                    issued.set.elements.iter().filter(|other| {
+                        other.id != element.id && self.lives.contains_key(&other.id)
+                    });
+                let news = |other: &Element| {
+                    (other.name.clone(), ToElement::Lives { lives: lives.clone() })
+                };
+                self.news.extend(others.map(news));
+            }
+            told.push(ToElement::Psk { secret, lives });
+        }
         // Last, because the element begins with it.
         told.push(ToElement::Identity {
             certificate_chain: blobs(&certificates.chain),
@@ -118,6 +133,10 @@ impl Conductor for DomainConductor {
             other => bail_unexpected(&other),
         };
         Ok(told?)
+    }
+
+    fn news(&mut self) -> Vec<(String, ToElement)> {
+        std::mem::take(&mut self.news)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The messages of the control channel.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -60,6 +61,14 @@ pub enum ToElement {
     Psk {
         /// At least 32 bytes.
         secret: Secret,
+        /// As in [`ToElement::Lives`].
+        lives: BTreeMap<u16, u32>,
+    },
+    /// Keying `psk`: how often elements began anew in this run, by their numbers; those that are not named did not. Their
+    /// keys are others in each life.
+    Lives {
+        /// Of all elements that ever did.
+        lives: BTreeMap<u16, u32>,
     },
     /// Leave to go on in a path, signed, for a time that it names.
     Lease {

@@ -16,7 +16,7 @@ use super::proxy::{self, ListenerTls, Proxy};
 use super::told::Told;
 use super::versions::{Ability, Version, Versions};
 use super::worker::{Core, Handle};
-use super::{Workshop, build, inner, psk};
+use super::{Workshop, build, inner};
 
 /// Everything that the element consists of, at work.
 pub(super) async fn begin(
@@ -28,21 +28,21 @@ pub(super) async fn begin(
     let Version { domain, set, element, .. } = &version;
     let window = WindowPackets::new(domain.limits.replay_window_packets)?;
     let mut cores = cores(&version)?;
-    if let Some(secret) = &psk {
+    if let Some(psk) = &psk {
         tracing::warn!("keying `psk`: static keys, no forward secrecy; for comparison only");
         if domain.psk.as_ref().is_some_and(|psk| psk.danger_same_keys_every_start) {
             tracing::warn!(
                 "`danger_same_keys_every_start`: sequence numbers begin again under the same keys"
             );
         }
-        psk::install(set, element.id, secret.danger_bytes(), window, &mut cores)?;
+        psk.install(set, element.id, window, &mut cores)?;
     }
     let workers = workshop.start(set, element, cores, ended)?;
     if element.role != Role::Hop {
         inner::configure(domain, element.role).await.context("the inner side")?;
     }
     let proxy = start_proxy(&version, listeners, services, &workers)?;
-    let agreement = match psk {
+    let agreement = match &psk {
         Some(_) => None,
         None => {
             let keys = Keys::new(workers.clone(), window);
@@ -50,7 +50,7 @@ pub(super) async fn begin(
         }
     };
     let ability = Ability { links_are_fixed: matches!(workshop, Workshop::Mill(_)) };
-    Ok(Serving::new(Versions::new(version), workers, agreement, proxy, ability, bundle))
+    Ok(Serving::new(Versions::new(version), workers, agreement, psk, proxy, ability, bundle))
 }
 
 fn cores(version: &Version) -> Result<Vec<Core>> {

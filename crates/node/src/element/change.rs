@@ -17,6 +17,7 @@ use super::agreement::Agreement;
 use super::chain::{Addresses, Chains, Variants};
 use super::command::{Command, NewPath, NewPaths};
 use super::proxy::{self, Proxy};
+use super::psk::Psk;
 use super::versions::{Ability, Retired, Version, Versions};
 use super::worker::Handle;
 use super::{build, inner, plan, told};
@@ -28,6 +29,8 @@ pub(super) struct Serving {
     pub(super) versions: Versions,
     pub(super) workers: Vec<Handle>,
     pub(super) agreement: Option<Agreement>,
+    /// Instead of it, with keying `psk`.
+    pub(super) psk: Option<Psk>,
     /// The gateway's.
     pub(super) proxy: Option<(Proxy, Chains)>,
     pub(super) ability: Ability,
@@ -51,12 +54,13 @@ impl Serving {
         versions: Versions,
         workers: Vec<Handle>,
         agreement: Option<Agreement>,
+        psk: Option<Psk>,
         proxy: Option<(Proxy, Chains)>,
         ability: Ability,
         bundle: TrustBundle,
     ) -> Serving {
         let (staging, policy) = (None, None);
-        Serving { versions, workers, agreement, proxy, ability, bundle, staging, policy }
+        Serving { versions, workers, agreement, psk, proxy, ability, bundle, staging, policy }
     }
 
     /// Builds a version beside what runs. The answer comes from [`Serving::staged`], unless it is a no already.

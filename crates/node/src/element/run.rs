@@ -233,6 +233,14 @@ impl Serving {
                 }
                 return None;
             }
+            ToElement::Lives { lives } => {
+                if let Some(psk) = &mut self.psk
+                    && let Err(error) = psk.follow(&self.versions, &self.workers, lives).await
+                {
+                    tracing::error!(error = &*error, "there are no keys for who began anew");
+                }
+                return None;
+            }
             ToElement::Stage { request, text, document, signature, services, counts, .. } => {
                 let signed = SignedPathSet { bytes: document.0, signature: signature.0 };
                 return self.stage(request, &text, &signed, services, counts).await;

@@ -13,6 +13,7 @@ use ringmail_trust::{Certificates, ElementKey, Identity, PrivateKey, TrustBundle
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use super::proxy::ListenerTls;
+use super::psk::Psk;
 use super::versions::Version;
 use crate::control::{
     self, Blob, FromElement, Receiver, Secret, Sender, ServerCertificate, ToElement,
@@ -26,7 +27,7 @@ pub(super) struct Told {
     pub(super) listeners: Vec<ListenerTls>,
     /// How the gateway speaks to services.
     pub(super) services: Services,
-    pub(super) psk: Option<Secret>,
+    pub(super) psk: Option<Psk>,
 }
 
 /// Says hello and listens until everything is there; `None` if the parent has no use for the element any more.
@@ -60,7 +61,7 @@ pub(super) async fn learn(
             }
             Some(ToElement::Listener(told)) => listeners.push(listener(told)?),
             Some(ToElement::ServiceTls(leg)) => legs.push(leg),
-            Some(ToElement::Psk { secret }) => psk = Some(secret),
+            Some(ToElement::Psk { secret, lives }) => psk = Some(Psk { secret, lives }),
             Some(ToElement::Identity { certificate_chain, trust_anchors, crls }) => {
                 let domain: Domain = domain.context("no domain was told before the identity")?;
                 let (signed, signing_key) =

@@ -62,6 +62,11 @@ pub trait Conductor: Send {
         element: &str,
         message: FromElement,
     ) -> Result<Vec<ToElement>, Box<dyn Error + Send + Sync>>;
+
+    /// What others get because of the last answer. One that has ended meanwhile gets nothing.
+    fn news(&mut self) -> Vec<(String, ToElement)> {
+        Vec::new()
+    }
 }
 
 impl Supervisor {
@@ -199,7 +204,13 @@ impl Supervisor {
             }
             Event::Message { element, message } => (element, message),
         };
-        match conductor.answer(&element, message) {
+        let answered = conductor.answer(&element, message);
+        for (other, message) in conductor.news() {
+            if let Err(error) = self.handle.send(&other, message) {
+                tracing::debug!(element = other, %error, "does not hear the news");
+            }
+        }
+        match answered {
             Ok(answers) => answers.into_iter().try_for_each(|answer| {
                 let sent = self.handle.send(&element, answer);
                 sent.map_err(|source| StartError::Request { element: element.clone(), source })

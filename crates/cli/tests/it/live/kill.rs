@@ -8,7 +8,7 @@ use ringmail_node::control::PinnedFlow;
 
 use crate::live::load::{Numbered, Numbers};
 use crate::live::programs::{Answer, Curl, Nginx};
-use crate::live::world::{World, eventually, live};
+use crate::live::world::{Setting, World, eventually, live};
 
 const WWW: &str = "10.79.0.10:80";
 
@@ -51,6 +51,29 @@ fn numbers_go_on_after_a_hop_or_the_egress_was_killed() {
             assert_eq!(numbers.repeated, 0, "{element}: {numbers:?}");
             assert!(numbers.came > 200, "{element}: {numbers:?}");
             assert_eq!(world.restarts(element), 1);
+        }
+    });
+}
+
+/// There is nobody to agree with: all ends of its segments change keys with the life of who was killed.
+#[test]
+fn under_psk_whoever_was_killed_is_taken_back() {
+    live(|privilege| {
+        let world = Setting::new(privilege, "campus.yaml").with("keying: sap", "keying: psk").up();
+        let nginx = Nginx::start(&world, "www", WWW);
+        nginx.put("/page", b"a page");
+        let curl = Curl::new(&world, "client2");
+        let answers = || curl.get("/page", &["--max-time", "1"]).verdict == "2 200";
+        assert!(answers());
+        for element in ["sf2", "egress", "gateway", "sf2"] {
+            let before = world.restarts(element);
+            world.kill(element);
+            eventually("it is started again", || (world.restarts(element) > before).then_some(()));
+            world.await_ready(element);
+            eventually("requests go on", || answers().then_some(()));
+        }
+        for element in ["gateway", "sf1", "sf2", "egress"] {
+            assert_eq!(world.drops(element, "replayed"), 0, "{element}");
         }
     });
 }
