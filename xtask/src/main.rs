@@ -1,9 +1,10 @@
-//! The project's own tasks: `cargo xtask demo|test|deb|mixed|ci-times`.
+//! The project's own tasks: `cargo xtask demo|test|deb|mixed|soak|ci-times`.
 
 mod demo;
 mod mixed;
 mod package;
 mod packages;
+mod soak;
 mod stages;
 mod test;
 
@@ -21,6 +22,7 @@ usage: cargo xtask TASK
   mixed [--against REV]
                       run a domain of several machines with elements of this build and of REV's, the
                       last tag's unless REV is given, or else that of the commit before
+  soak [OPTIONS]      a domain under traffic, reloads, kills and faults; for what they are: soak --help
   ci-times            how long each stage of the last `test` took
 ";
 
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         ["deb", rest @ ..] => package::run(rest),
         ["mixed"] => mixed::run(None),
         ["mixed", "--against", revision] => mixed::run(Some(revision)),
+        ["soak", rest @ ..] => soak::run(rest),
         ["ci-times"] => stages::print_last(),
         _ => {
             eprint!("{USAGE}");

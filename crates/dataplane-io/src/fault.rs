@@ -50,6 +50,8 @@ pub struct FaultCounts {
     pub corrupted: u64,
     /// Lost because too many are held back already.
     pub overflowed: u64,
+    /// Held back now, copies included.
+    pub held: u64,
 }
 
 /// The time that faults go by, in microseconds; it stands still unless somebody moves it.
@@ -109,12 +111,12 @@ impl<L: Link> Faulty<L> {
 
     /// What happened to packets that came in.
     pub fn received(&self) -> FaultCounts {
-        self.receiving.as_ref().map_or_else(FaultCounts::default, |direction| direction.counts)
+        self.receiving.as_ref().map_or_else(FaultCounts::default, Direction::counts)
     }
 
     /// What happened to packets that went out.
     pub fn sent(&self) -> FaultCounts {
-        self.sending.as_ref().map_or_else(FaultCounts::default, |direction| direction.counts)
+        self.sending.as_ref().map_or_else(FaultCounts::default, Direction::counts)
     }
 
     /// When the next packet that is held back is due: do not wait for the file descriptor any longer than that.
@@ -213,6 +215,10 @@ impl<M: Copy> Direction<M> {
             held: BTreeMap::new(),
             arrivals: 0,
         }
+    }
+
+    fn counts(&self) -> FaultCounts {
+        FaultCounts { held: self.held.len() as u64, ..self.counts }
     }
 
     fn next_due_us(&self) -> Option<u64> {

@@ -16,6 +16,7 @@ pub mod memory;
 pub mod packet;
 pub mod pcapng;
 pub mod poll;
+pub mod troubled;
 pub mod tun;
 pub mod udp;
 

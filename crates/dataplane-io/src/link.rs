@@ -4,10 +4,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringmail_dataplane::{Batch, Neighbour, Verdict};
 
 use crate::counters::LinkCounters;
+use crate::fault::FaultCounts;
 
 /// What one [`Link::send`] did, in packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +57,16 @@ pub trait Link: Send {
     fn set_peers(&mut self, _peers: &[(Neighbour, SocketAddr)]) -> bool {
         false
     }
+
+    /// How long a packet that is held back is still to wait; `None` where nothing is held back.
+    fn due_in(&self) -> Option<Duration> {
+        None
+    }
+
+    /// What befell packets on purpose; `None` of a link without such faults.
+    fn faults(&self) -> Option<FaultCounts> {
+        None
+    }
 }
 
 impl<L: Link + ?Sized> Link for Box<L> {
@@ -80,5 +92,13 @@ impl<L: Link + ?Sized> Link for Box<L> {
 
     fn set_peers(&mut self, peers: &[(Neighbour, SocketAddr)]) -> bool {
         (**self).set_peers(peers)
+    }
+
+    fn due_in(&self) -> Option<Duration> {
+        (**self).due_in()
+    }
+
+    fn faults(&self) -> Option<FaultCounts> {
+        (**self).faults()
     }
 }

@@ -9,6 +9,7 @@ use ringmail_dataplane::hop::Hop;
 use ringmail_dataplane::sa::SaTable;
 use ringmail_dataplane::{Function, Neighbour};
 use ringmail_dataplane_io::ethernet::{EthernetConfig, EthernetLink};
+use ringmail_dataplane_io::troubled::Troubled;
 use ringmail_dataplane_io::udp::{UdpConfig, UdpLink};
 use ringmail_dataplane_io::{Link, packet};
 use ringmail_functions::Settings;
@@ -18,6 +19,7 @@ use ringmail_model::pathset::{Element, LinkSet, PathSet, Role};
 use ringmail_packet::ethernet::Address;
 
 use super::logfile::Logged;
+use super::trouble::Trouble;
 use super::worker::Core;
 use super::{attached, plan};
 use crate::attach::network;
@@ -70,10 +72,18 @@ fn hop(domain: &Domain, element: &Element) -> Result<Hop> {
 /// # Errors
 /// When the system refuses a socket, or the element's interface is not as the path set says.
 pub(crate) fn link(set: &PathSet, element: &Element, worker: u16) -> Result<Box<dyn Link>> {
-    match set.link {
-        LinkSet::Udp => udp_link(set, element, worker),
-        LinkSet::Ethernet { vlan } => ethernet_link(set, element, vlan),
-    }
+    let link = match set.link {
+        LinkSet::Udp => udp_link(set, element, worker)?,
+        LinkSet::Ethernet { vlan } => ethernet_link(set, element, vlan)?,
+    };
+    Ok(match Trouble::wanted()? {
+        None => link,
+        Some(Trouble { seed, faults }) => {
+            // Every link has faults of its own.
+            let seed = seed ^ (u64::from(element.id.0) << 16 | u64::from(worker)) << 32;
+            Box::new(Troubled::new(link, seed, faults))
+        }
+    })
 }
 
 fn ethernet_link(set: &PathSet, element: &Element, vlan: Option<u16>) -> Result<Box<dyn Link>> {

@@ -31,6 +31,7 @@ mod status;
 mod summary;
 mod told;
 mod trace;
+mod trouble;
 mod versions;
 mod watch;
 mod worker;

@@ -6,6 +6,7 @@ use ringmail_dataplane::function::FunctionCounter;
 use ringmail_dataplane::hop::Hop;
 use ringmail_dataplane_io::LinkCounters;
 use ringmail_dataplane_io::counters::LinkCounter;
+use ringmail_dataplane_io::fault::FaultCounts;
 use serde::{Deserialize, Serialize};
 
 use super::worker::{Core, Links, Stay};
@@ -87,7 +88,12 @@ pub(crate) struct Count {
 
 impl Report {
     /// The report of a worker.
-    pub(super) fn of(core: &mut Core, links: &Links, stay: &Stay) -> Report {
+    pub(super) fn of(
+        core: &mut Core,
+        links: &Links,
+        faults: Option<FaultCounts>,
+        stay: &Stay,
+    ) -> Report {
         let mut report = match core {
             Core::Edge(edge, _) => Report {
                 flows: Some([
@@ -127,6 +133,7 @@ impl Report {
             .collect();
         report.inside_ns_log2 = stay.buckets.to_vec();
         report.link = link(&links.link);
+        report.link.extend(faults.into_iter().flat_map(injected));
         report.inner = sum(links.inner.iter().map(|counters| link(counters)));
         report
     }
@@ -187,4 +194,24 @@ fn link(counters: &LinkCounters) -> Vec<Count> {
         value: counters.get(*counter),
     };
     LinkCounter::ALL.iter().map(count).collect()
+}
+
+/// Faults on purpose; hardly ever there.
+fn injected(faults: FaultCounts) -> [Count; 6] {
+    let FaultCounts { lost, duplicated, reordered, corrupted, overflowed, held, .. } = faults;
+    let counts = [
+        ("lost", "Packets lost on purpose.", lost),
+        ("duplicated", "Packets sent twice on purpose.", duplicated),
+        ("reordered", "Packets overtaken on purpose.", reordered),
+        ("corrupted", "Packets with one bit turned on purpose.", corrupted),
+        ("overflowed", "Packets lost since too many are held back on purpose.", overflowed),
+        ("held", "Packets held back on purpose now.", held),
+    ];
+    counts.map(|(name, description, value)| Count {
+        name: format!("fault_{name}"),
+        unit: "packets".to_owned(),
+        description: description.to_owned(),
+        gauge: name == "held",
+        value,
+    })
 }

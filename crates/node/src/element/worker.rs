@@ -272,7 +272,12 @@ impl Station {
         match command {
             Command::Watch(asked) => watch::obey(&mut self.watching, asked, &mut self.core),
             Command::Report(answer) => {
-                let _gone = answer.send(Report::of(&mut self.core, &self.links, &self.stay));
+                let _gone = answer.send(Report::of(
+                    &mut self.core,
+                    &self.links,
+                    self.link.faults(),
+                    &self.stay,
+                ));
             }
             other => return other.carry_out(&mut self.core, &mut self.link),
         }
@@ -341,7 +346,8 @@ pub(crate) fn run(mut stations: Vec<Station>, poller: &Poller) -> io::Result<()>
             stations.iter_mut().for_each(|station| station.tick(now));
         }
         if !worked {
-            poller.wait(Some(TICK))?;
+            let due = stations.iter().filter_map(|station| station.link.due_in());
+            poller.wait(Some(due.min().map_or(TICK, |due| due.min(TICK))))?;
         }
     }
 }
