@@ -1,8 +1,8 @@
-//! curl and aria2 reach an unmodified nginx through chains; what arrives is what was sent.
+//! curl, wget and aria2 reach an unmodified nginx through chains; what arrives is what was sent.
 
 use std::io::Write;
 
-use crate::live::programs::{Answer, Curl, Nginx, aria2};
+use crate::live::programs::{Answer, Curl, Nginx, aria2, wget};
 use crate::live::world::{World, eventually, live};
 
 const WWW: &str = "10.79.0.10:80";
@@ -98,5 +98,21 @@ fn sixteen_connections_of_aria2_fetch_one_file() {
         assert!(connections >= 16, "{connections} connections\n{said}");
         let parts = nginx.log().lines().filter(|line| line.contains("\" 206 ")).count();
         assert!(parts >= 15, "{parts} parts\n{}", nginx.log());
+    });
+}
+
+#[test]
+fn wget_fetches_a_file() {
+    live(|privilege| {
+        let world = World::new(privilege, "campus.yaml");
+        let nginx = Nginx::start(&world, "www", WWW);
+        let content = noise(5_000_003, 4);
+        nginx.put("/file.bin", &content);
+        let to = world.folder().join("file.bin");
+        let done = wget(&world, "client2", "/file.bin", &to);
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success() && said.contains("HTTP/1.1 200"), "{said}");
+        assert!(std::fs::read(to).expect("the file is there") == content, "{said}");
+        assert!(world.counter("sf2", "opened_packets") > 1000);
     });
 }

@@ -1,8 +1,9 @@
-//! A listener of kind `tls`: redis-cli, ssh and rsync, unmodified, through a whole chain to the real servers of those.
+//! A listener of kind `tls`: redis-cli, psql, ssh and rsync, unmodified, through a whole chain to the real servers of
+//! those. ssh, which knows no TLS, goes through `openssl s_client`.
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
 use crate::live::world::{Papers, World, eventually, live};
@@ -10,10 +11,16 @@ use crate::live::world::{Papers, World, eventually, live};
 const LISTENER: &str = "192.0.2.1:8443";
 
 /// A program that serves until it is dropped.
-struct Served(Child);
+pub(crate) struct Served(Child);
 
 impl Served {
-    fn start(world: &World, service: &str, address: &str, command: &mut Command) -> Served {
+    /// Starts a program in a namespace and waits until it listens.
+    pub(crate) fn start(
+        world: &World,
+        service: &str,
+        address: &str,
+        command: &mut Command,
+    ) -> Served {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = world.inside(service, || command.spawn());
         let served = Served(process.unwrap_or_else(|error| panic!("{command:?}: {error}")));
@@ -181,10 +188,6 @@ fn noise(bytes: usize) -> Vec<u8> {
     (0..bytes / 8).flat_map(|_| next()).collect()
 }
 
-fn write(path: &Path, content: &[u8]) {
-    std::fs::File::create(path).and_then(|mut file| file.write_all(content)).expect("a file");
-}
-
 #[test]
 fn ssh_and_rsync_pass_through_a_chain() {
     live(|privilege| {
@@ -202,16 +205,107 @@ fn ssh_and_rsync_pass_through_a_chain() {
         // From the gateway's inner address, as every service sees it.
         assert!(text(&said).starts_with("it is 10.78.0.1 "), "{}", text(&said));
         assert_eq!(said.status.code(), Some(7));
-        let (from, to) = (shell.path("from"), shell.path("to"));
-        write(&from, &noise(20 << 20));
-        let mut rsync = Command::new("rsync");
-        rsync.arg("-e").arg(format!("ssh -F {}", shell.config.display()));
-        rsync.arg(&from).arg(format!("chain:{}", to.display()));
-        let said = world.run("client", &mut rsync);
-        assert!(said.status.success(), "{}", text(&said));
-        assert!(std::fs::read(&from).expect("sent") == std::fs::read(&to).expect("received"));
-        assert!(world.counter("gateway", "bytes_from_clients") > 20 << 20);
+        rsync(&world, &shell, 20);
         assert_eq!(world.counter("gateway", "passed"), 2);
+    });
+}
+
+/// Sends so many MiB by rsync over ssh.
+fn rsync(world: &World, shell: &Shell, mib: usize) {
+    let (from, to) = (shell.path("from"), shell.path("to"));
+    let (mut file, piece) = (std::fs::File::create(&from).expect("a file"), noise(4 << 20));
+    (0..mib / 4).try_for_each(|_| file.write_all(&piece)).expect("it is written");
+    let mut rsync = Command::new("rsync");
+    rsync.args(["--whole-file", "-e"]).arg(format!("ssh -F {}", shell.config.display()));
+    rsync.arg(&from).arg(format!("chain:{}", to.display()));
+    let said = world.run("client", &mut rsync);
+    assert!(said.status.success(), "{}", text(&said));
+    let same = Command::new("cmp").arg(&from).arg(&to).output().expect("cmp is installed");
+    assert!(same.status.success(), "{}", text(&same));
+    assert!(world.counter("gateway", "bytes_from_clients") > (mib as u64) << 20);
+}
+
+#[test]
+#[ignore = "a minute of nothing else: cargo nextest run -p ringmail --run-ignored only gibibyte"]
+fn rsync_of_a_gibibyte_passes_through_a_chain() {
+    live(|privilege| {
+        let world = World::new(privilege, "passing.yaml");
+        let papers = Papers::of(world.authority(), "client");
+        let shell = Shell::start(&world, &papers);
+        let begun = std::time::Instant::now();
+        rsync(&world, &shell, 1024);
+        eprintln!("1 GiB in {:.1} s", begun.elapsed().as_secs_f64());
+    });
+}
+
+/// PostgreSQL with a database of its own. It gives up root, so it runs as Debian's user for it.
+fn postgres(world: &World) -> Served {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is installed");
+    let programs = versions.map(|version| version.expect("an entry").path().join("bin")).max();
+    let programs = programs.expect("a version");
+    let data = world.folder().join("postgres");
+    std::fs::create_dir(&data).expect("a folder");
+    let own = Command::new("chown").arg("postgres").arg(&data).status();
+    assert!(own.expect("chown is installed").success());
+    let run = |program: &str| {
+        let mut run = Command::new("setpriv");
+        run.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]);
+        run.arg(programs.join(program)).arg("-D").arg(&data).current_dir("/");
+        run
+    };
+    let mut initdb = run("initdb");
+    let made = initdb.args(["--no-sync", "--auth=trust", "--username=postgres"]).output();
+    let made = made.expect("setpriv is installed");
+    assert!(made.status.success(), "{}", text(&made));
+    let allowed = data.join("pg_hba.conf");
+    std::fs::write(allowed, "host all all 10.78.0.0/24 trust\n").expect("a file");
+    let mut server = run("postgres");
+    server.args(["-c", "listen_addresses=10.79.0.13", "-c", "unix_socket_directories="]);
+    server.args(["-c", "fsync=off"]);
+    Served::start(world, "db", "10.79.0.13:5432", &mut server)
+}
+
+#[test]
+fn postgresql_passes_through_a_chain_that_reads_it() {
+    live(|privilege| {
+        if !is_real_root() {
+            eprintln!("SKIPPED: PostgreSQL needs a user besides root");
+            return;
+        }
+        let world = World::new(privilege, "passing.yaml");
+        let _postgres = postgres(&world);
+        let papers = Papers::of(world.authority(), "client");
+        // It asks for TLS in the clear first, and the gateway answers.
+        let to = format!(
+            "host=db.{} hostaddr=192.0.2.1 port=8443 user=postgres dbname=postgres connect_timeout=20 \
+             sslmode=verify-full sslrootcert={} sslcert={} sslkey={}",
+            world.domain,
+            papers.root.display(),
+            papers.cert.display(),
+            papers.key.display()
+        );
+        let psql = |query: &str| {
+            let mut psql = Command::new("psql");
+            psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"]);
+            psql.args(["-v", "ON_ERROR_STOP=1", "--command", query]);
+            psql.args(["--dbname", &to]);
+            world.run("client", &mut psql)
+        };
+        let made = psql(
+            "CREATE TABLE goods AS SELECT n, repeat(n::text, 20) AS t FROM generate_series(1, 20000) n",
+        );
+        assert!(made.status.success(), "{}", text(&made));
+        assert_eq!(
+            text(&psql("SELECT count(*), sum(length(t)) FROM goods")).trim(),
+            "20000|1777880"
+        );
+        let all = psql("SELECT * FROM goods ORDER BY n");
+        assert!(all.stdout.len() > 1_700_000, "{} bytes", all.stdout.len());
+        assert!(text(&all).ends_with(&format!("20000|{}\n", "20000".repeat(20))));
+        // The inspection on the way sees the query, and ends the connection.
+        let forbidden = psql("INSERT INTO goods VALUES (0, 'contraband')");
+        assert!(!forbidden.status.success(), "{}", text(&forbidden));
+        assert_eq!(text(&psql("SELECT count(*) FROM goods")).trim(), "20000");
     });
 }
 

@@ -162,6 +162,36 @@ impl Answer {
     }
 }
 
+/// Downloads a path with wget, into `to`.
+pub(crate) fn wget(world: &World, client: &str, path: &str, to: &Path) -> Output {
+    let Papers { root, cert, key } = Papers::of(world.authority(), client);
+    let mut wget = with_hosts(world, "wget");
+    wget.args([
+        "--no-config",
+        "--no-proxy",
+        "--no-hsts",
+        "--tries=1",
+        "--timeout=30",
+        "--server-response",
+    ]);
+    wget.arg(format!("--ca-certificate={}", root.display()));
+    wget.arg(format!("--certificate={}", cert.display()));
+    wget.arg(format!("--private-key={}", key.display()));
+    wget.arg(format!("--output-document={}", to.display()));
+    wget.arg(format!("https://{}:{}{path}", world.name, world.address.port()));
+    world.run(client, &mut wget)
+}
+
+/// A program that asks the system for addresses: it gets a hosts file of its own.
+fn with_hosts(world: &World, program: &str) -> Command {
+    let hosts = world.folder().join("hosts");
+    std::fs::write(&hosts, format!("{} {}\n", world.address.ip(), world.name)).expect("a file");
+    let mut command = Command::new("unshare");
+    const START: &str = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+    command.args(["--mount", "sh", "-c", START]).arg(&hosts).arg(program);
+    command
+}
+
 /// Downloads a path with aria2 over so many connections, into `to`.
 pub(crate) fn aria2(
     world: &World,
@@ -171,13 +201,8 @@ pub(crate) fn aria2(
     to: &Path,
 ) -> Output {
     let Papers { root, cert, key } = Papers::of(world.authority(), client);
-    // aria2 asks the system for addresses: it gets a hosts file of its own.
-    let hosts = world.folder().join("hosts");
-    std::fs::write(&hosts, format!("{} {}\n", world.address.ip(), world.name)).expect("a file");
-    let mut aria2 = Command::new("unshare");
+    let mut aria2 = with_hosts(world, "aria2c");
     aria2
-        .args(["--mount", "sh", "-c", "mount --bind \"$0\" /etc/hosts && exec aria2c \"$@\""])
-        .arg(&hosts)
         .args(["--no-conf", "--no-netrc", "--check-certificate=true", "--summary-interval=0"])
         .args(["--min-split-size=1M", "--file-allocation=none", "--async-dns=false"])
         .arg(format!("--split={connections}"))

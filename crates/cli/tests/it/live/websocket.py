@@ -1,12 +1,29 @@
 """A WebSocket service and client (RFC 6455) of the standard library alone, for the live tests.
 
-    websocket.py serve ADDRESS PORT
+    websocket.py serve ADDRESS PORT         answers on a WebSocket what it is told; /page is for browsers
     websocket.py ask ADDRESS PORT NAME ROOT CERT KEY COUNT    sends COUNT messages of growing length, expects each back
 """
 
 import base64, hashlib, os, socket, ssl, struct, sys, threading
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+# Its load ends when the service has seen its socket close: until then the picture does not come.
+PAGE = b"""<!DOCTYPE html><title>t</title><p id=said>nothing</p><img src=/hold><script>
+const socket = new WebSocket(`wss://${location.host}/socket`), texts = [];
+for (let n = 0; n < 10; n++) texts.push("x".repeat(3 ** n));
+let next = 0;
+socket.onopen = () => socket.send(texts[0]);
+socket.onmessage = (message) => {
+  if (message.data !== texts[next]) return socket.close();
+  next += 1;
+  document.getElementById("said").textContent = `${next} messages came back`;
+  if (next < texts.length) socket.send(texts[next]); else socket.close();
+};
+</script>"""
+
+closed = threading.Event()
 
 
 def exactly(sock, count):
@@ -65,7 +82,14 @@ def serve_one(sock):
     try:
         line, fields = head(sock)
         if fields.get("upgrade", "").lower() != "websocket":
-            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nplain")
+            path = line.split(" ")[1]
+            if path == "/hold":
+                closed.wait(30)
+            body, kind = (PAGE, "text/html") if path == "/page" else (b"plain", "text/plain")
+            sock.sendall(
+                f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+                "Connection: close\r\n\r\n".encode() + body
+            )
             return
         answer = accept(fields["sec-websocket-key"])
         sock.sendall(
@@ -76,6 +100,7 @@ def serve_one(sock):
             opcode, payload = receive(sock)
             send(sock, opcode, payload, mask=False)
             if opcode == 8:
+                closed.set()
                 return
     except (EOFError, OSError):
         pass
