@@ -3,6 +3,7 @@
 use super::hits::Hits;
 use super::literals::Literals;
 use super::regexes::{Regexes, Rule, State};
+use super::seam::Seam;
 use crate::settings::{BuildError, DpiRule, Pattern};
 
 /// Byte patterns and regexes together.
@@ -11,8 +12,7 @@ pub(super) struct Matcher {
     /// Those that mind case, and those that do not.
     literals: Vec<Literals>,
     regexes: Option<Regexes>,
-    /// The bytes that a byte pattern begins with, in either case where it does not mind.
-    firsts: Box<[bool; 256]>,
+    seam: Box<Seam>,
     tail: Vec<u8>,
     tail_bytes: usize,
 }
@@ -45,7 +45,7 @@ impl Matcher {
         Ok(Matcher {
             literals,
             regexes: Regexes::new(&regexes)?,
-            firsts: firsts(rules),
+            seam: Seam::new(rules),
             tail: Vec::with_capacity(tail_bytes),
             tail_bytes,
         })
@@ -70,9 +70,7 @@ impl Matcher {
         hits: &mut Hits,
     ) {
         self.tail.clear();
-        // Mostly no pattern begins in the tail, and it need not be looked at again.
-        let begins = |slice: &'a [u8]| slice.iter().any(|byte| self.firsts[usize::from(*byte)]);
-        if tail.clone().any(begins) {
+        if self.seam.may_hold(tail.clone()) {
             tail.for_each(|slice| self.tail.extend_from_slice(slice));
         }
         for literals in &mut self.literals {
@@ -88,20 +86,4 @@ impl Matcher {
         let mut state = self.start();
         self.search(&mut state, std::iter::empty(), datagram, hits);
     }
-}
-
-fn firsts(rules: &[DpiRule]) -> Box<[bool; 256]> {
-    let mut firsts = Box::new([false; 256]);
-    for rule in rules {
-        if let Pattern::Bytes(bytes) = &rule.pattern
-            && let Some(&first) = bytes.first()
-        {
-            firsts[usize::from(first)] = true;
-            if rule.ignore_case {
-                firsts[usize::from(first.to_ascii_lowercase())] = true;
-                firsts[usize::from(first.to_ascii_uppercase())] = true;
-            }
-        }
-    }
-    firsts
 }

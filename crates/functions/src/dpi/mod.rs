@@ -38,6 +38,7 @@ mod matcher;
 mod ranges;
 mod refusal;
 mod regexes;
+mod seam;
 mod stream;
 
 use std::fmt;
