@@ -5,10 +5,13 @@
 //!
 //! A table of a million flows is far larger than the processor's caches. The index tells most other keys apart by some
 //! bits of their hash, so that a look-up costs one line of the index and one entry; and [`FlowTable::warm`] asks for
-//! those of a whole batch at once, so that their way from memory is waited for once and not 64 times.
+//! those of a whole batch at once, so that their way from memory is waited for once and not 64 times. Its memory asks for
+//! large pages.
 
 use std::fmt;
 use std::hash::Hash;
+
+use ringmail_memory as memory;
 
 use crate::batch::BATCH_PACKETS;
 
@@ -50,10 +53,14 @@ impl<K: Copy + Eq + Hash, V> FlowTable<K, V> {
     /// A table for this many flows. `seeds` come from the caller's random source.
     pub fn new(capacity: usize, seeds: [u64; 4]) -> FlowTable<K, V> {
         let capacity = capacity.clamp(1, (u32::MAX / 4) as usize);
+        let index = vec![0; (capacity * 2).next_power_of_two()].into_boxed_slice();
+        let mut slab = Vec::with_capacity(capacity);
+        memory::prefer_huge_pages(&index);
+        memory::prefer_huge_pages(slab.spare_capacity_mut());
         FlowTable {
-            index: vec![0; (capacity * 2).next_power_of_two()].into_boxed_slice(),
+            index,
             position_bits: (capacity as u32 + 1).next_power_of_two() - 1,
-            slab: Vec::with_capacity(capacity),
+            slab,
             capacity,
             hasher: ahash::RandomState::with_seeds(seeds[0], seeds[1], seeds[2], seeds[3]),
             cursor: 0,

@@ -4,10 +4,15 @@
 //! What a stream forwarded is kept here until the receiver acknowledged it, so that a retransmission can be held
 //! against it; what came out of order lies here until the gap before it is filled.
 
+use ringmail_memory as memory;
+
 use crate::limits::STREAM_BLOCK_BYTES;
 
 const BLOCK: u32 = STREAM_BLOCK_BYTES as u32;
 const NONE: u32 = u32::MAX;
+
+/// How many blocks before it is taken a free block is fetched.
+const FETCH_AHEAD_BLOCKS: usize = 2;
 
 /// All blocks.
 pub(crate) struct Pool {
@@ -59,12 +64,9 @@ impl Pool {
     /// A pool of this many bytes, at least one block.
     pub(crate) fn new(bytes: usize) -> Pool {
         let blocks = (bytes / STREAM_BLOCK_BYTES).clamp(1, NONE as usize - 1);
-        Pool {
-            bytes: vec![0; blocks * STREAM_BLOCK_BYTES],
-            links: vec![0; blocks],
-            freed: Vec::with_capacity(blocks),
-            untouched: 0,
-        }
+        let bytes = vec![0; blocks * STREAM_BLOCK_BYTES];
+        memory::prefer_huge_pages(&bytes);
+        Pool { bytes, links: vec![0; blocks], freed: Vec::with_capacity(blocks), untouched: 0 }
     }
 
     /// Blocks that exist.
@@ -225,7 +227,19 @@ impl Pool {
             None => return None,
         };
         self.links[block as usize] = NONE;
+        self.fetch_ahead();
         Some(block)
+    }
+
+    /// Fetches a block that will be written to soon. What is free was let go long ago: the processor would wait for
+    /// memory at every line of it.
+    #[inline]
+    fn fetch_ahead(&self) {
+        let at = self.freed.len().checked_sub(FETCH_AHEAD_BLOCKS);
+        if let Some(&ahead) = at.and_then(|at| self.freed.get(at)) {
+            let start = ahead as usize * STREAM_BLOCK_BYTES;
+            memory::prefetch(&self.bytes[start..start + STREAM_BLOCK_BYTES]);
+        }
     }
 }
 
