@@ -197,6 +197,7 @@ impl Edge {
                     let (index, path, start, end) = (index as u8, PathId(0), 0, packet.len());
                     self.work[ready] = Work { index, error, idle_s, path, start, end };
                     self.keys[ready] = flow;
+                    self.flows.approach(&flow);
                     ready += 1;
                 }
                 Err(reason) => self.refuse(batch, index, reason),
@@ -223,6 +224,7 @@ impl Edge {
                 Ok((work, flow)) => {
                     self.work[ready] = work;
                     self.keys[ready] = flow.reversed();
+                    self.flows.approach(&self.keys[ready]);
                     ready += 1;
                 }
                 Err(reason) => self.refuse(batch, index, reason),

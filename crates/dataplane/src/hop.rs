@@ -3,6 +3,7 @@
 //! Pop the label, look up the path, open the packet if the function is intrusive, let the function look, seal for the
 //! next segment, send. A packet that is not exactly what its path says here goes nowhere.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,6 +16,7 @@ use crate::decap::Inner;
 use crate::encap;
 use crate::function::{Action, Entry, Function, FunctionBatch, FunctionCounter, Witness};
 use crate::labels::ENTRY_BYTES;
+use crate::limits::HOP_GROUP_PACKETS;
 use crate::memory::FlowMemory;
 use crate::outer;
 use crate::paths::PathTable;
@@ -157,8 +159,22 @@ impl Hop {
     /// Decides over a batch that came from the link. `made` is emptied and filled with packets of the hop's own.
     pub fn handle_link(&mut self, now: Instant, batch: &mut Batch, made: &mut Batch) {
         made.clear();
+        for begin in (0..batch.len()).step_by(HOP_GROUP_PACKETS) {
+            let end = batch.len().min(begin + HOP_GROUP_PACKETS);
+            self.handle_group(now, batch, begin..end, made);
+        }
+    }
+
+    /// Decides over some packets of a batch.
+    fn handle_group(
+        &mut self,
+        now: Instant,
+        batch: &mut Batch,
+        group: Range<usize>,
+        made: &mut Batch,
+    ) {
         let mut ready = 0;
-        for index in 0..batch.len() {
+        for index in group {
             self.counters.link_in.count(batch.packet(index).len());
             match self.admit(now, batch, index) {
                 Ok(entry) => {

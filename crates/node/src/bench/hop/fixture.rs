@@ -24,6 +24,7 @@ use ringmail_model::{Label, PathId, SaSpi};
 use ringmail_packet::ipv4;
 
 use super::Subject;
+use super::acks::Acks;
 use super::flows::Order;
 use crate::site::FORBIDDEN;
 
@@ -38,7 +39,7 @@ const ACK: u8 = 0x10;
 const SEEDS: [u64; 4] = [1, 2, 3, 4];
 
 /// Bytes of the inner IPv4 and TCP headers.
-const HEADERS_BYTES: usize = 40;
+pub(super) const HEADERS_BYTES: usize = 40;
 const LEASE: Duration = Duration::from_secs(3600);
 
 /// The cipher alone, over the text (inner packet, padding, trailer) of as many packets.
@@ -174,6 +175,8 @@ pub(super) struct HopUnderTest {
     next_flow: usize,
     /// The next flow where not one after the other.
     order: Option<Order>,
+    /// The other end, where the function keeps what was not acknowledged.
+    acks: Option<Acks>,
     batches: Vec<Batch>,
     made: Batch,
     batch_packets: usize,
@@ -215,6 +218,12 @@ impl HopUnderTest {
             sequences: vec![0; flows],
             next_flow: 0,
             order: None,
+            acks: match dpi {
+                true => {
+                    Some(Acks::new(flows, front(&[mine, egress], sealed_len_bytes(HEADERS_BYTES))?))
+                }
+                false => None,
+            },
             batches: (0..PACKETS / batch_packets)
                 .map(|_| Batch::with_capacity_bytes(batch_packets * frame_len))
                 .collect(),
@@ -284,6 +293,13 @@ impl Subject for HopUnderTest {
             let other = verdicts.find(|verdict| *verdict != Verdict::Send(Neighbour(1)));
             ensure!(other.is_none(), "a hop did not send a packet on: {other:?}");
         }
+        if let Some(acks) = &mut self.acks {
+            let flows = self.sequences.len();
+            let sent =
+                (0..flows.min(PACKETS)).map(|back| (self.next_flow + flows - 1 - back) % flows);
+            let sent = sent.map(|flow| (flow, self.sequences[flow]));
+            acks.send(self.now, &mut self.hop, &mut self.sender, sent)?;
+        }
         Ok(taken)
     }
 }
@@ -336,7 +352,7 @@ fn label(value: u32) -> Result<Label> {
     Label::new(value).context("a reserved label")
 }
 
-fn refused(reason: DropReason) -> anyhow::Error {
+pub(super) fn refused(reason: DropReason) -> anyhow::Error {
     anyhow!("a packet was dropped: {}", reason.name())
 }
 
@@ -360,7 +376,7 @@ fn write_ipv4(header: &mut [u8], total_len: usize, protocol: u8) {
 }
 
 /// An IPv4 packet with a TCP header and as much text as fills it up.
-fn inner_packet(size: usize, flow: usize, sequence: u32) -> Vec<u8> {
+pub(super) fn inner_packet(size: usize, flow: usize, sequence: u32) -> Vec<u8> {
     let mut packet = vec![0x5a; size];
     packet[..40].fill(0);
     write_ipv4(&mut packet[..20], size, 6);

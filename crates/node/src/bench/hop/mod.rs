@@ -3,6 +3,7 @@
 //! The criterion bench of the data plane (`cargo bench -p ringmail-dataplane --bench hop`) measures the same with more
 //! care; this one is in the program, so that it runs where the program does. No link takes part, nor does the kernel.
 
+mod acks;
 mod fixture;
 mod flows;
 
