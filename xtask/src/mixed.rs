@@ -26,7 +26,10 @@ pub(crate) fn run(against: Option<&str>) -> Result<()> {
     let mut test = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     test.args(["test", "--locked", "--package", "ringmail", "--test", "it", "--"]);
     test.args(["--ignored", "--exact", "--nocapture", "--test-threads=1"]);
-    test.args(["live::machines::neighbours_of_two_builds", "running::a_domain_of_another_build"]);
+    test.args([
+        "live::machines::mixed::neighbours_of_two_builds",
+        "running::a_domain_of_another_build",
+    ]);
     test.env("RINGMAIL_OTHER", std::path::absolute(&folder)?).current_dir(&root);
     let status = test.status().context("cargo could not be started")?;
     ensure!(status.success(), "neighbours of two builds do not work together: {status}");

@@ -128,6 +128,9 @@ pub const LOG_NAMES_TRIED: u32 = 10_000;
 /// How long an element may take until a staged version has keys.
 pub const STAGE_WITHIN: Duration = Duration::from_secs(10);
 
+/// The same of a version that counts already, and does not wait for who is away.
+pub const COUNTS_STAGED_WITHIN: Duration = Duration::from_secs(3);
+
 /// How often it is looked whether listeners are to show other certificates: because a file changed, or one runs out.
 pub const LISTENERS_LOOKED_AT_EVERY: Duration = Duration::from_secs(5);
 

@@ -61,9 +61,12 @@ impl Machine {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let outcome = runtime.block_on(async {
             let mut signals = Signals::catch()?;
-            let stop = async {
-                let signal = signals.next().await;
-                tracing::info!(signal, "ending");
+            let stop = async || loop {
+                match signals.next().await {
+                    // The gateway opens its access log again.
+                    "SIGHUP" => {}
+                    signal => return tracing::info!(signal, "ending"),
+                }
             };
             Box::pin(pdp::run(settings, stop)).await
         });

@@ -131,6 +131,9 @@ pub enum ToElement {
         /// Which one.
         version: u64,
     },
+    /// Go on until nobody needs the element any more, for `limits.drain_ms` at most, and end: the gateway takes no more
+    /// connections, others wait until nothing comes. What SIGTERM says to an element with a process of its own.
+    Drain,
     /// Finish what is under way, and end.
     Shutdown {
         /// After this time the parent sends SIGTERM.

@@ -2,6 +2,7 @@
 //! TIME_WAIT.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -141,7 +142,7 @@ impl Chains {
             };
             let socket = socket.map_err(connect)?;
             // A port that somebody else holds is left alone and another one taken.
-            if socket.bind(SocketAddr::new(source, port)).is_err() {
+            if bind(&socket, SocketAddr::new(source, port)).is_err() {
                 continue;
             }
             self.pin(flow, path).await?;
@@ -194,6 +195,12 @@ impl Chains {
     }
 }
 
+/// Takes a port that connections to other destinations may have, too: both ends together tell connections apart.
+fn bind(socket: &TcpSocket, to: SocketAddr) -> io::Result<()> {
+    socket.set_reuseaddr(true)?;
+    socket.bind(to)
+}
+
 /// What these locks guard is whole after every statement.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -240,5 +247,28 @@ impl Drop for Pin {
         }
         let destination = SocketAddr::new(self.flow.dst, self.flow.dst_port);
         self.chains.ports().give_back(destination, self.flow.src_port, Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_to_two_services_have_one_port_and_a_listeners_port_is_left_alone() {
+        let listen = async || TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let (one, other) = (listen().await, listen().await);
+        let socket = || TcpSocket::new_v4().expect("a socket");
+        let first = socket();
+        bind(&first, "127.0.0.1:0".parse().expect("an address")).expect("a port");
+        let port = first.local_addr().expect("it is bound");
+        let at = |service: &TcpListener| service.local_addr().expect("it is bound");
+        let _open = first.connect(at(&one)).await.expect("it listens");
+        let second = socket();
+        bind(&second, port).expect("the same port");
+        let _open = second.connect(at(&other)).await.expect("it listens");
+        assert!(bind(&socket(), at(&one)).is_err());
     }
 }

@@ -22,7 +22,7 @@ use super::versions::{Ability, Retired, Version, Versions};
 use super::worker::Handle;
 use super::{build, inner, plan, told};
 use crate::control::{Fault, FromElement, Nack, ServiceTls};
-use crate::limits::STAGE_WITHIN;
+use crate::limits::{COUNTS_STAGED_WITHIN, STAGE_WITHIN};
 
 /// Everything of a running element that changes with the domain.
 pub(super) struct Serving {
@@ -80,7 +80,8 @@ impl Serving {
         };
         match built {
             Ok(()) => {
-                let until = Instant::now() + STAGE_WITHIN;
+                let within = if counts { COUNTS_STAGED_WITHIN } else { STAGE_WITHIN };
+                let until = Instant::now() + within;
                 self.staging = Some(Staging { request, until, counts });
                 self.staged(Instant::now()).await
             }

@@ -75,6 +75,8 @@ async fn serve(
                     Some((proxy, _)) => ending = Some(drained(proxy)),
                     None => break Ok(()),
                 },
+                Some(ToElement::Drain) if ending.is_some() => break Ok(()),
+                Some(ToElement::Drain) => ending = Some(serving.drain()),
                 Some(ToElement::Observe { request, question }) => {
                     let active = serving.versions.active();
                     let observer = Observer {
@@ -120,14 +122,9 @@ async fn serve(
                 }
             }
             Some(end) = ends.recv() => break stopped(end),
-            () = terminate.next() => match (ending.is_some(), serving.proxy.take()) {
-                (true, _) => break Ok(()),
-                (false, Some((proxy, _))) => ending = Some(drained(proxy)),
-                (false, None) => {
-                    let drain_ms = serving.versions.active().domain.limits.drain_ms;
-                    let within = Duration::from_millis(drain_ms.into());
-                    ending = Some(Box::pin(quiet(serving.workers.clone(), within)));
-                }
+            () = terminate.next() => match ending {
+                Some(_) => break Ok(()),
+                None => ending = Some(serving.drain()),
             },
             () = done(ending.as_mut()) => break Ok(()),
         }
@@ -185,7 +182,7 @@ impl Terminate {
     fn catch(workshop: &Workshop) -> Result<Terminate> {
         Ok(Terminate(match workshop {
             Workshop::Threads => Some(signal(SignalKind::terminate())?),
-            Workshop::Mill(_) => None,
+            Workshop::Within | Workshop::Mill(_) => None,
         }))
     }
 
@@ -198,6 +195,15 @@ impl Terminate {
 }
 
 impl Serving {
+    /// Lets others finish what they do through this element.
+    fn drain(&mut self) -> Ending {
+        if let Some((proxy, _)) = self.proxy.take() {
+            return drained(proxy);
+        }
+        let drain_ms = self.versions.active().domain.limits.drain_ms;
+        Box::pin(quiet(self.workers.clone(), Duration::from_millis(drain_ms.into())))
+    }
+
     /// Does what the parent says; what it is to hear comes back.
     async fn answer(&mut self, message: ToElement) -> Option<FromElement> {
         Some(match message {

@@ -23,6 +23,8 @@ use super::{build, plan};
 pub enum Workshop {
     /// One thread a worker of the element, frames over UDP or Ethernet: layout `processes`.
     Threads,
+    /// The same inside of a program that heeds signals itself: an element on a machine of its own.
+    Within,
     /// One thread for all elements of the process: layout `single`.
     Mill(Arc<Mill>),
 }
@@ -41,7 +43,7 @@ impl Workshop {
         ended: &tokio::sync::mpsc::UnboundedSender<io::Result<()>>,
     ) -> Result<Vec<Handle>> {
         match self {
-            Workshop::Threads => {
+            Workshop::Threads | Workshop::Within => {
                 let numbered = (0..).zip(cores);
                 let start = |(worker, core)| {
                     let poller = Poller::new()?;

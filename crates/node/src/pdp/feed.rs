@@ -34,7 +34,7 @@ impl Feed {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
                 runtime.block_on(async {
                     let control = ControlChannel::from_std(theirs)?;
-                    element::run(&owned, control, Workshop::Threads).await
+                    element::run(&owned, control, Workshop::Within).await
                 })
             };
             // It has told its end over the channel; a panic closes the channel.

@@ -71,5 +71,8 @@ pub const STOP_WITHIN: Duration = Duration::from_secs(5);
 /// How much longer than they drain paths that were taken out get leases, for elements that change late.
 pub const PAST_FOR: Duration = Duration::from_secs(120);
 
+/// Domain files that counted and are known again when control is started with one of them.
+pub const FILES_REMEMBERED: usize = 64;
+
 /// How far beyond control's clock a version may be that an element claims to have seen.
 pub const AHEAD_MOST: Duration = Duration::from_secs(86_400);

@@ -12,13 +12,17 @@ use ringmail_model::pdp::{Documents, Published};
 use ringmail_model::{PathDigest, PathVersion};
 use ringmail_trust::{Authority, EmbeddedCa, Locked, Store};
 
-use super::limits::{AHEAD_MOST, PAST_FOR};
+use super::limits::{AHEAD_MOST, FILES_REMEMBERED, PAST_FOR};
 use super::store::DocumentsFile;
+use crate::control::Blob;
 use crate::issuer;
 use crate::limits::RETIRE_AFTER_GATEWAY;
 
 /// The file of the version that counts, in control's state directory.
 const PUBLISHED: &str = "published.json";
+
+/// The digests of the domain files that counted before, the last one at the end: none of them comes back by a restart.
+const COUNTED: &str = "counted.json";
 
 /// The file of the number that was given to a path last, so that one that some element still knows is not given again.
 const NUMBERS: &str = "numbers.json";
@@ -99,6 +103,28 @@ impl Press {
         committed.is_some_and(|pressed| pressed.documents.domain_file == text)
     }
 
+    /// Whether the file that control is started with is to be distributed: it does not count, and never did. One that did
+    /// may be what an operator has replaced.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(super) fn is_new(&self, text: &str) -> Result<bool> {
+        let before = self.counted()?.contains(&Blob(digest(text)));
+        if before && !self.is_current(text) {
+            tracing::warn!(
+                "another file took the place of this one, and stays; SIGHUP distributes this one again"
+            );
+        }
+        Ok(!before && !self.is_current(text))
+    }
+
+    fn counted(&self) -> Result<Vec<Blob>> {
+        match self.store.has(COUNTED) {
+            true => Ok(serde_json::from_str(&self.store.read(COUNTED)?)?),
+            false => Ok(Vec::new()),
+        }
+    }
+
     /// Makes a version of this file, to be proposed.
     ///
     /// # Errors
@@ -171,6 +197,10 @@ impl Press {
         let mut state = self.state();
         let proposed = state.proposed.clone().filter(|pressed| pressed.set.version == version);
         let proposed = proposed.context("it is not what was proposed")?;
+        let mut counted = self.counted()?;
+        counted.push(Blob(digest(&proposed.documents.domain_file)));
+        counted.drain(..counted.len().saturating_sub(FILES_REMEMBERED));
+        self.store.write(COUNTED, &serde_json::to_string(&counted)?)?;
         self.keep(&proposed)?;
         state.proposed = None;
         state.count(proposed);
@@ -291,6 +321,10 @@ impl Pressed {
     }
 }
 
+fn digest(text: &str) -> Vec<u8> {
+    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref().to_vec()
+}
+
 fn now() -> Result<Duration> {
     SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")
 }
@@ -376,6 +410,19 @@ mod tests {
         let third = numbers(&commit(&folder.press(), &changed("two")));
         let new: Vec<_> = third.difference(&first).collect();
         assert!(!new.is_empty() && new.iter().all(|id| !second.contains(id)), "{new:?}");
+    }
+
+    #[test]
+    fn what_was_reloaded_from_another_file_outlives_a_restart() {
+        let (folder, text) = (Folder::new(), file().text);
+        let press = folder.press();
+        assert!(press.is_new(&text).expect("the disk"));
+        commit(&press, &text);
+        commit(&press, &format!("{text}\n# from another file\n"));
+        drop(press);
+        let press = folder.press();
+        assert!(!press.is_new(&text).expect("the disk"), "it was replaced");
+        assert!(press.is_new(&format!("{text}\n# edited\n")).expect("the disk"));
     }
 
     #[test]

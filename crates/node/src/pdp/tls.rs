@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use ringmail_model::pdp::ALPN;
 use ringmail_trust::{Identity, Token, TrustBundle};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, PeerIncompatible};
-use rustls::{ServerConfig, SignatureScheme};
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::{CertificateError, ClientConfig, Error, ServerConfig};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::sap::SetupError;
-use crate::sap::identity::SvidVerifier;
+use crate::sap::identity::{SvidVerifier, signatures};
 use crate::sap::tls::{algorithms, client_config, server_config};
 
 /// The ALPN protocol id of enrolments.
@@ -50,7 +50,7 @@ pub(super) fn element(
 
 /// How an element dials control that has nothing but a token.
 pub(super) fn enrolling(token: &Token) -> Result<Arc<ClientConfig>, SetupError> {
-    let verifier = Arc::new(NamedRoot { token: token.clone() });
+    let verifier = Arc::new(NamedRoot { token: token.clone(), algorithms: algorithms() });
     Ok(Arc::new(client_config(None, verifier, ENROL_ALPN)?))
 }
 
@@ -58,6 +58,7 @@ pub(super) fn enrolling(token: &Token) -> Result<Arc<ClientConfig>, SetupError> 
 #[derive(Debug)]
 struct NamedRoot {
     token: Token,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ServerCertVerifier for NamedRoot {
@@ -78,30 +79,10 @@ impl ServerCertVerifier for NamedRoot {
             path_key: [0; 32],
         };
         let control = bundle.trust_domain.control_id();
-        let verifier = SvidVerifier::new(&bundle, algorithms(), [control])
+        let verifier = SvidVerifier::new(&bundle, self.algorithms, [control])
             .map_err(|_| CertificateError::BadEncoding)?;
         verifier.verify_server_cert(end_entity, &[], server_name, ocsp_response, now)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(PeerIncompatible::Tls12NotOfferedOrEnabled.into())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &algorithms())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        algorithms().supported_schemes()
-    }
+    signatures!();
 }

@@ -40,6 +40,8 @@ pub enum PublisherEvent {
         nacks: Vec<(String, Nack, String)>,
         /// Who did not answer.
         missing: Vec<String>,
+        /// Who had staged it.
+        staged: Vec<String>,
     },
     /// The version that was only tried could count.
     Tried {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::super::message::{Message, Offer};
 use super::super::reason::{CloseReason, Nack};
-use super::{Absent, Answer, Published, Publisher, PublisherEvent};
+use super::{Absent, Answer, Peer, Published, Publisher, PublisherEvent};
 use crate::ids::PathVersion;
 use crate::limits::PDP_STAGE_WITHIN;
 
@@ -123,7 +123,12 @@ impl Publisher {
         nacks: Vec<(String, Nack, String)>,
         missing: Vec<String>,
     ) {
-        self.over(now, |version| PublisherEvent::Rejected { version, nacks, missing });
+        let proposed = self.proposed();
+        let acked =
+            |peer: &&Peer| matches!(peer.offered, Some((v, Answer::Acked)) if Some(v) == proposed);
+        let staged = self.peers.iter().filter(|(_, peer)| acked(peer));
+        let staged = staged.map(|(name, _)| name.clone()).collect();
+        self.over(now, |version| PublisherEvent::Rejected { version, nacks, missing, staged });
     }
 
     /// What is proposed is abandoned everywhere; `told` is what becomes of it.

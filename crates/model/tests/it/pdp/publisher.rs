@@ -191,6 +191,7 @@ fn c5_one_that_refuses_stops_a_version_for_all() {
         version: PathVersion(2),
         nacks: vec![("sf1".to_owned(), Nack::Unbuildable, "no".to_owned())],
         missing: Vec::new(),
+        staged: vec!["gateway".to_owned()],
     };
     assert_eq!(world.events(), [rejected]);
     assert_eq!(world.publisher.version(), PathVersion(1));
@@ -264,7 +265,8 @@ fn c5_keys_that_are_missing_while_everybody_is_there_stop_a_version() {
     [GATEWAY, SessionId(3), SessionId(4)].into_iter().for_each(|session| world.ack(session, 2));
     let nacks = vec![("sf1".to_owned(), reason, "with sf2".to_owned())];
     let missing = Vec::new();
-    assert_eq!(world.events(), [PublisherEvent::Rejected { version, nacks, missing }]);
+    let staged = ["egress", "gateway", "sf2"].map(str::to_owned).to_vec();
+    assert_eq!(world.events(), [PublisherEvent::Rejected { version, nacks, missing, staged }]);
 }
 
 #[test]
@@ -276,8 +278,13 @@ fn c7_where_nobody_may_be_missing_a_version_waits_and_fails() {
     world.said();
     assert_eq!(world.events(), []);
     world.pass(Duration::from_secs(30));
-    let rejected =
-        PublisherEvent::Rejected { version: PathVersion(2), nacks: Vec::new(), missing: away() };
+    let both = vec!["gateway".to_owned(), "sf1".to_owned()];
+    let rejected = PublisherEvent::Rejected {
+        version: PathVersion(2),
+        nacks: Vec::new(),
+        missing: away(),
+        staged: both,
+    };
     assert_eq!(world.events(), [rejected]);
     let mut said = world.said();
     said.retain(|(_, what)| what != "Heartbeat");

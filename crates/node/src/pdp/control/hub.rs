@@ -1,6 +1,6 @@
 //! Control's one task that owns the protocol: sessions and questions in, messages and versions out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -260,8 +260,10 @@ impl Hub {
                     }
                 }
             }
-            PublisherEvent::Rejected { version, nacks, missing } => {
-                let elements = self.elements_of(version);
+            PublisherEvent::Rejected { version, nacks, missing, staged } => {
+                let refused = nacks.iter().map(|(element, ..)| element);
+                let answered: BTreeSet<_> = refused.chain(&missing).chain(&staged).collect();
+                let elements = answered.into_iter().cloned().collect();
                 let error = ControlError::Rejected { version, nacks, missing, elements };
                 tracing::warn!(%error, "the version before goes on");
                 self.press.abandon();

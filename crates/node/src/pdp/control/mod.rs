@@ -65,7 +65,7 @@ pub enum ControlError {
         nacks: Vec<(String, Nack, String)>,
         /// Who did not answer.
         missing: Vec<String>,
-        /// All elements of the version.
+        /// Those who said yes or no, and those who are missing.
         elements: Vec<String>,
     },
     /// Another one took its place.
@@ -141,7 +141,7 @@ impl Control {
             identity,
             bundle,
         );
-        let hub = if press.is_current(text) { hub } else { hub.gathering(text) };
+        let hub = if press.is_new(text)? { hub.gathering(text) } else { hub };
         let mut tasks = JoinSet::new();
         tasks.spawn(hub.run(queue));
         tasks.spawn(accept(listener, trust, press.clone(), inputs));

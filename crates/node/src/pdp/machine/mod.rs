@@ -8,7 +8,6 @@ mod runtime;
 mod version;
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use ringmail_model::pdp::{Follower, FollowerConfig, FollowerEvent, Usage};
 use ringmail_model::{Name, PathVersion};
 use ringmail_trust::Token;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 
 use self::certificates::Wanted;
 use self::desk::{MachineDesk, Question};
@@ -38,7 +37,7 @@ use super::session::Said;
 use super::store::{Enrolled, ListenerCertificate, StateDir};
 use super::tls;
 use crate::control::{FromElement, ListenerTls, ToElement};
-use crate::limits::SHUTDOWN_GRACE;
+use crate::limits::{DRAIN_ENDS_WITHIN, SHUTDOWN_GRACE};
 use crate::notify::Notifier;
 use crate::random;
 
@@ -61,16 +60,16 @@ pub struct MachineSettings {
     pub metrics: Option<SocketAddr>,
 }
 
-/// Runs the element until `stop` is ready.
+/// Runs the element until `stop` is ready; then it goes on until nobody needs it any more, for `limits.drain_ms` at most, or
+/// until `stop` is ready again.
 ///
 /// # Errors
 /// Whatever keeps it from serving. That control is away does not, once a version was activated here.
-pub async fn run(settings: MachineSettings, stop: impl Future<Output = ()>) -> Result<()> {
-    let mut stop = std::pin::pin!(stop);
+pub async fn run(settings: MachineSettings, mut stop: impl AsyncFnMut()) -> Result<()> {
     let dir = StateDir::open(&settings.state)?;
     let enrolled = tokio::select! {
         enrolled = enrolled(&settings, &dir) => enrolled?,
-        () = &mut stop => return Ok(()),
+        () = stop() => return Ok(()),
     };
     let (backend, questions) = MachineDesk::new(settings.state.clone());
     let _desk = Desk::open(&settings.state, Arc::new(backend), settings.metrics).await?;
@@ -79,9 +78,15 @@ pub async fn run(settings: MachineSettings, stop: impl Future<Output = ()>) -> R
     machine.notifier.ready();
     let outcome = tokio::select! {
         outcome = machine.serve() => outcome,
-        () = &mut stop => Ok(()),
+        () = stop() => Ok(()),
     };
     machine.notifier.stopping();
+    if outcome.is_ok() {
+        tokio::select! {
+            () = machine.drain() => {}
+            () = stop() => {}
+        }
+    }
     machine.leases.save(&machine.dir);
     machine.link.hang_up();
     if let Some(feed) = machine.feed.take() {
@@ -188,6 +193,17 @@ impl Machine {
                 Some(question) = self.questions.recv() => self.asked_by_operator(question).await?,
                 () = until(timeout) => self.handle_timeouts().await?,
             }
+        }
+    }
+
+    /// Lets others finish what they do through the element. Control gives it leases meanwhile.
+    async fn drain(&mut self) {
+        let (Some(feed), Some(domain)) = (&mut self.feed, &self.domain) else { return };
+        let within = Duration::from_millis(domain.limits.drain_ms.into()) + DRAIN_ENDS_WITHIN;
+        // One that is gone needs no word.
+        if feed.tell(&ToElement::Drain).await.is_ok() {
+            // It ends with the runtime, which is an error at any other time.
+            drop(timeout(within, self.serve()).await);
         }
     }
 

@@ -1,5 +1,5 @@
-//! The walkthrough of docs/manual/src/three-machines.md, its commands run with network namespaces as machines; then what
-//! it promises when something is gone.
+//! A domain on several machines, which are network namespaces: the three of docs/manual/src/three-machines.md, set up by
+//! the commands of that chapter.
 //!
 //! ```text
 //!                  ┌──────── fabric (bridge) ──────┐
@@ -7,6 +7,10 @@
 //!                  gateway     sf1         egress
 //!                  control
 //! ```
+
+mod change;
+mod manual;
+mod mixed;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
@@ -22,7 +26,7 @@ use ringmail_node::topology::{
 
 use serde_json::Value;
 
-use crate::live::world::{Folder, eventually, live};
+use crate::live::world::{Folder, eventually};
 
 const MACHINES: [&str; 5] = ["client", "one", "two", "three", "service"];
 
@@ -115,6 +119,19 @@ impl Machines {
             _claim: claim,
             folder,
         }
+    }
+
+    /// The machines as the chapter has them before its change, and the chapter.
+    fn running(privilege: Privilege) -> (Machines, Vec<Block>) {
+        let blocks = chapter();
+        let mut machines = Machines::new(privilege);
+        machines.nginx();
+        let change =
+            |block: &Block| block.option.as_ref().is_some_and(|(name, _)| name == "change");
+        let before = blocks.iter().position(change).expect("the chapter changes the domain");
+        blocks[..before].iter().for_each(|block| machines.follow(block));
+        machines.fetches();
+        (machines, blocks)
     }
 
     fn folder(&self, machine: &str) -> PathBuf {
@@ -215,6 +232,16 @@ impl Machines {
     fn status(&self, machine: &str, state: &str) -> Value {
         let text = format!("ringmail --output json status --state {state}");
         serde_json::from_str(&self.must(machine, &text)).expect("JSON")
+    }
+
+    /// Waits until every element that control knows runs what counts.
+    fn settled(&self) {
+        eventually("everybody runs what counts", || {
+            let status = self.status("one", "control");
+            let elements = status["elements"].as_array().expect("elements");
+            let all = elements.iter().all(|element| element["version"]["progress"] == "current");
+            all.then_some(())
+        });
     }
 
     fn reload(&self, what: &str) -> Output {
@@ -407,177 +434,4 @@ fn command(blocks: &[Block], service: &str) -> (String, String) {
     let runs = Some(("runs".to_owned(), service.to_owned()));
     let block = blocks.iter().find(|block| block.option == runs).expect(service);
     (block.machine.clone(), block.text.clone())
-}
-
-#[test]
-fn the_three_machines_of_the_manual() {
-    live(|privilege| {
-        let blocks = chapter();
-        let mut machines = Machines::new(privilege);
-        machines.nginx();
-        let change = blocks
-            .iter()
-            .position(|block| block.option.as_ref().is_some_and(|(name, _)| name == "change"));
-        let (before, after) = blocks.split_at(change.expect("the chapter changes the domain"));
-        before.iter().for_each(|block| machines.follow(block));
-        machines.fetches();
-        let first = machines.folder("two").join("sf1/paths.json");
-        let first = std::fs::read(&first).expect("the hop keeps its version");
-        assert_eq!(machines.passes("contraband"), (false, true));
-
-        // A new version while a download runs: the download goes on, and what begins is on the new one.
-        let mut download = machines.download();
-        after.iter().for_each(|block| machines.follow(block));
-        // The gateway is the last to change; no element ends for it.
-        eventually("the gateway runs the version", || {
-            (machines.count("gateway", "runs the version") == 2).then_some(())
-        });
-        assert_eq!(machines.passes("smuggled"), (false, true));
-        assert_eq!(machines.passes("contraband"), (true, true));
-        machines.check_alive();
-        let status = machines.status("one", "control");
-        for element in status["elements"].as_array().expect("elements") {
-            assert_eq!(element["version"]["progress"], "current", "{status}");
-        }
-        let sf1 = machines.status("two", "sf1");
-        let running = &element(&sf1, "sf1")["status"]["version"];
-        assert_eq!(*running, status["distribution"]["version"], "{sf1}");
-        machines.finish(&mut download);
-
-        // A version that one element refuses changes nothing anywhere: the gateway has no such file.
-        let id = machines.services["control"].process.id();
-        let files = "s/server_names: .www.campus.example./&\\n          files: {chain: none.pem, key: none.pem}/";
-        machines.must("one", "cp campus.yaml good.yaml");
-        machines.must("one", &format!("sed -i '0,/server_names/{files}' campus.yaml"));
-        machines.must("one", &format!("kill -HUP {id}"));
-        machines.await_log("control", "the domain file is not distributed", || false);
-        assert!(machines.log("control").contains("none.pem"), "{}", machines.log("control"));
-        let status = machines.status("one", "control");
-        let gateway = element(&status, "gateway");
-        let refused = &gateway["version"]["refused"];
-        assert!(refused["reason"].to_string().contains("none.pem"), "{status}");
-        assert_eq!(gateway["version"]["active"], status["distribution"]["version"]);
-        // The same of the element itself, and of who asks before trying.
-        let own = machines.status("one", "gateway");
-        let refused = &element(&own, "gateway")["version"]["refused"];
-        assert!(refused["reason"].to_string().contains("none.pem"), "{own}");
-        let tried = machines.reload("campus.yaml --dry-run");
-        assert!(!tried.status.success());
-        assert!(answer(&tried, "gateway")["nack"]["reason"].to_string().contains("none.pem"));
-        assert!(answer(&tried, "sf1")["nack"].is_null());
-        machines.must("one", "mv good.yaml campus.yaml");
-        let before = machines.status("one", "control");
-        machines.must("one", "sed 's/smuggled/hidden/' campus.yaml > tried.yaml");
-        assert!(machines.reload("tried.yaml --dry-run").status.success());
-        let after = machines.status("one", "control");
-        assert_eq!(before["distribution"], after["distribution"], "it was only tried");
-        machines.fetches();
-
-        let mut download = machines.download();
-        // Control is killed: what runs goes on, and what begins, too.
-        machines.services.get_mut("control").expect("it runs").kill();
-        let mut control = machines.services.remove("control").expect("it ran");
-        machines.fetches();
-        machines.finish(&mut download);
-        machines.fetches();
-
-        // A hop restarted without control begins with what its disk holds.
-        machines.services.get_mut("hop").expect("it runs").kill();
-        let (machine, text) = command(&blocks, "hop");
-        machines.start(&machine, "hop", &text);
-        machines.await_log("hop", "begins with the version that ran last", || false);
-        eventually("the chain comes back", || {
-            machines.check_alive();
-            let got = machines.run("client", &Machines::curl("/", "--max-time 2"));
-            got.status.success().then_some(())
-        });
-        assert_eq!(machines.count("hop", "control has answered"), 0);
-
-        // An old version on the hop's disk is not run: it waits for control.
-        machines.services.get_mut("hop").expect("it runs").kill();
-        std::fs::write(machines.folder("two").join("sf1/paths.json"), first).expect("a file");
-        machines.start(&machine, "hop", &text);
-        machines.await_log("hop", "does not hold", || false);
-        assert!(machines.log("hop").contains("was seen before"), "{}", machines.log("hop"));
-        assert!(!machines.run("client", &Machines::curl("/", "--max-time 2")).status.success());
-
-        // Control is back: nothing changes for the others, and the hop gets what counts.
-        drop(control.process.try_wait());
-        let (machine, text) = command(&blocks, "control");
-        machines.start(&machine, "control", &text);
-        machines.await_log("hop", "runs the version", || false);
-        eventually("the chain comes back", || {
-            machines.check_alive();
-            let got = machines.run("client", &Machines::curl("/", "--max-time 2"));
-            got.status.success().then_some(())
-        });
-        // A listener's certificate that runs out is renewed without a new version.
-        machines.services.get_mut("gateway").expect("it runs").kill();
-        let before = machines.shown();
-        let kept = machines.folder("one").join("gateway/listeners.json");
-        let text = std::fs::read_to_string(&kept).expect("the gateway keeps its certificates");
-        std::fs::write(&kept, ends_soon(&text)).expect("a file");
-        let (machine, text) = command(&blocks, "gateway");
-        machines.start(&machine, "gateway", &text);
-        machines.await_log("gateway", "shows renewed certificates", || false);
-        eventually("the chain comes back", || {
-            machines.check_alive();
-            machines.passes("page").1.then_some(())
-        });
-        assert_ne!(machines.shown(), before);
-        assert_eq!(machines.count("gateway", "runs the version"), 0, "no version went for it");
-
-        // Who is revoked is hung up on; the others are not.
-        machines.must("one", "ringmail ca revoke element/sf1 --dir ca");
-        machines.await_log("hop", "the certificate was revoked", || false);
-        machines.check_alive();
-    });
-}
-
-/// Services of one build among those of another, as while a domain is upgraded; then the others are upgraded where they
-/// stand. RINGMAIL_OTHER names the folder of the other build's program.
-#[test]
-#[ignore = "needs another build: cargo xtask mixed"]
-fn neighbours_of_two_builds() {
-    let other = std::env::var_os("RINGMAIL_OTHER").expect("RINGMAIL_OTHER: cargo xtask mixed");
-    let other = PathBuf::from(other);
-    live(|privilege| {
-        for old in [&["control"][..], &["hop"], &["gateway", "egress"], &["control", "hop"]] {
-            eprintln!("of the other build: {old:?}");
-            let blocks = chapter();
-            let mut machines = Machines::new(privilege);
-            machines.nginx();
-            machines.elsewhere = old.iter().map(|n| ((*n).to_owned(), other.clone())).collect();
-            let change = |block: &Block| block.option.as_ref().is_some_and(|(n, _)| n == "change");
-            let before = blocks.iter().position(change).expect("the chapter changes the domain");
-            blocks[..before].iter().for_each(|block| machines.follow(block));
-            machines.fetches();
-            assert_eq!(machines.passes("contraband"), (false, true));
-            // Each is upgraded in its place: what it kept on disk is taken over.
-            for name in old {
-                machines.services.get_mut(*name).expect("it runs").kill();
-                machines.elsewhere.remove(*name);
-                let (machine, text) = command(&blocks, name);
-                machines.start(&machine, name, &text);
-            }
-            eventually("traffic passes after the upgrade", || {
-                machines.check_alive();
-                let got = machines.run("client", &Machines::curl("/", "--max-time 5"));
-                got.status.success().then_some(())
-            });
-            assert_eq!(machines.passes("contraband"), (false, true));
-            eventually("all are there again", || {
-                let asked = machines.run("one", "ringmail --output json status --state control");
-                let status: Value = serde_json::from_slice(&asked.stdout).ok()?;
-                let elements = status["elements"].as_array()?;
-                let current = |element: &Value| element["version"]["progress"] == "current";
-                elements.iter().all(current).then_some(())
-            });
-            // And takes new versions from there.
-            blocks[before..].iter().for_each(|block| machines.follow(block));
-            eventually("the new version runs", || {
-                (machines.passes("smuggled") == (false, true)).then_some(())
-            });
-        }
-    });
 }
