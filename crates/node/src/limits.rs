@@ -166,3 +166,10 @@ pub const QUIET_POLL_EVERY: Duration = Duration::from_millis(100);
 
 /// How long connections that were ended with their path have for their last packets.
 pub const CUT_TRAVELS: Duration = Duration::from_secs(1);
+
+/// How often a connection into a chain that hears nothing asks whether its other end is there: with an egress that begins
+/// anew, it goes on after that time at most.
+pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(1);
+
+/// How often it asks in vain before it is over: two minutes without a chain.
+pub const KEEPALIVES: u32 = 120;

@@ -15,6 +15,7 @@ use ringmail_model::PathId;
 use ringmail_packet::flow::FlowKey;
 use ringmail_packet::ip::protocol;
 use rustix::net::{Shutdown, shutdown};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
@@ -22,7 +23,7 @@ use tokio::sync::oneshot;
 use super::command::Command;
 use super::ports::{Ports, REST};
 use super::worker::Handle;
-use crate::limits::PROBE_ENDS_WITHIN;
+use crate::limits::{KEEPALIVE_EVERY, KEEPALIVES, PROBE_ENDS_WITHIN};
 
 /// How many ports are tried that the system says are taken by something else.
 const PORTS_TRIED: usize = 16;
@@ -145,6 +146,7 @@ impl Chains {
             if bind(&socket, SocketAddr::new(source, port)).is_err() {
                 continue;
             }
+            SockRef::from(&socket).set_tcp_keepalive(&keepalive()).map_err(connect)?;
             self.pin(flow, path).await?;
             return Ok((socket, pin));
         }
@@ -199,6 +201,15 @@ impl Chains {
 fn bind(socket: &TcpSocket, to: SocketAddr) -> io::Result<()> {
     socket.set_reuseaddr(true)?;
     socket.bind(to)
+}
+
+/// An egress that was started again knows no flows, and drops what a service sends until it sees a packet of the client's
+/// side: where only the service speaks, there has to be one soon.
+fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new()
+        .with_time(KEEPALIVE_EVERY)
+        .with_interval(KEEPALIVE_EVERY)
+        .with_retries(KEEPALIVES)
 }
 
 /// What these locks guard is whole after every statement.

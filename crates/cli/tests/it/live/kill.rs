@@ -55,6 +55,29 @@ fn numbers_go_on_after_a_hop_or_the_egress_was_killed() {
     });
 }
 
+/// The client has nothing to say, and the egress does not know whose the service's packets are.
+#[test]
+fn a_download_goes_on_after_the_egress_was_killed() {
+    live(|privilege| {
+        let world = World::new(privilege, "campus.yaml");
+        let nginx = Nginx::start(&world, "www", WWW);
+        // More than sockets hold on the way.
+        let body: Vec<u8> = (0..40_000_000_u32).map(|at| (at / 7 % 251) as u8).collect();
+        nginx.put("/slow", &body);
+        let curl = Curl::new(&world, "client2");
+        let mut slow = curl.spawn("/slow", &["--limit-rate", "20M"]);
+        let mut stdout = slow.stdout.take().expect("a pipe");
+        let mut got = vec![0];
+        stdout.read_exact(&mut got).expect("the download has begun");
+        world.kill("egress");
+        stdout.read_to_end(&mut got).expect("its bytes");
+        let answer = Answer::of(&slow.wait_with_output().expect("it ends"));
+        assert_eq!((answer.exit, &*answer.verdict), (0, "2 200"), "{}", answer.said);
+        assert!(got == body, "{} bytes, and not the right ones", got.len());
+        assert_eq!(world.restarts("egress"), 1);
+    });
+}
+
 /// There is nobody to agree with: all ends of its segments change keys with the life of who was killed.
 #[test]
 fn under_psk_whoever_was_killed_is_taken_back() {
