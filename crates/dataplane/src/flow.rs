@@ -223,6 +223,11 @@ impl<K: Copy + Eq + Hash, V> FlowTable<K, V> {
         self.slab.iter().map(|entry| (&entry.key, &entry.value))
     }
 
+    /// The value of every flow, to change.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.slab.iter_mut().map(|entry| &mut entry.value)
+    }
+
     /// The bucket and slab position of a key, or the bucket where it would go.
     fn find(&self, key: &K) -> Result<(usize, usize), usize> {
         let mask = self.index.len() - 1;

@@ -1,5 +1,6 @@
 //! What a service function is to the hop that serves it (RFC 7665 section 5.2): it looks at a batch and says what is to be done.
 
+use std::any::Any;
 use std::fmt;
 use std::time::Instant;
 
@@ -49,6 +50,11 @@ pub trait Function: Send + fmt::Debug {
 
     /// Lets the function age its state.
     fn handle_timeout(&mut self, now: Instant);
+
+    /// Takes other settings in place and keeps what it remembers. False: these are none that it can take so.
+    fn retune(&mut self, _settings: Box<dyn Any + Send>) -> bool {
+        false
+    }
 
     /// The function's own counters: name, unit with description, value.
     fn counters(&self) -> Vec<FunctionCounter>;

@@ -3,6 +3,7 @@
 //! Pop the label, look up the path, open the packet if the function is intrusive, let the function look, seal for the
 //! next segment, send. A packet that is not exactly what its path says here goes nowhere.
 
+use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -131,6 +132,11 @@ impl Hop {
     /// served by it. A hop that is not intrusive tells no paths apart and serves all by the current one.
     pub fn put_function(&mut self, slot: Slot, function: Box<dyn Function>) {
         self.functions.put(slot, function);
+    }
+
+    /// Gives the function of this slot other settings; it keeps what it remembers. False if it cannot.
+    pub fn retune_function(&mut self, slot: Slot, settings: Box<dyn Any + Send>) -> bool {
+        self.functions.retune(slot, settings)
     }
 
     /// Makes the function of this slot the current one.

@@ -3,6 +3,7 @@
 //! A path is served by one and the same instance as long as it lasts, so that what an instance remembers of a connection
 //! is never asked of another. Beyond changes there is one, and a batch goes to it whole.
 
+use std::any::Any;
 use std::time::Instant;
 
 use crate::batch::Batch;
@@ -36,6 +37,12 @@ impl Served {
             }
             None => self.functions.push((slot, function)),
         }
+    }
+
+    /// Other settings for a function that stays. False if it is not there, or cannot take them so.
+    pub(crate) fn retune(&mut self, slot: Slot, settings: Box<dyn Any + Send>) -> bool {
+        let known = self.functions.iter_mut().find(|(known, _)| *known == slot);
+        known.is_some_and(|(_, function)| function.retune(settings))
     }
 
     /// The function that the hop shows, and that a hop which tells no paths apart serves them all with.

@@ -30,6 +30,11 @@ impl Alerts {
         self.waiting.drain(..)
     }
 
+    /// Rules have other numbers from now on.
+    pub(crate) fn renumber(&mut self, renumbered: impl Fn(u32) -> u32) {
+        self.waiting.iter_mut().for_each(|alert| alert.rule = renumbered(alert.rule));
+    }
+
     pub(crate) fn lost(&self) -> u64 {
         self.lost
     }

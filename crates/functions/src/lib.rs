@@ -14,10 +14,12 @@ pub mod limits;
 pub mod logger;
 pub mod settings;
 
+use std::any::Any;
+
 use ringmail_dataplane::Function;
 
 pub use dpi::Dpi;
-pub use firewall::{Firewall, FirewallRule, FirewallSettings};
+pub use firewall::{Firewall, FirewallRule, FirewallRules, FirewallSettings};
 pub use forward::Forward;
 pub use logger::{Logger, LoggerSettings};
 pub use settings::{BuildError, DpiRule, DpiSettings, OnMatch, Pattern, Settings};
@@ -33,5 +35,16 @@ pub fn build(settings: &Settings, seeds: [u64; 4]) -> Result<Box<dyn Function>, 
         Settings::Dpi(settings) => Box::new(Dpi::new(settings, seeds)?),
         Settings::Firewall(settings) => Box::new(Firewall::new(settings, seeds)?),
         Settings::Logger(settings) => Box::new(Logger::idle(settings)?),
+    })
+}
+
+/// Settings as [`Function::retune`] takes them; `None` for a function that takes none in place.
+///
+/// # Errors
+/// As [`build`].
+pub fn settings_in_place(settings: &Settings) -> Result<Option<Box<dyn Any + Send>>, BuildError> {
+    Ok(match settings {
+        Settings::Firewall(settings) => Some(Box::new(FirewallRules::new(settings)?)),
+        _ => None,
     })
 }

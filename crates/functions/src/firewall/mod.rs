@@ -25,6 +25,7 @@ mod refusal;
 mod rules;
 mod settings;
 
+use std::any::Any;
 use std::fmt;
 use std::time::Instant;
 
@@ -62,6 +63,38 @@ pub struct Firewall {
     began: Option<Instant>,
 }
 
+/// Rules and what stands behind them, to be put into a firewall that runs.
+pub struct FirewallRules {
+    rules: Rules,
+    outcomes: Vec<Outcome>,
+    pick_up: bool,
+}
+
+impl FirewallRules {
+    /// Compiles the rules.
+    ///
+    /// # Errors
+    /// [`BuildError`], always a fault of the settings.
+    pub fn new(settings: &FirewallSettings) -> Result<FirewallRules, BuildError> {
+        settings.check()?;
+        let outcome = |name: &str, action, log| Outcome {
+            name: name.to_owned(),
+            action,
+            log,
+            connections: 0,
+            packets: 0,
+            bytes: 0,
+        };
+        let rules = settings.rules.iter().map(|rule| outcome(&rule.name, rule.action, rule.log));
+        let default = outcome("default", settings.default, settings.log_default);
+        Ok(FirewallRules {
+            rules: Rules::new(&settings.rules),
+            outcomes: rules.chain([default]).collect(),
+            pick_up: settings.pick_up,
+        })
+    }
+}
+
 /// A rule behind its conditions.
 #[derive(Debug)]
 struct Outcome {
@@ -95,28 +128,42 @@ impl Firewall {
     /// # Errors
     /// [`BuildError`], always a fault of the settings.
     pub fn new(settings: &FirewallSettings, seeds: [u64; 4]) -> Result<Firewall, BuildError> {
-        settings.check()?;
-        let outcome = |name: &str, action, log| Outcome {
-            name: name.to_owned(),
-            action,
-            log,
-            connections: 0,
-            packets: 0,
-            bytes: 0,
-        };
-        let rules = settings.rules.iter().map(|rule| outcome(&rule.name, rule.action, rule.log));
-        let default = outcome("default", settings.default, settings.log_default);
+        let FirewallRules { rules, outcomes, pick_up } = FirewallRules::new(settings)?;
         Ok(Firewall {
-            rules: Rules::new(&settings.rules),
-            outcomes: rules.chain([default]).collect(),
+            rules,
+            outcomes,
             connections: FlowTable::new(settings.connections, seeds),
             intrusive: settings.intrusive,
-            pick_up: settings.pick_up,
+            pick_up,
             alerts: Alerts::new(limits::ALERTS),
             refused: [0; Refusal::ALL.len()],
             answers: Answers::default(),
             began: None,
         })
+    }
+
+    /// Asks other rules from now on. Connections that stand go on, counted by the rule of the same name, or else by the
+    /// default; rules are asked over first packets alone.
+    fn take(&mut self, other: FirewallRules) {
+        let FirewallRules { rules, mut outcomes, pick_up } = other;
+        let default = outcomes.len() - 1;
+        let place = |old: &Outcome| outcomes.iter().position(|new| new.name == old.name);
+        let places: Vec<Option<usize>> = self.outcomes.iter().map(place).collect();
+        for (old, place) in self.outcomes.iter().zip(&places) {
+            if let Some(new) = place.and_then(|place| outcomes.get_mut(place)) {
+                (new.connections, new.packets, new.bytes) =
+                    (old.connections, old.packets, old.bytes);
+            }
+        }
+        let renumbered = |rule: u32| {
+            let place = places.get(rule as usize).copied().flatten();
+            place.unwrap_or(default) as u32
+        };
+        for connection in self.connections.values_mut() {
+            connection.rule = renumbered(connection.rule);
+        }
+        self.alerts.renumber(renumbered);
+        (self.rules, self.outcomes, self.pick_up) = (rules, outcomes, pick_up);
     }
 
     fn decide(&mut self, case: &Case<'_>) -> Result<Action, Refusal> {
@@ -343,6 +390,12 @@ impl Function for Firewall {
         self.connections.sweep(now_s, limits::SWEEP_ENTRIES);
     }
 
+    fn retune(&mut self, settings: Box<dyn Any + Send>) -> bool {
+        let Ok(rules) = settings.downcast::<FirewallRules>() else { return false };
+        self.take(*rules);
+        true
+    }
+
     fn counters(&self) -> Vec<FunctionCounter> {
         counters::of(self)
     }
@@ -366,5 +419,11 @@ impl fmt::Debug for Firewall {
             .field("rules", &(self.outcomes.len() - 1))
             .field("connections", &self.connections)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for FirewallRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FirewallRules").field("rules", &self.outcomes).finish_non_exhaustive()
     }
 }

@@ -172,6 +172,19 @@ pub enum PatternError {
     Hex(String),
 }
 
+impl Function {
+    /// What of it makes the paths over it others when it changes. Where it runs does not, nor what a firewall takes in
+    /// place: everything but the size of its table.
+    #[must_use]
+    pub fn lasting(&self) -> Function {
+        let firewall = self.firewall.as_ref().map(|firewall| FirewallSettings {
+            limits: firewall.limits.clone(),
+            ..FirewallSettings::default()
+        });
+        Function { workers: None, address: None, label: None, firewall, ..self.clone() }
+    }
+}
+
 impl DpiRule {
     /// The one pattern of the rule; `ignore_case` is in it.
     ///

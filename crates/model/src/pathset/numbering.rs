@@ -143,8 +143,7 @@ impl Definition {
     }
 }
 
-/// What a function does, as text; where it runs is not part of it.
+/// What a function does, as text.
 fn settings(function: &Function) -> String {
-    let function = Function { workers: None, address: None, label: None, ..function.clone() };
-    format!("{function:?}")
+    format!("{:?}", function.lasting())
 }

@@ -1,5 +1,6 @@
 //! An element's cores: made from domain and path set, one for each worker, with everything but keys.
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -126,6 +127,14 @@ pub(crate) fn function_of(function: &domain::Function) -> Result<Box<dyn Functio
         }
         _ => ringmail_functions::build(&settings, random::seeds()?)?,
     })
+}
+
+/// Settings for a function that runs already and keeps what it remembers; `None` for one that takes none in place.
+///
+/// # Errors
+/// When they are refused.
+pub(crate) fn settings_of(function: &domain::Function) -> Result<Option<Box<dyn Any + Send>>> {
+    Ok(ringmail_functions::settings_in_place(&Settings::try_from(function)?)?)
 }
 
 /// Where the neighbours of an element receive, as its link takes it.

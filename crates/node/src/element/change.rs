@@ -1,6 +1,7 @@
 //! What an element does for another version of the domain: builds it beside what runs, switches to it, lets go of what is
 //! over ([`Versions`] decides).
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -39,6 +40,8 @@ pub(super) struct Serving {
     staging: Option<Staging>,
     /// The gateway's rules of the version that is staged.
     policy: Option<Policy>,
+    /// What a hop's function takes in place with it, for each worker.
+    retuning: Vec<Box<dyn Any + Send>>,
 }
 
 /// A version whose keys are being agreed.
@@ -59,8 +62,19 @@ impl Serving {
         ability: Ability,
         bundle: TrustBundle,
     ) -> Serving {
-        let (staging, policy) = (None, None);
-        Serving { versions, workers, agreement, psk, proxy, ability, bundle, staging, policy }
+        let (staging, policy, retuning) = (None, None, Vec::new());
+        Serving {
+            versions,
+            workers,
+            agreement,
+            psk,
+            proxy,
+            ability,
+            bundle,
+            staging,
+            policy,
+            retuning,
+        }
     }
 
     /// Builds a version beside what runs. The answer comes from [`Serving::staged`], unless it is a no already.
@@ -126,6 +140,9 @@ impl Serving {
         };
         if activated.is_ok() {
             let function = self.versions.active().function;
+            for (worker, settings) in self.workers.iter().zip(self.retuning.drain(..)) {
+                worker.give(Command::Retune(function, settings));
+            }
             self.workers.iter().for_each(|worker| worker.give(Command::UseFunction(function)));
             self.take_limits().await;
             if let (Some((proxy, _)), Some(policy)) = (&self.proxy, self.policy.take()) {
@@ -153,6 +170,7 @@ impl Serving {
     pub(super) async fn abandon(&mut self, version: PathVersion) {
         if self.versions.staged().is_some_and(|staged| staged.set.version == version) {
             (self.staging, self.policy) = (None, None);
+            self.retuning.clear();
             let retired = self.versions.abandon(version);
             self.let_go(retired).await;
         }
@@ -184,16 +202,29 @@ impl Serving {
         let number = version.set.version;
         let new = self.versions.new_paths(&version);
         let needs_function = self.versions.needs_function(&version);
+        let retunes = self.versions.retunes(&version);
         self.versions.stage(version);
         let built = async {
             self.prepare_inner().await?;
             self.put(new, needs_function).await?;
+            self.prepare_function(retunes)?;
             self.agree().await?;
             self.prepare_proxy(services)
         };
         let Err(error) = built.await else { return Ok(()) };
         self.abandon(number).await;
         Err(Nack::new(Fault::Element, format!("{error:#}")))
+    }
+
+    /// Other settings for the function that stays, checked now and taken when the version counts.
+    fn prepare_function(&mut self, retunes: bool) -> Result<()> {
+        self.retuning.clear();
+        let served = self.versions.staged().and_then(|staged| staged.served().cloned());
+        let Some(served) = served.filter(|_| retunes) else { return Ok(()) };
+        for _ in &self.workers {
+            self.retuning.extend(build::settings_of(&served)?);
+        }
+        Ok(())
     }
 
     /// The new paths, at every worker; a new instance of the function first, where it changed.

@@ -1,5 +1,6 @@
 //! What other threads may ask of a worker, carried out between batches.
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     Learned(Box<[Learned]>),
     /// These paths come beside those that are there, or run otherwise; a hop may get another function first.
     PutPaths(Box<NewPaths>, oneshot::Sender<Result<(), PathOutOfRange>>),
+    /// A function of a hop takes other settings and keeps what it remembers.
+    Retune(Slot, Box<dyn Any + Send>),
     /// A hop shows this function from now on, and serves all paths by it if it does not tell them apart.
     UseFunction(Slot),
     /// These paths are over, and these functions with them.
@@ -118,6 +121,13 @@ impl Command {
             Command::Report(_) | Command::Watch(_) => {}
             Command::PutPaths(new, answer) => {
                 let _gone = answer.send(put(core, *new));
+            }
+            Command::Retune(slot, settings) => {
+                if let Core::Hop(hop) = core
+                    && !hop.retune_function(slot, settings)
+                {
+                    tracing::error!("the function does not take its new settings in place");
+                }
             }
             Command::UseFunction(slot) => {
                 if let Core::Hop(hop) = core {

@@ -274,14 +274,7 @@ impl Versions {
 
     /// The slot of a function that does what this version wants, or else one that is free.
     fn slot(&self, next: &Version) -> Slot {
-        let settings = |version: &Version| {
-            version.served().map(|f| Function {
-                workers: None,
-                address: None,
-                label: None,
-                ..f.clone()
-            })
-        };
+        let settings = |version: &Version| version.served().map(Function::lasting);
         let wanted = settings(next);
         if let Some(same) = self.live().find(|version| settings(version) == wanted) {
             return same.function;
@@ -300,6 +293,12 @@ impl Versions {
     pub(crate) fn new_paths(&self, next: &Version) -> BTreeSet<PathId> {
         let known = |id| self.live().any(|version| version.set.path(id).is_some());
         next.paths().map(|path| path.id).filter(|id| !known(*id)).collect()
+    }
+
+    /// Whether the function that serves `next` is there with other settings, which it takes in place.
+    pub(crate) fn retunes(&self, next: &Version) -> bool {
+        let same = self.active.function == next.function && self.active.served() == next.served();
+        next.element.role == Role::Hop && !same && !self.needs_function(next)
     }
 
     pub(crate) fn stage(&mut self, version: Version) -> &Arc<Version> {

@@ -1,7 +1,10 @@
 //! A firewall in a chain: allowed, rejected, dropped and unspoken-of services, what clients get and what is counted.
 
-use crate::live::programs::{Curl, Nginx};
-use crate::live::world::{World, eventually, live};
+use std::io::Read;
+
+use crate::live::programs::{Answer, Curl, Nginx};
+use crate::live::reload::{reload, with};
+use crate::live::world::{Setting, World, eventually, live};
 
 /// A counter of a rule of the firewall.
 fn rule(world: &World, what: &str, rule: &str) -> u64 {
@@ -51,5 +54,47 @@ fn a_firewall_lets_connections_through_by_its_rules() {
         let shown = world.ringmail(&["status"]);
         let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
         assert!(shown.contains("function_rule_packets{rule=\"web\"}"), "{shown}");
+    });
+}
+
+#[test]
+fn a_connection_outlives_a_change_of_the_rules_that_let_it_in() {
+    live(|privilege| {
+        let setting = Setting::new(privilege, "firewall.yaml");
+        // What was taken out would be cut soon.
+        let world = setting.with("links:\n", "limits: {drain_ms: 500}\n\nlinks:\n").up();
+        let nginx = Nginx::start(&world, "www", "10.79.0.10:80");
+        // More than sockets hold on the way.
+        let body: Vec<u8> = (0..30_000_000_u32).map(|at| (at / 7 % 251) as u8).collect();
+        nginx.put("/slow", &body);
+        nginx.put("/page", b"a page");
+        let curl = Curl::new(&world, "client1");
+        let mut slow = curl.spawn("/slow", &["--limit-rate", "8M"]);
+        let mut stdout = slow.stdout.take().expect("a pipe");
+        let mut got = vec![0];
+        stdout.read_exact(&mut got).expect("the download has begun");
+        let keys = world.keys().len();
+        let connections = rule(&world, "connections", "web");
+        let text = with(
+            &world.text,
+            (
+                "        - name: web\n",
+                "        - name: none\n          protocols: [tcp]\n          action: drop\n        - name: web\n",
+            ),
+        );
+        reload(&world, &text);
+        assert_eq!(world.keys().len(), keys, "no path is another");
+        assert_eq!(world.counter("fw", "function_connections"), 1, "it is still known");
+        let refused = curl.get("/page", &["--max-time", "3"]);
+        assert_ne!(refused.verdict, "2 200", "nobody else gets in");
+        assert!(rule(&world, "packets", "none") > 0);
+        stdout.read_to_end(&mut got).expect("its bytes");
+        let answer = Answer::of(&slow.wait_with_output().expect("it ends"));
+        assert_eq!((answer.exit, &*answer.verdict), (0, "2 200"), "{}", answer.said);
+        assert!(got == body, "{} bytes, and not the right ones", got.len());
+        assert_eq!(rule(&world, "connections", "web"), connections);
+        // And back: the same file lets them in again.
+        reload(&world, &world.text);
+        assert_eq!(curl.get("/page", &[]).verdict, "2 200");
     });
 }

@@ -1,7 +1,7 @@
 //! Connections of each protocol from their beginning to their end, and what does not belong to any.
 
 use ringmail_dataplane::{Action, Function};
-use ringmail_functions::{FirewallRule, FirewallSettings};
+use ringmail_functions::{FirewallRule, FirewallRules, FirewallSettings};
 use ringmail_model::domain::{FirewallAction, Opener};
 
 use super::Side::{Client, Service};
@@ -316,4 +316,39 @@ fn without_plaintext_elements_are_told_apart() {
     assert!(gate.passes(Service, &outer(4, 1)));
     assert_eq!(gate.judge(Client, &outer(2, 4)), Action::Drop { rule: 1 });
     assert_eq!(gate.counter("rule_bytes{rule=\"gateway\"}"), 2800);
+}
+
+/// Other rules for a firewall that runs.
+fn retune(gate: &mut Gate, rules: Vec<FirewallRule>) {
+    let rules = FirewallRules::new(&FirewallSettings::new(rules)).expect("good settings");
+    assert!(gate.firewall.retune(Box::new(rules)));
+}
+
+#[test]
+fn connections_outlive_their_rule_and_what_begins_is_asked_of_the_new_ones() {
+    let mut gate = open();
+    let ssh = rule("ssh", 6, Some(22), FirewallAction::Allow);
+    retune(&mut gate, vec![ssh, rule("web", 6, Some(80), FirewallAction::Drop)]);
+    // It goes on, both ways, and counts where it counted.
+    assert!(gate.passes(Client, &tcp(Client, WEB, 0, (100, Some(500)), b"GET /")));
+    assert!(gate.passes(Service, &tcp(Service, WEB, 0, (500, Some(105)), b"page")));
+    assert_eq!(gate.counter("rule_packets{rule=\"web\"}"), 5);
+    assert_eq!(gate.counter("rule_connections{rule=\"web\"}"), 1);
+    assert_eq!(gate.counter("rule_packets{rule=\"ssh\"}"), 0);
+    let another = tcp(Client, (40_001, 80), SYN, (9, None), b"");
+    assert_eq!(gate.judge(Client, &another), Action::Drop { rule: 1 });
+    assert!(gate.passes(Client, &tcp(Client, (40_002, 22), SYN, (9, None), b"")));
+    // Without a rule of its name it counts as what no rule speaks of.
+    retune(&mut gate, vec![rule("ssh", 6, Some(22), FirewallAction::Allow)]);
+    assert!(gate.passes(Client, &tcp(Client, WEB, 0, (105, Some(504)), b"more")));
+    assert_eq!(gate.counter("rule_packets{rule=\"default\"}"), 1);
+    assert_eq!(gate.counter("connections"), 2);
+    assert_eq!(gate.firewall.rule_name(1), Some("default"));
+}
+
+#[test]
+fn what_is_no_firewalls_is_not_taken() {
+    let mut gate = open();
+    assert!(!gate.firewall.retune(Box::new(7)));
+    assert!(gate.passes(Client, &tcp(Client, WEB, 0, (100, Some(500)), b"GET /")));
 }
