@@ -55,11 +55,19 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("in time")
 }
 
+/// Waits until a connection is closed that has said nothing since after the last word of any other: the idle time of those
+/// is over. Returns how many were closed for it.
+async fn idle_time_passes(world: &World) -> u64 {
+    assert_eq!(world.raw().await.rest().await, "");
+    world.counters.idle_closed.get()
+}
+
 #[tokio::test]
 async fn a_websocket_is_pinned_to_the_path_of_its_request() {
     let backend = sockets().await;
     // Bytes that pass unread have an idle time of their own.
-    let world = World::with(&backend, Limits { idle_ms: 200, ..Limits::default() });
+    let world =
+        World::with(&backend, Limits { idle_ms: 200, header_read_ms: 200, ..Limits::default() });
     let mut raw = world.raw().await;
     raw.say(ASK).await;
     let head = raw.until("\r\n\r\n").await.to_ascii_lowercase();
@@ -71,7 +79,7 @@ async fn a_websocket_is_pinned_to_the_path_of_its_request() {
     assert!(seen.starts_with("first:get /open/socket http/1.1\r\n"), "{seen}");
     assert!(seen.contains("sec-websocket-key: dghlihnhbxbszsbub25jzq=="), "{seen}");
     assert!(!seen.contains("x-forwarded-for"), "what a client may not say: {seen}");
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let idle_closed = idle_time_passes(&world).await;
     raw.say("hello").await;
     raw.until("HELLO").await;
     raw.0.shutdown().await.expect("a last word");
@@ -79,14 +87,16 @@ async fn a_websocket_is_pinned_to_the_path_of_its_request() {
     let opened = world.chain.opened();
     assert_eq!((opened.len(), opened[0].rule.as_str()), (1, "alice-open"));
     world.until("the service's connection is closed", |world| world.chain.held() == 0).await;
-    assert_eq!((world.counters.tunnels.get(), world.counters.idle_closed.get()), (1, 0));
+    let counters = (world.counters.tunnels.get(), world.counters.idle_closed.get());
+    assert_eq!(counters, (1, idle_closed));
     assert!(world.counters.bytes_to_clients.get() > 10);
 }
 
 #[tokio::test]
 async fn a_websocket_over_http_2_is_one_stream_among_others() {
     let backend = sockets().await;
-    let world = World::with(&backend, Limits { idle_ms: 200, ..Limits::default() });
+    let world =
+        World::with(&backend, Limits { idle_ms: 200, header_read_ms: 200, ..Limits::default() });
     let mut h2 = world.h2().await;
     let get = |path: &str| {
         let uri = format!("https://{WWW}{path}");
@@ -112,7 +122,7 @@ async fn a_websocket_over_http_2_is_one_stream_among_others() {
     assert!(seen.starts_with("first:get /open/socket http/1.1\r\n"), "{seen}");
     let key = seen.split("sec-websocket-key: ").nth(1).expect("a key");
     assert_eq!(key.find("==\r\n"), Some(22), "{seen}");
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    idle_time_passes(&world).await;
     assert_eq!(h2.send(get("/open/")).await.expect("beside it").status(), StatusCode::OK);
     socket.write_all(b"hello").await.expect("sent");
     socket.shutdown().await.expect("a last word");
