@@ -1,59 +1,22 @@
 //! An element's end of the protocol (`docs/pdp.md`, "The element"): its connection, one at a time, and what it asks for.
 
 mod event;
+mod held;
 mod staging;
+mod timers;
 
 pub use self::event::FollowerEvent;
+pub use self::held::{FollowerConfig, Held};
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::PROTOCOL;
-use super::message::{Life, Message, Usage};
+use super::message::{Message, Usage};
 use super::reason::{CloseReason, Nack};
-use crate::domain::Profile;
 use crate::ids::{PathDigest, PathVersion};
-use crate::limits::{
-    PDP_GREETING_WITHIN, PDP_HEARTBEAT_EVERY, PDP_REDIAL_FIRST, PDP_REDIAL_MOST, PDP_SILENT_AFTER,
-    PDP_STAGED_FOR, PDP_TRANSMITS,
-};
-use crate::names::TrustDomain;
+use crate::limits::{PDP_GREETING_WITHIN, PDP_REDIAL_FIRST, PDP_REDIAL_MOST, PDP_TRANSMITS};
 use crate::pathset::PublicKey;
-
-/// Who the element is, and whom it believes.
-#[derive(Clone, Debug)]
-pub struct FollowerConfig {
-    /// Its domain.
-    pub domain: TrustDomain,
-    /// Its name in the path set.
-    pub element: String,
-    /// The domain's path-signing key.
-    pub path_key: PublicKey,
-    /// The profiles that it speaks.
-    pub profiles: Vec<Profile>,
-    /// Random: which life of the element this is.
-    pub life: Life,
-    /// Random: spreads the dials of many elements.
-    pub jitter_seed: u64,
-}
-
-/// What the element's disk remembers over restarts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// The version that it runs; 0 for none.
-    pub active: PathVersion,
-    /// The highest version that it has seen; 0 for none.
-    pub highest: PathVersion,
-    /// [`Documents::fingerprint`] of that one.
-    pub fingerprint: [u8; 32],
-}
-
-impl Default for Held {
-    /// What a new element remembers.
-    fn default() -> Held {
-        Held { active: PathVersion(0), highest: PathVersion(0), fingerprint: [0; 32] }
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Connection {
@@ -253,46 +216,6 @@ impl Follower {
     /// The path-signing key that counts from now on.
     pub fn set_path_key(&mut self, key: PublicKey) {
         self.config.path_key = key;
-    }
-
-    /// Time has passed.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        let forgotten = |staging: &mut Staging| {
-            staging.stage == Stage::Staged && now >= staging.since + PDP_STAGED_FOR
-        };
-        if let Some(staging) = self.staging.take_if(forgotten) {
-            self.events.push_back(FollowerEvent::Abandon(staging.version));
-        }
-        match self.connection {
-            Connection::Waiting(until) if now >= until => {
-                self.connection = Connection::Dialing;
-                self.events.push_back(FollowerEvent::Dial);
-            }
-            Connection::Greeting(until) if now >= until => {
-                self.hang_up(now, CloseReason::Silent);
-            }
-            Connection::Following if now >= self.heard + PDP_SILENT_AFTER => {
-                self.hang_up(now, CloseReason::Silent);
-            }
-            Connection::Following if now >= self.said + PDP_HEARTBEAT_EVERY => {
-                self.say(now, &Message::Heartbeat);
-            }
-            _ => {}
-        }
-    }
-
-    /// When [`Follower::handle_timeout`] is due.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        let staged = self.staging.filter(|staging| staging.stage == Stage::Staged);
-        let staged = staged.map(|staging| staging.since + PDP_STAGED_FOR);
-        let connection = match self.connection {
-            Connection::Waiting(until) | Connection::Greeting(until) => Some(until),
-            Connection::Dialing => None,
-            Connection::Following => {
-                Some((self.said + PDP_HEARTBEAT_EVERY).min(self.heard + PDP_SILENT_AFTER))
-            }
-        };
-        [staged, connection].into_iter().flatten().min()
     }
 
     /// The next message to send on the connection, its length in front.

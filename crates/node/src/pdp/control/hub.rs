@@ -5,15 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use ringmail_model::PathVersion;
 use ringmail_model::limits::PDP_REQUEST_BYTES;
 use ringmail_model::pdp::{
-    Message, Progress, Proposing, Published, Publisher, PublisherConfig, PublisherEvent, SessionId,
-    Standing,
+    Message, Published, Publisher, PublisherConfig, PublisherEvent, SessionId,
 };
 use ringmail_trust::{Authority, Identity, TrustBundle};
 use rustls_pki_types::CertificateDer;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
@@ -22,7 +20,7 @@ use super::super::press::Press;
 use super::super::session::{self, Said, Writer};
 use super::accept::Arrived;
 use super::trust::Trust;
-use super::{ControlError, Distributed, Input, Outcome, Overview};
+use super::{ControlError, Input, Outcome, Overview};
 
 /// What counts is signed anew when it runs out within this time.
 pub(super) const REISSUED_BEFORE: Duration = Duration::from_secs(10 * 86_400);
@@ -37,11 +35,11 @@ pub(super) struct Hub {
     pub(super) identity: Identity,
     pub(super) bundle: TrustBundle,
     /// Who waits for what becomes of the version that is proposed.
-    outcome: Option<Outcome>,
+    pub(super) outcome: Option<Outcome>,
     /// When each element asked for certificates within the hour.
     pub(super) asked: BTreeMap<String, VecDeque<Instant>>,
     /// The file that it started with, if that does not count yet, and until when it waits for elements.
-    gathering: Option<(Instant, String)>,
+    pub(super) gathering: Option<(Instant, String)>,
     pub(super) tasks: JoinSet<()>,
 }
 
@@ -101,20 +99,6 @@ impl Hub {
         }
     }
 
-    /// Offers the file that control started with once all elements are there, or have had their time to come.
-    fn gather(&mut self) {
-        let Some((until, _)) = &self.gathering else { return };
-        let now = Instant::now();
-        let standings = self.publisher.standings();
-        let all = standings.iter().all(|standing| standing.progress != Progress::Away);
-        if (all || now >= *until)
-            && let Some((_, text)) = self.gathering.take()
-        {
-            let (outcome, _nobody_waits) = oneshot::channel();
-            self.publish(now, &text, Proposing::InPlace, outcome);
-        }
-    }
-
     fn handle(&mut self, input: Input) {
         let now = Instant::now();
         match input {
@@ -158,70 +142,6 @@ impl Hub {
         }
     }
 
-    fn publish(&mut self, now: Instant, text: &str, how: Proposing, outcome: Outcome) {
-        if how == Proposing::Trial && self.publisher.proposed().is_some() {
-            let reason = "another version is being distributed".to_owned();
-            return drop(outcome.send(Err(ControlError::Refused(reason))));
-        }
-        if how != Proposing::Trial {
-            self.gathering = None;
-        }
-        if self.press.is_current(text) && self.publisher.proposed().is_none() {
-            let distributed = self.distributed(self.publisher.version());
-            return drop(outcome.send(Ok(distributed)));
-        }
-        let pressed = tokio::task::block_in_place(|| {
-            let pressed = self.press.press(text)?;
-            let published = pressed.published()?;
-            Ok::<_, anyhow::Error>((pressed.set.version, published))
-        });
-        match pressed {
-            Ok((version, published)) => {
-                tracing::info!(%version, "a version is offered");
-                self.renew_trust();
-                self.publisher.propose(now, published, how);
-                let others = self.without_rejection();
-                // Whoever waited for the one before hears that it is overtaken, since its sender goes.
-                self.outcome = Some(outcome);
-                others.into_iter().for_each(|event| self.carry_out(event));
-            }
-            Err(error) => {
-                let refused = ControlError::Refused(format!("{error:#}"));
-                drop(outcome.send(Err(refused)));
-            }
-        }
-    }
-
-    /// What is to be done, but that the proposal before was done away with: it made room.
-    fn without_rejection(&mut self) -> Vec<PublisherEvent> {
-        let proposed = self.publisher.proposed();
-        let events = std::iter::from_fn(|| self.publisher.poll_event());
-        let other = |event: &PublisherEvent| match event {
-            PublisherEvent::Rejected { version, .. } => Some(*version) == proposed,
-            _ => true,
-        };
-        events.filter(other).collect()
-    }
-
-    /// What is to be said of a version that came to count, or could.
-    fn distributed(&self, version: PathVersion) -> Distributed {
-        let elements = self.elements_of(version);
-        let gone = |standing: &Standing| {
-            standing.progress == Progress::Away && elements.contains(&standing.element)
-        };
-        let standings = self.publisher.standings().into_iter();
-        let away: Vec<_> = standings.filter(gone).map(|standing| standing.element).collect();
-        let elements = elements.into_iter().filter(|name| !away.contains(name)).collect();
-        Distributed { version, elements, away }
-    }
-
-    fn elements_of(&self, version: PathVersion) -> Vec<String> {
-        let live = self.press.live();
-        let found = live.iter().find(|pressed| pressed.set.version == version);
-        let elements = found.into_iter().flat_map(|pressed| &pressed.set.elements);
-        elements.map(|element| element.name.clone()).collect()
-    }
-
     /// Moves what the core made.
     fn pump(&mut self) {
         loop {
@@ -240,7 +160,7 @@ impl Hub {
         }
     }
 
-    fn carry_out(&mut self, event: PublisherEvent) {
+    pub(super) fn carry_out(&mut self, event: PublisherEvent) {
         let now = Instant::now();
         match event {
             PublisherEvent::Commit(version) => {
@@ -316,21 +236,6 @@ impl Hub {
             PublisherEvent::HangUp { session, reason } => {
                 tracing::debug!(?session, %reason, "a session ends");
                 self.sessions.remove(&session);
-            }
-        }
-    }
-
-    pub(super) fn reissue(&mut self, now: Instant, element: &str, seen: PathVersion) {
-        let made = tokio::task::block_in_place(|| self.press.reissue(seen)?.published());
-        match made {
-            Ok(published) => {
-                let version = published.version();
-                tracing::info!(element, %seen, %version, "what counts is signed anew");
-                self.publisher.reissue(now, published);
-            }
-            Err(error) => {
-                let error = format!("{error:#}");
-                tracing::error!(element, %seen, error, "an element has seen a higher version than counts");
             }
         }
     }

@@ -5,6 +5,7 @@ mod certify;
 mod desk;
 mod hub;
 mod trust;
+mod versions;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

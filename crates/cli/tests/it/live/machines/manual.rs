@@ -32,6 +32,12 @@ fn the_three_machines_of_the_manual() {
         let sf1 = machines.status("two", "sf1");
         let running = &element(&sf1, "sf1")["status"]["version"];
         assert_eq!(*running, status["distribution"]["version"], "{sf1}");
+        let metrics = machines.metrics("one", "control");
+        assert!(metrics.contains("ringmail_element_current{element=\"sf1\"} 1"), "{metrics}");
+        assert!(
+            machines.metrics("three", "egress").contains("ringmail_element_up{element=\"egress\"")
+        );
+        assert_eq!(machines.asks("one", "control", "readyz").lines().last(), Some("200"));
         machines.finish(&mut download);
 
         // A version that one element refuses changes nothing anywhere: the gateway has no such file.

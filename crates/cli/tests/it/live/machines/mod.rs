@@ -244,6 +244,17 @@ impl Machines {
         });
     }
 
+    /// What the metrics socket of control or of an element answers, its status in the last line.
+    fn asks(&self, machine: &str, state: &str, what: &str) -> String {
+        let curl = "curl --silent --show-error --write-out '\\n%{http_code}'";
+        let socket = format!("--unix-socket {state}/metrics.sock");
+        self.must(machine, &format!("{curl} {socket} http://localhost/{what}"))
+    }
+
+    fn metrics(&self, machine: &str, state: &str) -> String {
+        self.asks(machine, state, "metrics")
+    }
+
     fn reload(&self, what: &str) -> Output {
         self.run("one", &format!("ringmail --output json reload --state control {what}"))
     }
