@@ -11,11 +11,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ringmail_model::domain::Domain;
-use ringmail_model::names::Name;
 use ringmail_model::pathset::{Element, PathSet, Role};
 use ringmail_model::{ElementId, PathDigest};
 use ringmail_trust::{Authority, EmbeddedCa};
-use rustls_pki_types::CertificateSigningRequestDer;
 
 use crate::control::{Blob, FromElement, ToElement};
 use crate::issuer::Issuer;
@@ -59,9 +57,7 @@ impl DomainConductor {
         let Issuer { authority, psk, .. } = &*self.issuer;
         let known = issued.set.element_named(name);
         let element = known.with_context(|| format!("no element is named `{name}`"))?;
-        let request = CertificateSigningRequestDer::from(request.0.as_slice());
-        let certificates = authority.sign_element(&name.parse::<Name>()?, &request)?;
-        let bundle = authority.trust_bundle()?;
+        let (certificates, bundle) = self.issuer.identities().begin(authority, name, request)?;
         let mut told = vec![
             ToElement::Domain { text: issued.text.clone() },
             ToElement::PathSet {

@@ -12,11 +12,12 @@ use ringmail_model::domain::{Certificate, Domain, Keying, Listener};
 use ringmail_model::pathset::{Issue, Numbering, PathSet, SignedPathSet};
 use ringmail_model::{PathDigest, PathVersion};
 use ringmail_trust::{Authority, EmbeddedCa, Kind, Request};
-use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
-use crate::control::{ListenerTls, Secret, ServiceTls};
+use crate::control::{ListenerTls, Secret, ServiceTls, ToElement};
 use crate::element::psk;
+use crate::identities::Identities;
 use crate::limits::{LEASES_AFTER_DRAIN, RETIRE_AFTER_GATEWAY};
 use crate::listeners::{described, read, service_tls, shows_others};
 use crate::random;
@@ -39,6 +40,7 @@ pub struct Issuer {
     pub(crate) authority: Arc<EmbeddedCa>,
     pub(crate) psk: Option<Secret>,
     state: Mutex<State>,
+    identities: Mutex<Identities>,
 }
 
 #[derive(Debug)]
@@ -66,6 +68,8 @@ pub struct Issued {
     pub listeners: Vec<ListenerTls>,
     /// When the authority made certificates for each listener.
     made: BTreeMap<String, SystemTime>,
+    /// The root that signed them.
+    root: Option<CertificateDer<'static>>,
     /// Where relative paths of the file begin.
     folder: PathBuf,
     /// How the gateway speaks TLS with services.
@@ -98,7 +102,7 @@ impl Issuer {
         let first = Issued::sign(&authority, domain.clone(), text, set, folder, None)?;
         let (active, staged, past) = (Arc::new(first), None, Vec::new());
         let state = Mutex::new(State { active, staged, past, numbers, last });
-        Ok(Issuer { authority, psk, state })
+        Ok(Issuer { authority, psk, state, identities: Mutex::default() })
     }
 
     /// The version that elements begin with.
@@ -164,6 +168,11 @@ impl Issuer {
         let active = self.active();
         let (mut listeners, mut made, mut others) =
             (active.listeners.clone(), active.made.clone(), Vec::new());
+        let root = self.authority.trust_bundle()?.roots.first().cloned();
+        if root != active.root {
+            // What another root signed goes with it.
+            made.clear();
+        }
         for (listener, told) in active.domain.gateway.listeners.iter().zip(&mut listeners) {
             let before = made.get(told.name.as_str()).copied().filter(|made| !runs_out(*made, now));
             let known = before.is_some().then(|| told.clone());
@@ -179,10 +188,24 @@ impl Issuer {
         let mut state = self.state();
         // Another version may have become active meanwhile; it is looked at next time.
         if !others.is_empty() && state.active.set.version == active.set.version {
-            state.active = Arc::new(Issued { listeners, made, ..(*active).clone() });
+            state.active = Arc::new(Issued { listeners, made, root, ..(*active).clone() });
             return Ok(others);
         }
         Ok(Vec::new())
+    }
+
+    /// Who the elements are from now on and whom they believe, where that is not what they were told last.
+    ///
+    /// # Errors
+    /// The authority refuses; then nothing changed.
+    pub fn renew_identities(&self, now: SystemTime) -> Result<Vec<(String, ToElement)>> {
+        let mut identities = self.identities();
+        identities.retain(|name| self.with_element(name).is_some());
+        identities.renew(&self.authority, now)
+    }
+
+    pub(crate) fn identities(&self) -> MutexGuard<'_, Identities> {
+        self.identities.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A version in use that has this path.
@@ -224,7 +247,12 @@ impl Issued {
             services.extend(told.with_context(|| format!("service `{}`", service.name))?);
         }
         let (listeners, made, folder) = (Vec::new(), BTreeMap::new(), folder.to_owned());
-        let mut issued = Issued { domain, text, set, signed, listeners, made, folder, services };
+        let root = match before {
+            Some(before) => before.root.clone(),
+            None => authority.trust_bundle()?.roots.first().cloned(),
+        };
+        let mut issued =
+            Issued { domain, text, set, signed, listeners, made, root, folder, services };
         for listener in issued.domain.gateway.listeners.clone() {
             let name = listener.name.as_str();
             let known = before.filter(|before| before.domain.gateway.listeners.contains(&listener));

@@ -11,6 +11,7 @@ pub mod control;
 pub mod demo;
 pub mod doctor;
 pub mod element;
+mod identities;
 pub mod issuer;
 pub mod layout;
 pub mod limits;

@@ -39,6 +39,11 @@ impl Identity {
         &self.certificates
     }
 
+    /// The same key with other certificates over it.
+    pub fn renewed(&self, certificates: Certificates) -> Identity {
+        Identity { certificates, key: self.key.clone() }
+    }
+
     pub(crate) fn key(&self) -> &PrivateKey {
         &self.key
     }

@@ -84,6 +84,26 @@ impl Changer {
         }
     }
 
+    /// Tells the elements in time who they are and whom they believe, for as long as it is asked.
+    pub async fn renew_identities(&self, elements: &Handle) {
+        loop {
+            sleep(LISTENERS_LOOKED_AT_EVERY).await;
+            let issuer = Arc::clone(&self.issuer);
+            match spawn_blocking(move || issuer.renew_identities(SystemTime::now())).await {
+                Ok(Ok(news)) => {
+                    for (element, told) in news {
+                        // One that is being started again is told with its start.
+                        drop(elements.send(&element, told));
+                    }
+                }
+                Ok(Err(error)) => {
+                    tracing::error!(error = format!("{error:#}"), "identities are not renewed");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
     /// Brings the elements to the domain of this file, or only tries whether that would do. `folder` is where the file's
     /// relative paths begin.
     ///

@@ -38,6 +38,15 @@ pub enum ToElement {
         /// The key that the signatures of later path sets are checked with.
         signing_key: Blob,
     },
+    /// The same while an element runs whose key only itself has: another certificate over that key, and whom it believes.
+    Renewed {
+        /// X.509 in DER, the element's own first.
+        certificate_chain: Vec<Blob>,
+        /// X.509 in DER.
+        trust_anchors: Vec<Blob>,
+        /// Revocation lists (RFC 5280) of the trust anchors, in DER.
+        crls: Vec<Blob>,
+    },
     /// What one of the gateway's listeners shows, and whom it believes. While the gateway runs: other certificates, for
     /// connections that begin from now on.
     Listener(ListenerTls),

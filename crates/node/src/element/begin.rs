@@ -50,7 +50,8 @@ pub(super) async fn begin(
         }
     };
     let ability = Ability { links_are_fixed: matches!(workshop, Workshop::Mill(_)) };
-    Ok(Serving::new(Versions::new(version), workers, agreement, psk, proxy, ability, bundle))
+    let (versions, trust) = (Versions::new(version), (identity, bundle));
+    Ok(Serving::new(versions, workers, agreement, psk, proxy, ability, trust))
 }
 
 fn cores(version: &Version) -> Result<Vec<Core>> {

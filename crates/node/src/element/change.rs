@@ -11,7 +11,7 @@ use ringmail_dataplane::Neighbour;
 use ringmail_gateway::Policy;
 use ringmail_model::PathVersion;
 use ringmail_model::pathset::{PathSet, PublicKey, Role, SignedPathSet};
-use ringmail_trust::TrustBundle;
+use ringmail_trust::{Identity, TrustBundle};
 use tokio::sync::oneshot;
 
 use super::agreement::Agreement;
@@ -35,6 +35,8 @@ pub(super) struct Serving {
     /// The gateway's.
     pub(super) proxy: Option<(Proxy, Chains)>,
     pub(super) ability: Ability,
+    /// Who the element is.
+    pub(super) identity: Identity,
     /// Whom the element believes, and the key that path sets are signed with.
     pub(super) bundle: TrustBundle,
     staging: Option<Staging>,
@@ -60,9 +62,8 @@ impl Serving {
         psk: Option<Psk>,
         proxy: Option<(Proxy, Chains)>,
         ability: Ability,
-        bundle: TrustBundle,
+        (identity, bundle): (Identity, TrustBundle),
     ) -> Serving {
-        let (staging, policy, retuning) = (None, None, Vec::new());
         Serving {
             versions,
             workers,
@@ -70,10 +71,11 @@ impl Serving {
             psk,
             proxy,
             ability,
+            identity,
             bundle,
-            staging,
-            policy,
-            retuning,
+            staging: None,
+            policy: None,
+            retuning: Vec::new(),
         }
     }
 

@@ -279,9 +279,15 @@ impl Serving {
                 let identity = told::kept_identity(certificate_chain, &key);
                 let bundle = self.bundle.clone();
                 match told::bundle(bundle, trust_anchors, crls, &signing_key) {
-                    Ok(bundle) => self.renew(&identity, bundle),
+                    Ok(bundle) => self.renew(identity, bundle),
                     Err(error) => tracing::error!(%error, "the renewed identity is not used"),
                 }
+                return None;
+            }
+            ToElement::Renewed { certificate_chain, trust_anchors, crls } => {
+                let identity = told::renewed(&self.identity, certificate_chain);
+                let bundle = told::believed(self.bundle.clone(), trust_anchors, crls);
+                self.renew(identity, bundle);
                 return None;
             }
             other => {
@@ -294,13 +300,14 @@ impl Serving {
 
 impl Serving {
     /// Who the element is from now on, and whom it believes.
-    fn renew(&mut self, identity: &Identity, bundle: TrustBundle) {
+    fn renew(&mut self, identity: Identity, bundle: TrustBundle) {
         if let Some(agreement) = &self.agreement
-            && let Err(error) = agreement.set_trust(identity, &bundle)
+            && let Err(error) = agreement.set_trust(&identity, &bundle)
         {
             return tracing::error!(%error, "the renewed identity is not used");
         }
-        self.bundle = bundle;
+        tracing::info!(roots = bundle.roots.len(), "the identity is renewed");
+        (self.identity, self.bundle) = (identity, bundle);
     }
 }
 

@@ -102,6 +102,16 @@ pub(super) async fn learn(
     }
 }
 
+/// The identity of an element with another certificate over its key.
+pub(super) fn renewed(identity: &Identity, chain: Vec<Blob>) -> Identity {
+    identity.renewed(Certificates { chain: certificates(chain), not_after_unix_s: 0 })
+}
+
+/// Whom an element believes from now on.
+pub(super) fn believed(before: TrustBundle, roots: Vec<Blob>, crls: Vec<Blob>) -> TrustBundle {
+    TrustBundle { roots: certificates(roots), crls: lists(crls), ..before }
+}
+
 /// The identity of an element whose key its state directory keeps.
 pub(super) fn kept_identity(chain: Vec<Blob>, key: &Secret) -> Identity {
     let svid = Certificates { chain: certificates(chain), not_after_unix_s: 0 };

@@ -123,7 +123,10 @@ impl Up {
         ];
         if let Some(changer) = changer.clone() {
             let elements = supervisor.handle();
-            let renew = async move { changer.renew_listeners(&elements).await };
+            let renew = async move {
+                let listeners = changer.renew_listeners(&elements);
+                let _never = tokio::join!(listeners, changer.renew_identities(&elements));
+            };
             servers.push(AbortOnDrop(tokio::spawn(renew)));
         }
         let (programs, restarts) = Default::default();

@@ -1,7 +1,9 @@
 //! A new root takes the place of the old while the domain runs: whoever has a certificate of either is served, until the
-//! old one goes.
+//! old one goes; elements and listeners get others without a restart.
 
 use std::path::Path;
+
+use ringmail_trust::Kind;
 
 use crate::live::programs::{Curl, Nginx};
 use crate::live::world::{Papers, World, eventually, live};
@@ -21,7 +23,7 @@ fn a_root_is_replaced_under_a_running_gateway() {
         let world = World::new(privilege, "passing.yaml");
         let nginx = Nginx::start(&world, "www", "10.79.0.10:80");
         nginx.put("/page", b"a page");
-        // The listener's own certificate is of the old root all the while: these are the roots that clients know.
+        // The roots that clients know.
         let roots = world.folder().join("roots.pem");
         let verdict = |papers: &Path| {
             let papers = Papers {
@@ -55,6 +57,23 @@ fn a_root_is_replaced_under_a_running_gateway() {
         // The gateway looks at the file twice a second.
         eventually("the new root is believed", || (verdict(&new) == "2 200").then_some(()));
         assert_eq!(verdict(&old), "2 200");
+        // Elements and the listener are told others in time. One that begins anew is believed by its neighbours.
+        let serials = |rotation: &serde_json::Value| {
+            let held = rotation["waits_for"].as_array().expect("a list").iter();
+            held.map(|certificate| certificate["serial"].clone()).collect::<Vec<_>>()
+        };
+        let before = serials(&switched);
+        eventually("elements and listener have others", || {
+            let all = world.authority().list().expect("the certificates");
+            let new = all.iter().filter(|(serial, _)| !before.contains(&serial.to_string().into()));
+            let kinds = |kind| new.clone().filter(|(_, record)| record.kind == kind).count();
+            // The gateway, two hops and the egress; two listeners.
+            (kinds(Kind::Element) >= 4 && kinds(Kind::Server) >= 2).then_some(())
+        });
+        world.kill("sf2");
+        eventually("it is started again", || (world.restarts("sf2") == 1).then_some(()));
+        world.await_ready("sf2");
+        assert_eq!(verdict(&new), "2 200");
         let done = rotate(&world, &["finish", "--early"]);
         assert_eq!(
             (&done["stage"], done["roots"].as_array().map(Vec::len)),
@@ -62,5 +81,7 @@ fn a_root_is_replaced_under_a_running_gateway() {
         );
         eventually("the old root is not believed", || (verdict(&old) == "0 000").then_some(()));
         assert_eq!(verdict(&new), "2 200");
+        std::fs::copy(world.authority().dir().join("root.pem"), &roots).expect("a copy");
+        assert_eq!(verdict(&new), "2 200", "the listener shows what the new root signed");
     });
 }
