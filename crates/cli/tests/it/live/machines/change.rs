@@ -2,6 +2,7 @@
 //! operator lets it.
 
 use std::path::Path;
+use std::time::Instant;
 
 use super::{Machines, answer, command, element};
 use crate::live::world::{eventually, live};
@@ -101,6 +102,18 @@ fn rules_patterns_paths_and_machines_change_and_no_connection_is_lost() {
         eventually("the chain comes back", || {
             (machines.passes("hidden") == (false, true)).then_some(())
         });
+
+        // One change after the other.
+        let mut download = machines.download();
+        let (began, words) = (Instant::now(), ["hidden", "concealed"]);
+        for round in 0..10 {
+            machines.changes((words[round % 2], words[(round + 1) % 2]));
+            assert!(machines.passes("page").1);
+        }
+        eprintln!("10 changes and 20 requests in {:.1} s", began.elapsed().as_secs_f64());
+        machines.settled();
+        machines.check_alive();
+        machines.finish(&mut download);
 
         // What cannot change in place is refused, and taken by a new start where an operator lets it.
         let mtu = ("mtu: 1500", "mtu: 1400");
