@@ -7,6 +7,8 @@ mod commands;
 mod context;
 mod error;
 mod logging;
+#[cfg(test)]
+mod manual;
 mod output;
 mod password;
 mod privilege;

@@ -6,6 +6,7 @@ mod deb;
 mod doctor;
 mod domain;
 mod live;
+mod manual;
 mod p12;
 mod run;
 mod running;

@@ -1,9 +1,11 @@
 //! What a machine's facts mean for ringmail, and what to do about them.
 
+use ringmail_dataplane_io::limits::{RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES};
+
 use super::{Facts, Finding, Program, State};
 
-/// Bytes of socket buffers that a link asks for (`dataplane-io`, `UdpConfig`).
-const SOCKET_BUFFER_BYTES: u64 = 4 << 20;
+/// Bytes that a link asks for to receive, and to send.
+const SOCKET_BUFFERS: (u64, u64) = (RECEIVE_BUFFER_BYTES as u64, SEND_BUFFER_BYTES as u64);
 
 /// Files that a gateway with ten thousand clients has open.
 const OPEN_FILES: u64 = 65_536;
@@ -190,13 +192,14 @@ fn cpu(facts: &Facts, add: Add<'_>) {
 }
 
 fn buffers(facts: &Facts, add: Add<'_>) {
-    let means = "Links ask for 4 MiB, so that a burst waits instead of getting lost.";
+    let means = "Links ask for 32 MiB to receive and 16 MiB to send, so that a burst waits instead of getting lost.";
+    let (most_received, most_sent) = SOCKET_BUFFERS;
     let Some((receive, send)) = facts.socket_buffers else {
         let found = "not shown in this network namespace".to_owned();
         add("socket-buffers", State::Ok, found, means, "");
         return;
     };
-    let enough = receive >= SOCKET_BUFFER_BYTES && send >= SOCKET_BUFFER_BYTES;
+    let enough = receive >= most_received && send >= most_sent;
     let root = facts.root;
     add(
         "socket-buffers",
@@ -206,9 +209,7 @@ fn buffers(facts: &Facts, add: Add<'_>) {
             false => format!("receive {receive}, send {send}"),
         },
         means,
-        &format!(
-            "sysctl -w net.core.rmem_max={SOCKET_BUFFER_BYTES} net.core.wmem_max={SOCKET_BUFFER_BYTES}"
-        ),
+        &format!("sysctl -w net.core.rmem_max={most_received} net.core.wmem_max={most_sent}"),
     );
 }
 
@@ -246,7 +247,7 @@ mod tests {
             features: vec!["aes", "vaes"],
             architecture: "x86_64",
             open_files: (1 << 20, 1 << 20),
-            socket_buffers: Some((16 << 20, 16 << 20)),
+            socket_buffers: Some((32 << 20, 16 << 20)),
             programs: vec![Program {
                 name: "curl",
                 package: "curl",
@@ -323,7 +324,7 @@ mod tests {
     fn the_mend_is_the_very_line() {
         let mut facts = good();
         (facts.root, facts.socket_buffers) = (false, Some((212_992, 212_992)));
-        let expected = "sysctl -w net.core.rmem_max=4194304 net.core.wmem_max=4194304";
+        let expected = "sysctl -w net.core.rmem_max=33554432 net.core.wmem_max=16777216";
         assert_eq!(state(&facts, "socket-buffers").1, expected);
         facts.programs[0].path = None;
         let expected = "apt-get install -y --no-install-recommends curl";

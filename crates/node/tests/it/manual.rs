@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ringmail_dataplane::DropReason;
+use ringmail_node::doctor::{Facts, Program, State, judge};
 use ringmail_node::see::{catalog, mend};
 
 const BEGIN: &str = "<!-- generated: begin -->\n";
@@ -51,6 +52,43 @@ fn every_metric_is_in_the_manual() {
             .unwrap();
     }
     hold("metrics.md", &table);
+}
+
+#[test]
+fn every_finding_of_doctor_is_in_the_manual() {
+    let no = || Err(String::new());
+    let program = Program { name: "PROGRAM", package: "PACKAGE…", path: None };
+    let bare = Facts {
+        kernel: String::new(),
+        root: false,
+        namespace: no(),
+        tun: no(),
+        tun_uso: false,
+        udp_gso: no(),
+        udp_gro: no(),
+        packet_socket: no(),
+        xdp_socket: no(),
+        nft: no(),
+        interfaces: vec![(String::new(), 576)],
+        clock: Err(String::new()),
+        entropy: no(),
+        processors: 1,
+        features: Vec::new(),
+        architecture: "x86_64",
+        open_files: (0, 0),
+        socket_buffers: Some((0, 0)),
+        programs: vec![program],
+    };
+    let mut table = "| finding | state | what it means | mend |\n|---|---|---|---|\n".to_owned();
+    let findings = judge(&bare);
+    for finding in findings.iter().filter(|finding| finding.state != State::Ok) {
+        let state = if finding.state == State::Missing { "missing" } else { "degraded" };
+        let (check, means, mend) = (finding.check, finding.means, &finding.mend);
+        writeln!(table, "| `{check}` | {state} | {means} | {mend} |").unwrap();
+    }
+    // The kernel's version decides nothing; all else is there to be missed.
+    assert_eq!(table.lines().count() - 2, findings.len() - 1, "{table}");
+    hold("troubleshooting.md", &table);
 }
 
 #[test]

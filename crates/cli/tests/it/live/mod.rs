@@ -22,6 +22,7 @@ mod lease;
 mod load;
 mod logger;
 mod machines;
+mod manual;
 mod metrics;
 mod nginx;
 mod passing;

@@ -1,0 +1,3 @@
+//! The manual: what its chapters hold.
+
+pub(crate) mod blocks;
