@@ -97,7 +97,7 @@ impl Shell {
         let marks: Vec<&str> = block.marks.iter().map(String::as_str).collect();
         let at = format!("{at}:{}", block.line);
         match marks[..] {
-            ["run"] => self.steps(&block.steps(), false, &at),
+            ["run"] if block.is_commands() => self.steps(&block.steps(), false, &at),
             ["run", "about"] => self.steps(&block.steps(), true, &at),
             ["background"] => {
                 let [step] = &block.steps()[..] else { panic!("{at}: one command goes on") };
