@@ -203,7 +203,7 @@ fn commands(line: &str) -> Vec<Vec<String>> {
             }
             (c, Some(q)) if c == q => quote = None,
             ('\\', None) => {
-                word.get_or_insert_default().extend(chars.next().filter(|c| *c != '\n'))
+                word.get_or_insert_default().extend(chars.next().filter(|c| *c != '\n'));
             }
             ('|' | ';' | '&' | '(' | ')' | '{' | '}', None) => {
                 commands.last_mut().unwrap().extend(word.take());
