@@ -46,6 +46,7 @@ impl Shell {
             .current_dir(&folder.0)
             .env("PATH", format!("{}:{path}:/usr/sbin:/sbin", program.display()))
             .env("HOME", &folder.0)
+            .env("RINGMAIL_RUNTIME_DIR", "/run/ringmail")
             .env_remove("RINGMAIL_LOG")
             .env_remove("XDG_RUNTIME_DIR")
             .stdin(Stdio::piped())
