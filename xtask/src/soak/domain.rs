@@ -14,7 +14,7 @@ domain: soak.example
 suite: aes-128-gcm
 keying: sap
 
-limits: {drain_ms: 2000, lease_s: 15}
+limits: {drain_ms: 10000, lease_s: 15}
 
 links:
   network: 10.77.0.0/24
@@ -23,6 +23,7 @@ links:
 gateway:
   outside: [192.0.2.0/24]
   inner: [10.78.0.0/24]
+  limits: {pool_idle_timeout_ms: 500}   # idle ones ask once a second whether the service is there
   listeners:
     - name: web
       address: 192.0.2.1:443

@@ -17,6 +17,7 @@ use super::told::Told;
 use super::versions::{Ability, Version, Versions};
 use super::worker::{Core, Handle};
 use super::{Workshop, build, inner};
+use crate::random;
 
 /// Everything that the element consists of, at work.
 pub(super) async fn begin(
@@ -77,6 +78,7 @@ fn start_proxy(
     }
     let sources = inner::gateway_addresses(domain);
     let (services, variants) = (proxy::services(domain, set), proxy::variants(domain, set));
-    let chains = Chains::new(workers.to_vec(), sources, services, variants);
+    let first_port = u16::from_ne_bytes(random::bytes()?);
+    let chains = Chains::new(workers.to_vec(), sources, services, variants, first_port);
     Ok(Some((Proxy::start(domain, set, &chains, listeners, legs)?, chains)))
 }

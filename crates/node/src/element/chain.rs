@@ -59,12 +59,13 @@ impl Chains {
         sources: Vec<IpAddr>,
         services: Addresses,
         variants: Variants,
+        first_port: u16,
     ) -> Chains {
         Chains {
             workers: workers.into(),
             sources: sources.into(),
             services: Arc::new(ArcSwap::from_pointee(services)),
-            ports: Arc::default(),
+            ports: Arc::new(Mutex::new(Ports::beginning(first_port))),
             variants: Arc::new(ArcSwap::from_pointee(variants)),
             begun: Arc::default(),
             open: Arc::default(),

@@ -15,28 +15,40 @@ pub(crate) const REST: Duration = Duration::from_secs(75);
 /// The ports towards every destination.
 #[derive(Debug, Default)]
 pub(crate) struct Ports {
+    /// Where they begin, in each life of the gateway elsewhere: services and firewalls still know connections of the life
+    /// before.
+    first: u16,
     towards: HashMap<SocketAddr, Towards>,
 }
 
 #[derive(Debug)]
 struct Towards {
-    /// Never given out so far: from here on.
-    fresh: Option<u16>,
+    /// So many were given out for the first time.
+    given: usize,
     /// Given back, the oldest first.
     resting: VecDeque<(u16, Instant)>,
 }
 
 impl Ports {
+    /// Ports that begin at a place that `random` says.
+    pub(crate) fn beginning(random: u16) -> Ports {
+        Ports { first: random, towards: HashMap::new() }
+    }
+
     /// A port towards `destination`, or none if all are taken or at rest.
     pub(crate) fn take(&mut self, destination: SocketAddr, now: Instant) -> Option<u16> {
-        let fresh = Towards { fresh: Some(*PORTS.start()), resting: VecDeque::new() };
+        let fresh = Towards { given: 0, resting: VecDeque::new() };
         let towards = self.towards.entry(destination).or_insert(fresh);
         if let Some((port, _)) = towards.resting.pop_front_if(|(_, given)| now >= *given + REST) {
             return Some(port);
         }
-        let port = towards.fresh?;
-        towards.fresh = port.checked_add(1);
-        Some(port)
+        if towards.given == PORTS.count() {
+            return None;
+        }
+        let place = (usize::from(self.first) + towards.given) % PORTS.count();
+        towards.given += 1;
+        let mut ports = PORTS;
+        ports.nth(place)
     }
 
     /// Gives a port back; it rests first.
@@ -61,6 +73,23 @@ mod tests {
         assert_eq!(ports.take(service, now + REST - Duration::from_secs(1)), None);
         assert_eq!(ports.take(service, now + REST), Some(all[7]));
         assert_eq!(ports.take(service, now + REST), None);
+    }
+
+    #[test]
+    fn each_life_begins_elsewhere_and_has_all_ports() {
+        let (now, service) = (Instant::now(), SocketAddr::from(([10, 79, 0, 10], 80)));
+        let all = |random| -> Vec<u16> {
+            let mut ports = Ports::beginning(random);
+            std::iter::from_fn(|| ports.take(service, now)).collect()
+        };
+        let (one, other) = (all(7), all(u16::MAX));
+        assert_ne!(one[0], other[0]);
+        let sorted = |mut ports: Vec<u16>| {
+            ports.sort_unstable();
+            ports
+        };
+        assert_eq!(sorted(one), PORTS.collect::<Vec<_>>());
+        assert_eq!(sorted(other), PORTS.collect::<Vec<_>>());
     }
 
     #[test]
