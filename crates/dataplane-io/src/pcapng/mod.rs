@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use crate::limits;
 pub use block::Way;
@@ -274,8 +275,9 @@ struct Writer {
 impl Writer {
     fn run(mut self, from_taps: &Receiver<Message>) -> io::Result<()> {
         let mut result = Ok(());
+        let mut due = Instant::now() + limits::CAPTURE_STATISTICS_EVERY;
         loop {
-            match from_taps.recv_timeout(limits::CAPTURE_STATISTICS_EVERY) {
+            match from_taps.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(Message::Chunk(chunk)) => {
                     let len = chunk.bytes.len() as u64;
                     let fits = result.is_ok() && len <= self.left_bytes;
@@ -289,12 +291,15 @@ impl Writer {
                     counter.fetch_add(chunk.packets, Ordering::Relaxed);
                     self.shared.give_back(chunk);
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    if result.is_ok() {
-                        result = self.statistics();
-                    }
-                }
+                Err(RecvTimeoutError::Timeout) => {}
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+            }
+            // Packets that never pause must not keep it from saying how many they are.
+            if Instant::now() >= due {
+                due = Instant::now() + limits::CAPTURE_STATISTICS_EVERY;
+                if result.is_ok() {
+                    result = self.statistics();
+                }
             }
             self.shared.closed.store(result.is_err(), Ordering::Relaxed);
         }
