@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use etherparse::{IpNumber, Ipv4Header};
 use ringmail_dataplane::batch::BATCH_BYTES;
 use ringmail_dataplane::{Batch, Neighbour, Verdict};
-use ringmail_dataplane_io::pcapng::{Capture, CaptureLimits, CaptureReport, Framing, Tapped};
+use ringmail_dataplane_io::pcapng::{Capture, CaptureLimits, CaptureReport, Framing, Tapped, Way};
 use ringmail_dataplane_io::{Link, memory};
 use ringmail_packet::ethernet::Address;
 
@@ -192,14 +192,14 @@ fn a_stream_that_never_rests_says_what_it_has() {
     let path = TemporaryFile::new("restless");
     let stream = std::fs::File::create(&path.0).unwrap();
     let capture = Capture::stream(stream, CaptureLimits::unlimited()).unwrap();
-    let (one, _two) = memory::pair(Neighbour(4), Neighbour(5), BATCH_BYTES);
-    let mut one = Tapped::new(one, capture.tap("one", framing(false)[0].clone()));
+    let mut tap = capture.tap("one", framing(false)[0].clone());
     let until = Instant::now() + Duration::from_secs(30);
     // The type of an Interface Statistics Block.
     let says = |bytes: &[u8]| bytes.chunks_exact(4).any(|word| word == 5_u32.to_ne_bytes());
     while !says(&std::fs::read(&path.0).unwrap()) {
         assert!(Instant::now() < until, "it never says what it has");
-        send(&mut one, &[frame(1)], Neighbour(5));
+        tap.packet(&frame(1), Way::Out);
+        tap.flush();
         // The pace of the traffic: far more than a packet for every report.
         std::thread::sleep(Duration::from_millis(20));
     }
