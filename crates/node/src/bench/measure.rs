@@ -111,15 +111,18 @@ impl Measuring<'_> {
     /// Page loads with every frame counted.
     async fn pages(&self, measured: &mut Measured) -> Result<Vec<f64>> {
         let (client, netns) = self.client()?;
-        let before = self.counts().await?;
+        let before_all = self.counts().await?;
         let watch = self.watch(true)?;
+        let before = self.counts().await?;
         let pages = http::pages(client, netns, self.plan.runs).await;
-        let carried = self.counts().await?.since(&before);
+        let after = self.counts().await?;
+        let carried = after.since(&before);
         if let Some(watch) = watch {
             let seen = watch.end()?;
             seen.check(self.plan.mtu.into())?;
             if self.layout == Layout::Processes {
-                carried.agree(&seen)?;
+                let around = Counts::now(self.testbed).await?.since(&before_all);
+                carried.agree(&around, &seen)?;
             }
         }
         measured.add_lost(carried.lost());
