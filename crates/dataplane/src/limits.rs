@@ -48,8 +48,8 @@ pub const OTHER_IDLE_S: u32 = 300;
 pub const HOP_FLOW_S: u32 = 86_400;
 
 /// Packets that a hop opens, shows its function and seals before it turns to the next: so many stay in the nearest cache
-/// meanwhile, and what the function waits for comes from memory while others are sealed. Measured: 8 cost an inspecting
-/// hop 3 % less than 64, and no more than 2.
+/// meanwhile, and what the function waits for comes from memory while others are sealed. In one profile each, an inspecting
+/// hop took 1612 ns a packet with 64, 1558 with 8, 1594 with 2 and 1576 with 1: the order of the noise.
 pub const HOP_GROUP_PACKETS: usize = 8;
 
 /// Entries of a hop's memory of flows that are looked at for their age with each timeout.
