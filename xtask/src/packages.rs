@@ -15,7 +15,6 @@ const NEEDED: &[(Probe, &str)] = &[
     (Probe::Program("nft"), "nftables"),
     (Probe::Program("haproxy"), "haproxy"),
     (Probe::Program("ip"), "iproute2"),
-    (Probe::Program("haproxy"), "haproxy"),
     (Probe::Program("wget"), "wget"),
     (Probe::Program("pg_ctlcluster"), "postgresql"),
     (Probe::Program("setpriv"), "util-linux"),
@@ -28,10 +27,12 @@ const NEEDED: &[(Probe, &str)] = &[
     (Probe::Program("pk12util"), "libnss3-tools"),
     (Probe::Program("python3"), "python3"),
     (Probe::Program("unshare"), "util-linux"),
-    (Probe::Program("nft"), "nftables"),
     (Probe::Program("sysctl"), "procps"),
     (Probe::Program("systemd-analyze"), "systemd"),
 ];
+
+/// What one test needs that Debian 12 has only among its backports. It is tried for; without it that test does not run.
+const LATE: (Probe, &str) = (Probe::Program("suricata"), "suricata");
 
 enum Probe {
     /// A program on the path, or where Debian puts those of the administrator.
@@ -82,6 +83,46 @@ pub(crate) fn ensure(may_install: bool) -> Result<()> {
     } else {
         bail!("still missing after the install: {}", still.join(" "))
     }
+}
+
+/// Whether Suricata is there, installed when it is missing and this is root.
+pub(crate) fn has_suricata(may_install: bool) -> Result<bool> {
+    let (probe, package) = LATE;
+    if !probe.is_there() && may_install && is_root()? {
+        eprintln!("xtask: installing {package}");
+        let _no_services =
+            NoServices::begin().context("services could not be kept from starting")?;
+        if apt(&["install", "-y", "-qq", "--no-install-recommends", package]).is_err()
+            && let Err(error) = install_from_backports(package)
+        {
+            eprintln!("xtask: {error:#}");
+        }
+    }
+    Ok(probe.is_there())
+}
+
+/// Installs from the backports of this Debian, at the mirror that the machine is set up for, and leaves its sources alone.
+fn install_from_backports(package: &str) -> Result<()> {
+    let format = "$(REPO_URI) $(CODENAME)";
+    let targets = ["indextargets", "--format", format, "Created-By: Packages", "Origin: Debian"];
+    let targets = Command::new("apt-get").args(targets).output().context("`apt-get`")?;
+    let targets = String::from_utf8_lossy(&targets.stdout);
+    let suites = targets.lines().filter_map(|line| line.split_once(' '));
+    let release = suites.into_iter().find(|(_, codename)| !codename.contains('-'));
+    let (mirror, codename) = release.context("no release of Debian among apt's sources")?;
+    let backports = format!("{codename}-backports");
+    let folder = crate::stages::target_dir()?.join("xtask");
+    std::fs::create_dir_all(&folder).context("a folder for a list of sources")?;
+    let list = folder.join("backports.list");
+    let lines = [codename, &backports].map(|suite| format!("deb {mirror} {suite} main\n"));
+    std::fs::write(&list, lines.concat()).context("a list of sources")?;
+    let file = format!("Dir::Etc::sourcelist={}", list.display());
+    let options =
+        ["-qq", "-o", &file, "-o", "Dir::Etc::sourceparts=-", "-o", "APT::Get::List-Cleanup=0"];
+    let install = ["install", "-y", "--no-install-recommends", "-t", &backports, package];
+    let done = apt(&[&options[..], &["update"]].concat())
+        .and_then(|()| apt(&[&options[..], &install].concat()));
+    done.with_context(|| format!("{package} could not be installed from {backports}"))
 }
 
 /// Where Debian asks whether a package may start its service (invoke-rc.d(8)).

@@ -7,6 +7,9 @@ use anyhow::{Context, Result, anyhow};
 use crate::packages;
 use crate::stages::{Stages, cargo, has_cargo};
 
+/// The test whose program not every Debian has.
+const IDS_TEST: &str = "live::attached::ids::an_ids_drops_what_its_rule_names_and_passes_the_rest";
+
 /// Runs every check. Debian packages are installed beside the build when `may_install` and this is root.
 pub(crate) fn run(may_install: bool) -> Result<()> {
     let mut stages = Stages::default();
@@ -16,11 +19,16 @@ pub(crate) fn run(may_install: bool) -> Result<()> {
 }
 
 fn all(stages: &mut Stages, may_install: bool) -> Result<()> {
-    let install = thread::spawn(move || packages::ensure(may_install));
+    let install = thread::spawn(move || {
+        packages::ensure(may_install).and_then(|()| packages::has_suricata(may_install))
+    });
     stages.run("format", || cargo(&["fmt", "--all", "--check"]))?;
     stages.run("build", || cargo(&["build", "--workspace", "--all-targets", "--locked"]))?;
+    let mut has_suricata = false;
     stages.run("packages", || {
-        install.join().map_err(|_| anyhow!("the installer panicked")).context("packages")?
+        let installed = install.join().map_err(|_| anyhow!("the installer panicked"));
+        has_suricata = installed.context("packages")??;
+        Ok(())
     })?;
     stages.run("tests", || {
         if has_cargo("nextest") {
@@ -37,6 +45,15 @@ fn all(stages: &mut Stages, may_install: bool) -> Result<()> {
             cargo(&["test", "--workspace", "--locked", "--no-fail-fast", "--all-targets"])
         }
     })?;
+    if has_suricata {
+        stages.run("intrusion detection in line", || {
+            let test = ["test", "-p", "ringmail", "--locked", "--test", "it"];
+            let named = ["--", "--exact", IDS_TEST, "--ignored"];
+            cargo(&[&test[..], &named].concat())
+        })?;
+    } else {
+        eprintln!("xtask: suricata is not installed; `{IDS_TEST}` was NOT run here");
+    }
     stages.run("doc tests", || cargo(&["test", "--workspace", "--locked", "--doc", "--quiet"]))?;
     stages.run("lints", || {
         cargo(&[

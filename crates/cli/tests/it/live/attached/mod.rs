@@ -1,6 +1,7 @@
 //! Functions that know nothing of chains: Linux as a router, a firewall, a translator and a bridge, and a proxy.
 
 mod flows;
+mod ids;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
