@@ -38,6 +38,22 @@ pub fn build(settings: &Settings, seeds: [u64; 4]) -> Result<Box<dyn Function>, 
     })
 }
 
+/// Builds a function for each worker of an element, one for each of the seeds. They share what they must know of a
+/// connection whose directions come to different workers.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_each(
+    settings: &Settings,
+    seeds: &[[u64; 4]],
+) -> Result<Vec<Box<dyn Function>>, BuildError> {
+    if let (Settings::Firewall(settings), Some(first)) = (settings, seeds.first()) {
+        let firewalls = Firewall::for_workers(settings, seeds.len(), *first)?;
+        return Ok(firewalls.into_iter().map(|one| Box::new(one) as Box<dyn Function>).collect());
+    }
+    seeds.iter().map(|seeds| build(settings, *seeds)).collect()
+}
+
 /// Settings as [`Function::retune`] takes them; `None` for a function that takes none in place.
 ///
 /// # Errors

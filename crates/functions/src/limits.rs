@@ -70,6 +70,14 @@ pub const FIREWALL_CONNECTIONS: usize = 65_536;
 /// Most connections that a domain may ask for.
 pub const FIREWALL_CONNECTIONS_MAX: usize = 4 << 20;
 
+/// Parts of the table that the firewalls of an element's workers share, for each worker: with so many two workers seldom
+/// want the same part at once.
+pub const FIREWALL_PARTS_A_WORKER: usize = 16;
+
+/// Connections that one part holds at least, so that all parts are about as full: of 1024 places chance leaves a tenth
+/// free at most when the first part is full.
+pub const FIREWALL_PART_CONNECTIONS_MIN: usize = 1024;
+
 /// Seconds that `firewall` waits for the first answer where there is no TCP: RFC 4787 section 4.3 asks for at least 2
 /// minutes, RFC 5508 section 3.2 for one.
 pub const UNANSWERED_S: u32 = 120;

@@ -10,14 +10,21 @@ use crate::limits;
 /// A connection that a rule let through.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Connection {
-    /// The rule, or one behind the last for the default.
-    pub(super) rule: u32,
+    pub(super) let_in: LetIn,
     /// Whether the packets of who opened it come on paths to a service.
     from_client: bool,
     /// Which direction of the key is that of who opened it.
     opener: u8,
     state: State,
     sides: [Side; 2],
+}
+
+/// The rule that let a connection in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LetIn {
+    pub(super) tag: u64,
+    /// Where it was when last looked for; behind the last rule for the default.
+    pub(super) place: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +59,9 @@ const SCALE_MAX: u8 = 14;
 
 impl Connection {
     /// One that is no TCP.
-    pub(super) fn asked(rule: u32, from_client: bool, direction: u8) -> Connection {
+    pub(super) fn asked(let_in: LetIn, from_client: bool, direction: u8) -> Connection {
         Connection {
-            rule,
+            let_in,
             from_client,
             opener: direction,
             state: State::Asked,
@@ -63,16 +70,21 @@ impl Connection {
     }
 
     /// One that begins with this SYN.
-    pub(super) fn begun(rule: u32, from_client: bool, direction: u8, syn: &Segment) -> Connection {
-        let mut connection = Connection::asked(rule, from_client, direction);
+    pub(super) fn begun(
+        let_in: LetIn,
+        from_client: bool,
+        direction: u8,
+        syn: &Segment,
+    ) -> Connection {
+        let mut connection = Connection::asked(let_in, from_client, direction);
         connection.state = State::Syn;
         connection.sides[usize::from(direction)].begin(syn);
         connection
     }
 
     /// One that was running before anybody looked; `direction` is that of who is taken to have opened it.
-    pub(super) fn picked_up(rule: u32, from_client: bool, direction: u8) -> Connection {
-        let mut connection = Connection::asked(rule, from_client, direction);
+    pub(super) fn picked_up(let_in: LetIn, from_client: bool, direction: u8) -> Connection {
+        let mut connection = Connection::asked(let_in, from_client, direction);
         connection.state = State::Open;
         connection.sides = [Side { scale: SCALE_MAX, ..Side::default() }; 2];
         connection

@@ -30,11 +30,16 @@ pub(super) fn of(firewall: &Firewall) -> Vec<FunctionCounter> {
             "rejects_withheld",
             "packets",
             "Rejected packets that got no answer, since too many had one in the same second.",
-            firewall.answers.withheld,
+            firewall.judge.answers.withheld,
         ),
-        plain("alerts_lost", "alerts", "Alerts that found the queue full.", firewall.alerts.lost()),
+        plain(
+            "alerts_lost",
+            "alerts",
+            "Alerts that found the queue full.",
+            firewall.judge.alerts.lost(),
+        ),
     ];
-    for rule in &firewall.outcomes {
+    for rule in &firewall.judge.by.outcomes {
         let named = |what: &str| format!("{what}{{rule={:?}}}", rule.name);
         all.extend([
             counter(

@@ -41,15 +41,6 @@ impl Checker<'_> {
         }
         let most = limits::FIREWALL_CONNECTIONS;
         self.range(&format!("{at}.limits.connections"), firewall.limits.connections, 1, most);
-        if function.workers.unwrap_or(self.domain.workers) > 1 {
-            let message = format!(
-                "the firewall `{}` has more than one worker: both directions of a connection meet in one",
-                function.name
-            );
-            let mend = format!("write `workers: 1` for `{}`", function.name);
-            let place = if function.workers.is_some() { "workers" } else { "firewall" };
-            self.error(&format!("{element}.{place}"), "firewall-workers", message, mend);
-        }
         self.sets(&at, firewall);
         let mut names = BTreeMap::new();
         for (index, rule) in firewall.rules.iter().enumerate() {

@@ -57,13 +57,12 @@ pub(super) async fn begin(
 
 fn cores(version: &Version) -> Result<Vec<Core>> {
     let Version { domain, set, element, .. } = version;
-    let sides = match element.role {
-        Role::Hop => (0..element.workers.max(1)).map(|_| None).collect(),
+    match element.role {
+        Role::Hop => build::hops(domain, set, element),
         Role::Gateway | Role::Egress => {
-            inner::create(domain, set, element)?.into_iter().map(Some).collect::<Vec<_>>()
+            build::edges(domain, set, element, inner::create(domain, set, element)?)
         }
-    };
-    sides.into_iter().map(|inner| build::core(domain, set, element, inner)).collect()
+    }
 }
 
 fn start_proxy(

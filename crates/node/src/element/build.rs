@@ -30,29 +30,42 @@ use crate::random;
 /// every association its own fixed port.
 const FIRST_SOURCE_PORT: u16 = 49_152;
 
-/// The core of one worker of `element`, with its paths. `inner` is given to a gateway or an egress.
+/// The cores of the workers of a gateway or an egress, one for each inner side, with their paths.
 ///
 /// # Errors
-/// When domain and path set do not fit together, or a function's settings are refused.
-pub(crate) fn core(
+/// When domain and path set do not fit together.
+pub(crate) fn edges(
     domain: &Domain,
     set: &PathSet,
     element: &Element,
-    inner: Option<Box<dyn Link>>,
-) -> Result<Core> {
-    let edge = |role| -> Result<Edge> {
-        let flows = domain.limits.flows as usize;
-        Ok(Edge::new(role, element.label, flows, random::seeds()?, SaTable::new(), Instant::now()))
+    inner: Vec<Box<dyn Link>>,
+) -> Result<Vec<Core>> {
+    let role = match element.role {
+        Role::Gateway => EdgeRole::Gateway,
+        Role::Egress => EdgeRole::Egress,
+        Role::Hop => anyhow::bail!("`{}` is a hop and has no inner side", element.name),
     };
-    let mut core = match (element.role, inner) {
-        (Role::Gateway, Some(inner)) => Core::Edge(Box::new(edge(EdgeRole::Gateway)?), inner),
-        (Role::Egress, Some(inner)) => Core::Edge(Box::new(edge(EdgeRole::Egress)?), inner),
-        (Role::Hop, None) => match network::settings(domain, element) {
-            Some(settings) => attached::core(domain, element, settings)?,
-            None => Core::Hop(Box::new(hop(domain, element)?)),
-        },
-        (role, _) => anyhow::bail!("{role:?} `{}` has the wrong kind of sides", element.name),
+    let edge = |inner| {
+        let (flows, seeds) = (domain.limits.flows as usize, random::seeds()?);
+        let edge = Edge::new(role, element.label, flows, seeds, SaTable::new(), Instant::now());
+        with_paths(Core::Edge(Box::new(edge), inner), domain, set, element)
     };
+    inner.into_iter().map(edge).collect()
+}
+
+/// The cores of a hop's workers, with their paths.
+///
+/// # Errors
+/// When domain and path set do not fit together, or a function's settings are refused.
+pub(crate) fn hops(domain: &Domain, set: &PathSet, element: &Element) -> Result<Vec<Core>> {
+    let cores = match network::settings(domain, element) {
+        Some(settings) => vec![attached::core(domain, element, settings)?],
+        None => built_in(domain, element)?,
+    };
+    cores.into_iter().map(|core| with_paths(core, domain, set, element)).collect()
+}
+
+fn with_paths(mut core: Core, domain: &Domain, set: &PathSet, element: &Element) -> Result<Core> {
     core.set_flow_idle_s(domain.limits.flow_idle_s);
     for config in plan::paths(set, domain, element.id)? {
         core.paths().put(config)?;
@@ -60,12 +73,16 @@ pub(crate) fn core(
     Ok(core)
 }
 
-fn hop(domain: &Domain, element: &Element) -> Result<Hop> {
+fn built_in(domain: &Domain, element: &Element) -> Result<Vec<Core>> {
     let function = domain.functions.iter().find(|f| f.name.as_str() == element.name);
     let function = function.with_context(|| format!("no function `{}`", element.name))?;
-    let served = function_of(function)?;
-    let hop = Hop::new(element.label, function.intrusive, served, SaTable::new());
-    Ok(hop.with_flows(domain.limits.flows as usize, random::seeds()?, Instant::now()))
+    let served = functions_of(function, usize::from(element.workers.max(1)))?;
+    let hop = |served| {
+        let hop = Hop::new(element.label, function.intrusive, served, SaTable::new());
+        let hop = hop.with_flows(domain.limits.flows as usize, random::seeds()?, Instant::now());
+        Ok(Core::Hop(Box::new(hop)))
+    };
+    served.into_iter().map(hop).collect()
 }
 
 /// The link of one worker, of the kind that the path set says, in the namespace of the calling thread.
@@ -115,18 +132,23 @@ fn ethernet_link(set: &PathSet, element: &Element, vlan: Option<u16>) -> Result<
     Ok(Box::new(link))
 }
 
-/// One worker's instance of a function.
+/// Each worker's instance of a function.
 ///
 /// # Errors
 /// When its settings are refused, or its files cannot be written.
-pub(crate) fn function_of(function: &domain::Function) -> Result<Box<dyn Function>> {
+pub(crate) fn functions_of(
+    function: &domain::Function,
+    workers: usize,
+) -> Result<Vec<Box<dyn Function>>> {
     let settings = Settings::try_from(function)?;
-    Ok(match (&settings, &function.logger) {
-        (Settings::Logger(settings), Some(files)) => {
-            Box::new(Logged::start(&function.name, settings, files)?)
-        }
-        _ => ringmail_functions::build(&settings, random::seeds()?)?,
-    })
+    if let (Settings::Logger(settings), Some(files)) = (&settings, &function.logger) {
+        let logged = |_| -> Result<Box<dyn Function>> {
+            Ok(Box::new(Logged::start(&function.name, settings, files)?))
+        };
+        return (0..workers).map(logged).collect();
+    }
+    let seeds = (0..workers).map(|_| random::seeds()).collect::<Result<Vec<_>, _>>()?;
+    Ok(ringmail_functions::build_each(&settings, &seeds)?)
 }
 
 /// Settings for a function that runs already and keeps what it remembers; `None` for one that takes none in place.

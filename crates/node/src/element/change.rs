@@ -249,11 +249,13 @@ impl Serving {
             .elements
             .iter()
             .any(|element| self.versions.active().set.element(element.id) != Some(element));
+        let functions = match staged.served().filter(|_| needs_function) {
+            Some(served) => build::functions_of(served, self.workers.len())?,
+            None => Vec::new(),
+        };
+        let mut functions = functions.into_iter();
         for worker in &self.workers {
-            let function = match staged.served().filter(|_| needs_function) {
-                Some(served) => Some((staged.function, build::function_of(served)?)),
-                None => None,
-            };
+            let function = functions.next().map(|function| (staged.function, function));
             if came {
                 let (answer, taken) = oneshot::channel();
                 let peers = self.peers();

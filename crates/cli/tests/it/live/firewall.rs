@@ -98,3 +98,47 @@ fn a_connection_outlives_a_change_of_the_rules_that_let_it_in() {
         assert_eq!(curl.get("/page", &[]).verdict, "2 200");
     });
 }
+
+#[test]
+fn workers_and_replicas_of_a_firewall_see_both_directions_of_a_connection() {
+    const CLIENTS: usize = 12;
+    live(|privilege| {
+        // Which worker gets a packet depends on who sent it, and four senders' workers hardly all agree.
+        let setting = Setting::new(privilege, "firewall.yaml")
+            .with("keying: sap\n", "keying: sap\nworkers: 4\n")
+            .with("  - name: fw\n", "  - name: fw\n    replicas: 2\n");
+        let world = setting.up();
+        let nginx = Nginx::start(&world, "www", "10.79.0.10:80");
+        let body: Vec<u8> = (0..1_000_000_u32).map(|at| (at / 5 % 253) as u8).collect();
+        nginx.put("/page", &body);
+        let curl = Curl::new(&world, "client1");
+        for option in ["--http1.1", "--http2"] {
+            let downloads: Vec<_> = (0..CLIENTS).map(|_| curl.spawn("/page", &[option])).collect();
+            for download in downloads {
+                let answer = Answer::of(&download.wait_with_output().expect("it ends"));
+                assert!(answer.verdict.ends_with(" 200") && answer.body == body, "{}", answer.said);
+            }
+        }
+        let replicas = ["fw-1", "fw-2"];
+        let sum = |what: &str| -> Vec<u64> {
+            let counted = |of: &&str| world.counter(of, &format!("function_rule_{what}"));
+            replicas.iter().map(counted).collect()
+        };
+        // Each connection keeps to a replica, and each replica gets its share.
+        let connections = sum("connections{rule=\"web\"}");
+        assert!(connections.iter().all(|count| *count > 0), "{connections:?}");
+        let bytes: u64 = sum("bytes{rule=\"web\"}").iter().sum();
+        assert!(bytes > (2 * CLIENTS * body.len()) as u64, "{bytes}");
+        for element in replicas.iter().chain(&["outer"]) {
+            assert_eq!(world.counter(element, "function_refused_no_connection"), 0, "{element}");
+            assert_eq!(world.drops(element, "function_drop"), 0, "{element}");
+        }
+        assert!(world.counter("fw-1", "function_connections") > 0, "one table, counted once");
+        assert!(world.counter("fw-1", "function_connections") <= connections[0]);
+        // Rules that change reach every worker, and nothing that stands is lost.
+        let text = with(&world.text, ("default: reject\n", "default: drop\n"));
+        reload(&world, &text);
+        let got = curl.get("/page", &[]);
+        assert!(got.verdict == "2 200" && got.body == body, "{}", got.said);
+    });
+}

@@ -2,6 +2,7 @@
 
 mod model;
 mod states;
+mod workers;
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -38,11 +39,11 @@ impl Gate {
     }
 
     pub(crate) fn with(settings: &FirewallSettings) -> Gate {
-        Gate {
-            firewall: Firewall::new(settings, [1, 2, 3, 4]).expect("good settings"),
-            batch: Batch::default(),
-            now: Instant::now(),
-        }
+        Gate::of(Firewall::new(settings, [1, 2, 3, 4]).expect("good settings"))
+    }
+
+    pub(crate) fn of(firewall: Firewall) -> Gate {
+        Gate { firewall, batch: Batch::default(), now: Instant::now() }
     }
 
     pub(crate) fn judge(&mut self, from: Side, packet: &[u8]) -> Action {

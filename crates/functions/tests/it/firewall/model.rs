@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use ringmail_dataplane::{Action, Function};
-use ringmail_functions::{FirewallRule, FirewallSettings};
+use ringmail_functions::{Firewall, FirewallRule, FirewallSettings};
 use ringmail_model::domain::{FirewallAction, Opener};
 
 use super::Side::{self, Client, Service};
@@ -251,23 +251,26 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever comes in whatever order: the firewall passes, drops and refuses what the reference does, and counts it.
+    /// Whatever comes in whatever order, and to whichever of its workers: the firewall passes, drops and refuses what the
+    /// reference does, and counts it.
     #[test]
     fn agrees_with_a_reference(
         rules in prop::collection::vec(rule(), 0..5),
-        steps in prop::collection::vec(step(), 1..200),
+        steps in prop::collection::vec((step(), 0..3usize), 1..200),
+        workers in 1..4usize,
     ) {
         let mut rules = rules;
         for (index, rule) in rules.iter_mut().enumerate() {
             rule.name = format!("r{index}");
         }
-        let mut gate = Gate::with(&FirewallSettings {
-            connections: 64,
-            ..FirewallSettings::new(rules.clone())
-        });
+        let settings = FirewallSettings { connections: 64, ..FirewallSettings::new(rules.clone()) };
+        let firewalls = Firewall::for_workers(&settings, workers, [1, 2, 3, 4]);
+        let mut gates: Vec<Gate> =
+            firewalls.expect("good settings").into_iter().map(Gate::of).collect();
         let mut reference = Reference { rules: rules.clone(), ..Reference::default() };
-        for step in &steps {
-            gate.wait(step.wait_s);
+        for (step, worker) in &steps {
+            gates.iter_mut().for_each(|gate| gate.wait(step.wait_s));
+            let gate = &mut gates[worker % workers];
             let side = if step.astray { other(step.sender) } else { step.sender };
             let action = gate.judge(side, &packet(step));
             let expected = match reference.step(step) {
@@ -280,7 +283,7 @@ proptest! {
             };
             prop_assert_eq!(action, expected, "{:?}", step);
         }
-        let counters = gate.firewall.counters();
+        let counters: Vec<_> = gates.iter().flat_map(|gate| gate.firewall.counters()).collect();
         let sum = |what: &str| {
             counters.iter().filter(|c| c.name.starts_with(what)).map(|c| c.value).sum::<u64>()
         };
