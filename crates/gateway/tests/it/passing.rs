@@ -57,6 +57,37 @@ async fn a_connection_passes_whole_and_each_side_closes_for_itself() {
     assert_eq!(world.counters.bytes_to_clients.get(), 18);
 }
 
+/// The service's last word reaches the client as such, and what the client says after it still comes.
+#[tokio::test]
+async fn a_service_that_has_said_its_last_still_hears_its_client() {
+    let (heard, hearing) = tokio::sync::oneshot::channel();
+    let heard = std::sync::Mutex::new(Some(heard));
+    let backend = Backend::raw(move |mut tcp, _| {
+        let heard = heard.lock().expect("nobody panicked").take();
+        async move {
+            say(&mut tcp, "bye").await;
+            let _ = tcp.shutdown().await;
+            let mut rest = String::new();
+            let _ = tcp.read_to_string(&mut rest).await;
+            let _ = heard.expect("one connection").send(rest);
+        }
+    })
+    .await;
+    let world = World::passing(&backend, Limits::default());
+    let mut tls = connect(&world, &pki().alice, WWW).await;
+    tls.write_all(b"SSH-2.0-test\r\n").await.expect("sent");
+    let mut last = String::new();
+    let read = tokio::time::timeout(PATIENCE, tls.read_to_string(&mut last)).await;
+    read.expect("in time").expect("in good order");
+    assert_eq!(last, "bye");
+    tls.write_all(b"and more").await.expect("sent");
+    tls.shutdown().await.expect("a last word");
+    let heard = tokio::time::timeout(PATIENCE, hearing).await.expect("in time");
+    assert_eq!(heard.expect("it heard"), "SSH-2.0-test\r\nand more");
+    world.until("it is over", |world| world.chain.held() == 0).await;
+    assert_eq!(world.counters.passed_truncated.get(), 0);
+}
+
 /// A rule for requests opens nothing; what no rule names is closed without a word, and the service hears nothing.
 #[tokio::test]
 async fn what_no_rule_names_does_not_pass() {

@@ -132,6 +132,32 @@ async fn a_websocket_over_http_2_is_one_stream_among_others() {
     world.until("a tunnel was counted", |world| world.counters.tunnels.get() == 1).await;
 }
 
+/// The same request is another to the rules when it asks for a WebSocket, in either version.
+#[tokio::test]
+async fn a_rule_may_be_for_websockets_alone() {
+    let backend = sockets().await;
+    let world = World::new(&backend);
+    let mut raw = world.raw().await;
+    raw.say(&ASK.replace("/open/socket", "/sockets")).await;
+    let head = raw.until("\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    let mut raw = world.raw().await;
+    assert_eq!(raw.ask(&crate::world::get("/sockets")).await.0, 403);
+
+    let mut h2 = world.h2().await;
+    let uri = format!("https://{WWW}/sockets");
+    let plain = Request::get(&uri).body(Empty::<Bytes>::new().boxed()).expect("a request");
+    assert_eq!(h2.send(plain).await.expect("an answer").status(), StatusCode::FORBIDDEN);
+    let ask = Request::builder()
+        .method(Method::CONNECT)
+        .uri(&uri)
+        .extension(Protocol::from_static("websocket"))
+        .body(Empty::<Bytes>::new().boxed());
+    let answer = soon(h2.send(ask.expect("a request"))).await.expect("an answer");
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert!(world.chain.opened().iter().all(|opened| opened.rule == "alice-sockets"));
+}
+
 #[tokio::test]
 async fn connect_leads_where_a_rule_says_and_nowhere_else() {
     let backend = Backend::raw(|tcp, _| shout(tcp)).await;
