@@ -93,6 +93,9 @@ pub const PDP_REDIAL_MOST: Duration = Duration::from_secs(15);
 pub const PDP_STAGED_FOR: Duration = Duration::from_secs(600);
 /// How long elements may take to stage a version.
 pub const PDP_STAGE_WITHIN: Duration = Duration::from_secs(30);
+/// How long the others may take to answer after the first element has refused a version, so that an operator hears all that
+/// is against it.
+pub const PDP_NACKS_WITHIN: Duration = Duration::from_secs(2);
 /// How long elements may take to activate a version that counts, until somebody is told.
 pub const PDP_ACTIVATE_WITHIN: Duration = Duration::from_secs(30);
 /// After this long the version that counts is offered once more to an element that has refused it.

@@ -34,5 +34,9 @@ pub use reason::{CloseReason, Nack};
 /// The ALPN protocol id (RFC 7301) of sessions.
 pub const ALPN: &[u8] = b"ringmail-pdp/1";
 
-/// The version of the protocol that this release speaks.
-pub const PROTOCOL: u8 = 1;
+/// The highest version of the protocol that this release speaks; it speaks all before it, too. A session speaks the lower one
+/// of its two ends (`docs/pdp.md`, "Versions of the protocol").
+pub const PROTOCOL: u8 = 2;
+
+/// From which version of the protocol on an end knows [`Offer::MayRestart`], [`Nack::NoKeys`] and [`Message::Absent`].
+pub(crate) const PROTOCOL_ABSENT: u8 = 2;

@@ -126,6 +126,13 @@ pub enum ToElement {
         /// It counts already for everybody else: staged without the keys of neighbours that do not agree in time.
         counts: bool,
     },
+    /// Of the version that is being staged, these elements are away: it does not wait for keys with them.
+    Absent {
+        /// Which version.
+        version: u64,
+        /// Names of elements.
+        elements: Vec<String>,
+    },
     /// What begins from now on takes the staged version. Answered with [`FromElement::Activated`].
     Activate {
         /// Comes back in the answer.

@@ -2,7 +2,7 @@
 //! over ([`Versions`] decides).
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use ringmail_dataplane::Neighbour;
 use ringmail_gateway::Policy;
 use ringmail_model::PathVersion;
-use ringmail_model::pathset::{PathSet, PublicKey, Role, SignedPathSet};
+use ringmail_model::pathset::{Path, PathSet, PublicKey, Role, Segment, SignedPathSet};
 use ringmail_trust::{Identity, TrustBundle};
 use tokio::sync::oneshot;
 
@@ -52,6 +52,8 @@ struct Staging {
     until: Instant,
     /// Keys that are missing then do not matter.
     counts: bool,
+    /// Elements that are away: keys with them are not waited for.
+    absent: BTreeSet<String>,
 }
 
 impl Serving {
@@ -98,7 +100,8 @@ impl Serving {
             Ok(()) => {
                 let within = if counts { COUNTS_STAGED_WITHIN } else { STAGE_WITHIN };
                 let until = Instant::now() + within;
-                self.staging = Some(Staging { request, until, counts });
+                let absent = BTreeSet::new();
+                self.staging = Some(Staging { request, until, counts, absent });
                 self.staged(Instant::now()).await
             }
             Err(nack) => Some(FromElement::Staged { request, nack: Some(nack) }),
@@ -107,15 +110,16 @@ impl Serving {
 
     /// The answer to the version that is being staged, once there is one.
     pub(super) async fn staged(&mut self, now: Instant) -> Option<FromElement> {
-        let Staging { request, until, counts } = *self.staging.as_ref()?;
+        let Staging { request, until, counts, absent } = self.staging.as_ref()?;
+        let (request, until, counts) = (*request, *until, *counts);
         let set = &self.versions.staged()?.set;
         let version = set.version;
         let nack = match &self.agreement {
-            Some(agreement) if !agreement.is_complete(set) => {
+            Some(agreement) if missing(agreement, set, absent).next().is_some() => {
                 if now < until {
                     return None;
                 }
-                let nack = no_keys(agreement, set);
+                let nack = no_keys(agreement, set, absent);
                 if counts {
                     tracing::warn!(%version, %nack, "the paths stay closed until then");
                 }
@@ -128,6 +132,17 @@ impl Serving {
             self.abandon(version).await;
         }
         Some(FromElement::Staged { request, nack })
+    }
+
+    /// These elements are away: the version that is being staged does without keys with them.
+    pub(super) async fn absent(
+        &mut self,
+        version: PathVersion,
+        elements: Vec<String>,
+    ) -> Option<FromElement> {
+        let staged = self.versions.staged().is_some_and(|staged| staged.set.version == version);
+        self.staging.as_mut().filter(|_| staged)?.absent = elements.into_iter().collect();
+        self.staged(Instant::now()).await
     }
 
     /// What begins from now on takes the version that is staged.
@@ -232,7 +247,7 @@ impl Serving {
     /// The new paths, at every worker; a new instance of the function first, where it changed.
     async fn put(
         &mut self,
-        new: std::collections::BTreeSet<ringmail_model::PathId>,
+        new: BTreeSet<ringmail_model::PathId>,
         needs_function: bool,
     ) -> Result<()> {
         let Some(staged) = self.versions.staged().cloned() else { return Ok(()) };
@@ -365,10 +380,20 @@ impl Serving {
     }
 }
 
+/// Segments of the set that begin here and have no keys, but for those that end at elements that are away.
+fn missing<'a>(
+    agreement: &'a Agreement,
+    set: &'a PathSet,
+    absent: &'a BTreeSet<String>,
+) -> impl Iterator<Item = (&'a Path, &'a Segment)> {
+    agreement.missing(set).filter(|(_, segment)| {
+        set.element(segment.receiver).is_none_or(|element| !absent.contains(&element.name))
+    })
+}
+
 /// The no to a version for which a neighbour did not agree in time.
-fn no_keys(agreement: &Agreement, set: &PathSet) -> Nack {
-    let missing: Vec<String> = agreement
-        .missing(set)
+fn no_keys(agreement: &Agreement, set: &PathSet, absent: &BTreeSet<String>) -> Nack {
+    let missing: Vec<String> = missing(agreement, set, absent)
         .map(|(path, segment)| {
             let to = set.element(segment.receiver).map_or("?", |element| &element.name);
             format!("path `{}` to `{to}`", path.name)

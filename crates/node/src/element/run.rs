@@ -251,6 +251,9 @@ impl Serving {
                 let signed = SignedPathSet { bytes: document.0, signature: signature.0 };
                 return self.stage(request, &text, &signed, services, counts).await;
             }
+            ToElement::Absent { version, elements } => {
+                return self.absent(PathVersion(version), elements).await;
+            }
             ToElement::Activate { request, version } => self.activate(request, version).await,
             ToElement::Abandon { request, version } => {
                 self.abandon(PathVersion(version)).await;

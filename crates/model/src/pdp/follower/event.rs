@@ -29,6 +29,13 @@ pub enum FollowerEvent {
         /// How it stands.
         offer: Offer,
     },
+    /// Who of the version that is being staged is away: keys that are missing with those do not matter for it.
+    Absent {
+        /// The version.
+        version: PathVersion,
+        /// Names of elements.
+        elements: Vec<String>,
+    },
     /// Run what is staged; then [`Follower::activated`] or [`Follower::not_activated`].
     Activate(PathVersion),
     /// Forget what is staged, or being staged.

@@ -54,6 +54,8 @@ pub struct Follower {
     /// The version that the element is changing to.
     activating: Option<PathVersion>,
     connection: Connection,
+    /// The version of the protocol that the session speaks.
+    protocol: u8,
     failures: u32,
     heard: Instant,
     said: Instant,
@@ -72,6 +74,7 @@ impl Follower {
             staging: None,
             activating: None,
             connection: Connection::Waiting(now),
+            protocol: PROTOCOL,
             failures: 0,
             heard: now,
             said: now,
@@ -143,9 +146,10 @@ impl Follower {
                 Message::Welcome { protocol, now_unix_ms, committed, .. },
                 Connection::Greeting(_),
             ) => {
-                if protocol != PROTOCOL {
+                if !(1..=PROTOCOL).contains(&protocol) {
                     return self.hang_up(now, CloseReason::Protocol);
                 }
+                self.protocol = protocol;
                 self.connection = Connection::Following;
                 self.events.push_back(FollowerEvent::Greeted { now_unix_ms, committed });
             }
@@ -161,6 +165,11 @@ impl Follower {
             }
             Message::Activate { version } => self.told_to_activate(now, version),
             Message::Abandon { version } => self.told_to_abandon(version),
+            Message::Absent { version, elements } => {
+                if self.staging.is_some_and(|staging| staging.version == version) {
+                    self.events.push_back(FollowerEvent::Absent { version, elements });
+                }
+            }
             Message::Lease { signed } => self.events.push_back(FollowerEvent::Lease(signed)),
             Message::Certificate { number, not_after_unix_s, chain } => {
                 let detail = String::new();

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::super::PROTOCOL_ABSENT;
 use super::super::documents::{DocumentError, Documents};
 use super::super::message::{Message, Offer};
 use super::super::reason::Nack;
@@ -150,6 +151,13 @@ impl Follower {
     fn refuse(&mut self, now: Instant, version: PathVersion, reason: Nack, detail: String) {
         let said = detail.clone();
         self.events.push_back(FollowerEvent::Refused { version, reason, detail: said });
+        let (reason, detail) = match reason {
+            // Control of the release before does not know this reason.
+            Nack::NoKeys if self.protocol < PROTOCOL_ABSENT => {
+                (Nack::Unbuildable, format!("{reason}: {detail}"))
+            }
+            _ => (reason, detail),
+        };
         self.say(now, &Message::Nack { version, reason, detail });
     }
 }

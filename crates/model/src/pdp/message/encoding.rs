@@ -68,6 +68,11 @@ impl Message {
             Message::Bundle { roots, crls, path_key } => {
                 out.kind(23).list(roots).list(crls).fixed(path_key);
             }
+            Message::Absent { version, elements } => {
+                let names = elements.iter().take(limits::PDP_LIST_ENTRIES);
+                let names: Vec<_> = names.map(|name| name.as_bytes().to_vec()).collect();
+                out.kind(24).u64(version.0).list(&names);
+            }
             Message::Heartbeat => {
                 out.kind(32);
             }
@@ -154,6 +159,15 @@ impl Message {
                 roots: input.list("roots", limits::PDP_ITEM_BYTES)?,
                 crls: input.list("lists", limits::PDP_OFFER_BYTES)?,
                 path_key: input.fixed("key")?,
+            },
+            24 => Message::Absent {
+                version: input.version()?,
+                elements: {
+                    let names = input.list("elements", limits::ELEMENT_NAME_BYTES)?;
+                    let names: Result<_, _> =
+                        names.into_iter().map(String::from_utf8).collect();
+                    names.map_err(|_| MessageError::Value("elements"))?
+                },
             },
             32 => Message::Heartbeat,
             33 => Message::Close {

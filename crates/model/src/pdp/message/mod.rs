@@ -139,6 +139,14 @@ pub enum Message {
         /// The path-signing key.
         path_key: [u8; 32],
     },
+    /// Elements of the version that is being staged that are away: nobody waits for keys with them. It follows the OFFER,
+    /// and comes again when it changes.
+    Absent {
+        /// The version.
+        version: PathVersion,
+        /// Names of elements.
+        elements: Vec<String>,
+    },
     /// This end lives.
     Heartbeat,
     /// This end hangs up.

@@ -68,6 +68,10 @@ fn golden() -> Vec<(Message, &'static str)> {
             Message::Bundle { roots: vec![vec![1]], crls: vec![], path_key: [2; 32] },
             bytes(&format!("0000002a170001000000010100 00{}", "02".repeat(32))),
         ),
+        (
+            Message::Absent { version, elements: vec!["sf1".to_owned()] },
+            bytes(&format!("0000001218{v}000100000003736631")),
+        ),
         (Message::Heartbeat, "0000000120"),
         (Message::Close { reason: CloseReason::Silent }, "000000022103"),
     ]

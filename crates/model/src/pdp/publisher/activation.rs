@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::super::PROTOCOL_ABSENT;
 use super::super::message::{Message, Offer};
 use super::super::reason::Nack;
 use super::{Absent, Answer, Peer, Proposal, Published, Publisher, PublisherEvent, Refusal};
@@ -93,14 +94,24 @@ impl Publisher {
             return;
         }
         peer.offered = Some((version, Answer::Nacked(now)));
+        let older = peer.protocol < PROTOCOL_ABSENT;
         let (at, said) = (now, detail.clone());
         self.refusals.insert(element.to_owned(), Refusal { version, reason, detail: said, at });
         let proposal = self.proposal.as_mut().filter(|p| p.published.version == version);
         match proposal {
             Some(proposal) => {
                 let excused = reason == Nack::NoKeys && self.config.absent == Absent::GoOn;
-                let nacks = if excused { &mut proposal.keyless } else { &mut proposal.nacks };
-                nacks.push((element.to_owned(), reason, detail));
+                let detail = match proposal.may_restart() && older {
+                    true => format!("{detail} (its build does not know --restart: upgrade it first)"),
+                    false => detail,
+                };
+                let no = (element.to_owned(), reason, detail);
+                if excused {
+                    proposal.keyless.push(no);
+                } else {
+                    proposal.nacks.push(no);
+                    proposal.refused.get_or_insert(now);
+                }
                 self.weigh(now);
             }
             None => {

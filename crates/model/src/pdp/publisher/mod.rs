@@ -29,6 +29,8 @@ use crate::limits::PDP_TRANSMITS;
 struct Peer {
     session: SessionId,
     greeted: bool,
+    /// The version of the protocol that its session speaks.
+    protocol: u8,
     since: Instant,
     heard: Instant,
     said: Instant,
@@ -100,6 +102,7 @@ impl Publisher {
         let peer = Peer {
             session,
             greeted: false,
+            protocol: 0,
             since: now,
             heard: now,
             said: now,
@@ -133,6 +136,7 @@ impl Publisher {
             self.remember(element, &peer);
         }
         self.events.push_back(PublisherEvent::Left { element: element.to_owned() });
+        self.tell_absent(now);
         self.weigh(now);
         self.activate(now);
         self.tell_activated();
@@ -155,6 +159,7 @@ impl Publisher {
                     return self.hang_up(now, session, CloseReason::Protocol);
                 }
                 (peer.greeted, peer.active, peer.highest) = (true, active, highest);
+                peer.protocol = protocol.min(PROTOCOL);
                 self.greet(now, now_unix_ms, &element);
             }
             (Ok(Message::Close { .. }), _) => {
@@ -169,12 +174,14 @@ impl Publisher {
 
     fn greet(&mut self, now: Instant, now_unix_ms: u64, element: &str) {
         let (committed, life) = (self.version(), self.config.life);
-        let welcome = Message::Welcome { protocol: PROTOCOL, life, now_unix_ms, committed };
+        let protocol = self.peers.get(element).map_or(PROTOCOL, |peer| peer.protocol);
+        let welcome = Message::Welcome { protocol, life, now_unix_ms, committed };
         self.send(now, element, &welcome);
         let active = self.peers.get(element).map_or(PathVersion(0), |peer| peer.active);
         self.events.push_back(PublisherEvent::Joined { element: element.to_owned(), active });
         self.bring_up(now, element);
         self.offer_proposal(now, element);
+        self.tell_absent(now);
         self.tell_activated();
     }
 

@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use super::super::message::{Message, Offer};
+use super::super::PROTOCOL_ABSENT;
 use super::super::reason::{CloseReason, Nack};
 use super::{Absent, Answer, Peer, Published, Publisher, PublisherEvent};
 use crate::ids::PathVersion;
-use crate::limits::PDP_STAGE_WITHIN;
+use crate::limits::{PDP_NACKS_WITHIN, PDP_STAGE_WITHIN};
 
 /// What a proposal is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,11 +26,19 @@ pub(super) struct Proposal {
     pub(super) published: Published,
     pub(super) deadline: Instant,
     pub(super) nacks: Vec<(String, Nack, String)>,
+    /// When the first of them came.
+    pub(super) refused: Option<Instant>,
     /// Who could not agree on keys: no reason against it where a neighbour is away.
     pub(super) keyless: Vec<(String, Nack, String)>,
     /// Commit was asked for.
     pub(super) committing: bool,
     how: Proposing,
+}
+
+impl Proposal {
+    pub(super) fn may_restart(&self) -> bool {
+        self.how == Proposing::MayRestart
+    }
 }
 
 impl Publisher {
@@ -38,12 +47,20 @@ impl Publisher {
     pub fn propose(&mut self, now: Instant, published: Published, how: Proposing) {
         self.drop_proposal(now, Vec::new());
         let deadline = now + PDP_STAGE_WITHIN;
-        let (nacks, keyless, committing) = (Vec::new(), Vec::new(), false);
-        self.proposal = Some(Proposal { published, deadline, nacks, keyless, committing, how });
+        self.proposal = Some(Proposal {
+            published,
+            deadline,
+            nacks: Vec::new(),
+            refused: None,
+            keyless: Vec::new(),
+            committing: false,
+            how,
+        });
         let elements: Vec<String> = self.peers.keys().cloned().collect();
         for element in elements {
             self.offer_proposal(now, &element);
         }
+        self.tell_absent(now);
         self.weigh(now);
     }
 
@@ -52,6 +69,7 @@ impl Publisher {
         else {
             return;
         };
+        let how = *how;
         keyless.retain(|(other, ..)| other != element);
         let Some(peer) = self.peers.get_mut(element).filter(|peer| peer.greeted) else { return };
         if !published.members.contains(element) {
@@ -59,10 +77,30 @@ impl Publisher {
         }
         peer.offered = Some((published.version, Answer::Awaited));
         let offer = published.offer(match how {
-            Proposing::InPlace | Proposing::Trial => Offer::Proposed,
-            Proposing::MayRestart => Offer::MayRestart,
+            // One of the release before takes it in place, or says why it cannot.
+            Proposing::MayRestart if peer.protocol >= PROTOCOL_ABSENT => Offer::MayRestart,
+            _ => Offer::Proposed,
         });
         self.send_bytes(now, element, offer);
+    }
+
+    /// Tells those that stage the proposed version who of it is away: nobody waits for keys with those.
+    pub(super) fn tell_absent(&mut self, now: Instant) {
+        let Some(Proposal { published, committing: false, .. }) = &self.proposal else { return };
+        if self.config.absent == Absent::Refuse {
+            return;
+        }
+        let (version, members) = (published.version, &published.members);
+        let there = |name: &String| self.peers.get(name).is_some_and(|peer| peer.greeted);
+        let elements: Vec<String> = members.iter().filter(|name| !there(name)).cloned().collect();
+        let stages = |peer: &Peer| {
+            peer.protocol >= PROTOCOL_ABSENT && peer.offered == Some((version, Answer::Awaited))
+        };
+        let told = self.peers.iter().filter(|(_, peer)| stages(peer));
+        let told: Vec<String> = told.map(|(name, _)| name.clone()).collect();
+        for name in told {
+            self.send(now, &name, &Message::Absent { version, elements: elements.clone() });
+        }
     }
 
     /// Whether the version that is being staged comes to count, does not, or has to wait.
@@ -71,16 +109,22 @@ impl Publisher {
         if proposal.committing {
             return;
         }
-        let nacks = std::mem::take(&mut proposal.nacks);
-        if !nacks.is_empty() {
-            return self.drop_proposal(now, nacks);
-        }
         let version = proposal.published.version;
         let late = now >= proposal.deadline;
         let answer = |name: &String| {
             let peer = self.peers.get(name).filter(|peer| peer.greeted);
             peer.and_then(|peer| peer.offered).filter(|(offered, _)| *offered == version)
         };
+        if let Some(refused) = proposal.refused {
+            // It is over. Whoever else has something against it may say so, for the operator's sake.
+            let awaited = |name: &String| matches!(answer(name), Some((_, Answer::Awaited)));
+            if now < refused + PDP_NACKS_WITHIN && proposal.published.members.iter().any(awaited) {
+                return;
+            }
+            let mut nacks = std::mem::take(&mut proposal.nacks);
+            nacks.append(&mut proposal.keyless);
+            return self.drop_proposal(now, nacks);
+        }
         let keyless = |name: &String| proposal.keyless.iter().any(|(other, ..)| other == name);
         let acked =
             |name: &String| matches!(answer(name), Some((_, Answer::Acked))) || keyless(name);

@@ -7,8 +7,8 @@ use super::super::reason::CloseReason;
 use super::{Answer, Peer, Publisher, PublisherEvent};
 use crate::ids::PathVersion;
 use crate::limits::{
-    PDP_ACTIVATE_WITHIN, PDP_GREETING_WITHIN, PDP_HEARTBEAT_EVERY, PDP_REOFFER_AFTER,
-    PDP_SILENT_AFTER,
+    PDP_ACTIVATE_WITHIN, PDP_GREETING_WITHIN, PDP_HEARTBEAT_EVERY, PDP_NACKS_WITHIN,
+    PDP_REOFFER_AFTER, PDP_SILENT_AFTER,
 };
 
 impl Publisher {
@@ -72,7 +72,10 @@ impl Publisher {
             }
         };
         let proposal = self.proposal.as_ref().filter(|proposal| !proposal.committing);
-        let deadline = proposal.map(|proposal| proposal.deadline);
+        let deadline = proposal.map(|proposal| match proposal.refused {
+            Some(refused) => proposal.deadline.min(refused + PDP_NACKS_WITHIN),
+            None => proposal.deadline,
+        });
         self.peers.values().map(of_peer).chain(deadline).min()
     }
 }

@@ -265,6 +265,38 @@ fn f6_what_cannot_be_built_is_refused_and_may_come_again() {
 }
 
 #[test]
+fn f6_who_is_away_is_passed_on_while_the_version_is_staged() {
+    let mut world = World::following(Held::default());
+    let (version, elements) = (PathVersion(5), vec!["sf2".to_owned()]);
+    let absent = Message::Absent { version, elements: elements.clone() };
+    world.hear(&absent);
+    assert_eq!(world.events(), [], "no such version");
+    world.offer(5);
+    world.events();
+    world.hear(&absent);
+    assert_eq!(world.events(), [FollowerEvent::Absent { version, elements }]);
+}
+
+#[test]
+fn control_of_the_release_before_hears_no_reason_that_it_does_not_know() {
+    for (protocol, expected, detail) in [
+        (1, Nack::Unbuildable, "a neighbour has not agreed on keys for it: with sf2"),
+        (PROTOCOL, Nack::NoKeys, "with sf2"),
+    ] {
+        let mut world = World::new(Held::default());
+        world.follower.connected(world.clock.0);
+        let (life, committed) = ([2; 16], PathVersion(3));
+        world.hear(&Message::Welcome { protocol, life, now_unix_ms: 5, committed });
+        world.offer(5);
+        world.said();
+        let (version, with) = (PathVersion(5), "with sf2".to_owned());
+        world.follower.not_staged(world.clock.0, version, Nack::NoKeys, with);
+        let (reason, detail) = (expected, detail.to_owned());
+        assert_eq!(world.said(), [Message::Nack { version, reason, detail }]);
+    }
+}
+
+#[test]
 fn f7_only_what_is_staged_is_activated() {
     let mut world = World::following(Held::default());
     world.hear(&Message::Activate { version: PathVersion(5) });

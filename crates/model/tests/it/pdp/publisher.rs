@@ -38,9 +38,21 @@ impl World {
     }
 
     fn join(&mut self, session: SessionId, element: &str, active: u64, highest: u64) {
+        self.join_with(PROTOCOL, session, element, active, highest);
+    }
+
+    /// An element whose build speaks this version of the protocol.
+    fn join_with(
+        &mut self,
+        protocol: u8,
+        session: SessionId,
+        element: &str,
+        active: u64,
+        highest: u64,
+    ) {
         self.publisher.connected(self.clock.0, session, element);
         let (active, highest) = (PathVersion(active), PathVersion(highest));
-        self.hear(session, &Message::Hello { protocol: PROTOCOL, life: [3; 16], active, highest });
+        self.hear(session, &Message::Hello { protocol, life: [3; 16], active, highest });
     }
 
     fn hear(&mut self, session: SessionId, message: &Message) {
@@ -57,8 +69,14 @@ impl World {
         self.hear(session, &Message::Nack { version, reason, detail });
     }
 
-    /// What was said; offers by their version only.
+    /// What was said, but for who is away; offers by their version only.
     fn said(&mut self) -> Vec<(SessionId, String)> {
+        let mut said = self.all_said();
+        said.retain(|(_, what)| !what.starts_with("without"));
+        said
+    }
+
+    fn all_said(&mut self) -> Vec<(SessionId, String)> {
         let transmits = std::iter::from_fn(|| self.publisher.poll_transmit());
         let short = |message: Message| match message {
             Message::Offer { version, offer: Offer::Proposed, .. } => format!("propose {version}"),
@@ -68,6 +86,7 @@ impl World {
             Message::Abandon { version } => format!("abandon {version}"),
             Message::Welcome { committed, now_unix_ms: 77, .. } => format!("welcome {committed}"),
             Message::Close { reason } => format!("close: {reason:?}"),
+            Message::Absent { version, elements } => format!("without {elements:?} for {version}"),
             other => format!("{other:?}"),
         };
         transmits.map(|(session, bytes)| (session, short(decoded(&bytes)))).collect()
@@ -198,6 +217,86 @@ fn c5_one_that_refuses_stops_a_version_for_all() {
 }
 
 #[test]
+fn c5_the_others_have_a_moment_to_say_what_they_have_against_it() {
+    let mut world = World::with_two(Absent::GoOn);
+    world.propose(2);
+    world.said();
+    world.nack(SF1, 2);
+    assert_eq!((world.said(), world.events()), (vec![], vec![]));
+    world.nack(GATEWAY, 2);
+    let events = world.events();
+    assert!(
+        matches!(&events[..], [PublisherEvent::Rejected { nacks, .. }] if nacks.len() == 2),
+        "{events:?}"
+    );
+    // But no more than a moment.
+    world.propose(3);
+    world.nack(SF1, 3);
+    assert_eq!(world.events(), []);
+    world.pass(Duration::from_secs(2));
+    let events = world.events();
+    assert!(
+        matches!(&events[..], [PublisherEvent::Rejected { nacks, .. }] if nacks.len() == 1),
+        "{events:?}"
+    );
+    assert_eq!(world.said().last(), Some(&to(GATEWAY, "abandon 3")));
+}
+
+#[test]
+fn c6_who_stages_hears_who_is_away_and_does_not_wait_for_it() {
+    let mut world = World::with_two(Absent::GoOn);
+    world.propose(2);
+    let both = r#"without ["egress", "sf2"] for 2"#;
+    let expected =
+        [to(GATEWAY, "propose 2"), to(SF1, "propose 2"), to(GATEWAY, both), to(SF1, both)];
+    assert_eq!(world.all_said(), expected);
+    // It changes while they stage.
+    world.join(SessionId(3), "egress", 1, 1);
+    let one = r#"without ["sf2"] for 2"#;
+    let expected = [
+        to(SessionId(3), "welcome 1"),
+        to(SessionId(3), "propose 2"),
+        to(SessionId(3), one),
+        to(GATEWAY, one),
+        to(SF1, one),
+    ];
+    assert_eq!(world.all_said(), expected);
+    world.ack(GATEWAY, 2);
+    world.publisher.disconnected(world.clock.0, SF1);
+    let more = r#"without ["sf1", "sf2"] for 2"#;
+    assert_eq!(world.all_said(), [to(SessionId(3), more)], "the gateway waits for nobody any more");
+    // Where nobody may be away, nobody does without keys.
+    let mut world = World::with_two(Absent::Refuse);
+    world.propose(2);
+    assert_eq!(world.all_said(), [to(GATEWAY, "propose 2"), to(SF1, "propose 2")]);
+}
+
+#[test]
+fn an_element_of_the_release_before_hears_nothing_that_it_does_not_know() {
+    let mut world = World::new(Absent::GoOn);
+    world.join_with(1, SF1, "sf1", 1, 1);
+    world.join(GATEWAY, "gateway", 1, 1);
+    let welcomes: Vec<_> = std::iter::from_fn(|| world.publisher.poll_transmit())
+        .map(|(session, bytes)| match decoded(&bytes) {
+            Message::Welcome { protocol, .. } => (session, protocol),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(welcomes, [(SF1, 1), (GATEWAY, PROTOCOL)]);
+    world.events();
+    world.propose_as(2, Proposing::MayRestart);
+    let without = to(GATEWAY, r#"without ["egress", "sf2"] for 2"#);
+    assert_eq!(world.all_said(), [to(GATEWAY, "restart for 2"), to(SF1, "propose 2"), without]);
+    // Where it cannot take that in place, the operator hears what to do.
+    world.ack(GATEWAY, 2);
+    world.nack(SF1, 2);
+    let [PublisherEvent::Rejected { nacks, .. }] = &world.events()[..] else {
+        panic!("it is rejected")
+    };
+    assert_eq!(nacks[0].2, "no (its build does not know --restart: upgrade it first)");
+}
+
+#[test]
 fn c6_one_that_is_silent_is_waited_for_and_then_left_behind() {
     let mut world = World::with_two(Absent::GoOn);
     world.propose(2);
@@ -314,6 +413,7 @@ fn c4_a_version_that_is_tried_is_abandoned_when_all_have_staged_it() {
     assert_eq!(world.publisher.version(), PathVersion(1));
     world.propose_as(3, Proposing::Trial);
     world.nack(SF1, 3);
+    world.pass(Duration::from_secs(2));
     assert!(
         matches!(&world.events()[..], [PublisherEvent::Rejected { nacks, .. }] if nacks.len() == 1)
     );

@@ -71,6 +71,7 @@ impl Machine {
             FollowerEvent::Stage { documents, set, offer } => {
                 self.stage(*documents, &set, offer).await?;
             }
+            FollowerEvent::Absent { version, elements } => self.absent(version, elements).await?,
             FollowerEvent::Activate(version) => self.activate(version).await?,
             FollowerEvent::Abandon(version) => self.abandon(version).await?,
             FollowerEvent::Refused { version, reason, detail } => {

@@ -19,6 +19,8 @@ pub(super) struct Staging {
     documents: Documents,
     pub(super) domain: Domain,
     offer: Offer,
+    /// Elements of it that are away.
+    absent: Vec<String>,
     pub(super) how: How,
 }
 
@@ -63,7 +65,8 @@ impl Machine {
             return Ok(());
         }
         self.want_listener_certificates(&domain)?;
-        self.staging = Some(Staging { version, documents, domain, offer, how: How::Waits });
+        let (absent, how) = (Vec::new(), How::Waits);
+        self.staging = Some(Staging { version, documents, domain, offer, absent, how });
         self.build_staged().await
     }
 
@@ -102,6 +105,10 @@ impl Machine {
                     counts,
                 };
                 feed.tell(&stage).await?;
+                if !staging.absent.is_empty() {
+                    let (version, elements) = (version.0, staging.absent.clone());
+                    feed.tell(&ToElement::Absent { version, elements }).await?;
+                }
                 self.asked.insert(request, Asked::Stage(version));
                 How::Beside
             }
@@ -110,6 +117,25 @@ impl Machine {
             staging.how = how;
         }
         Ok(())
+    }
+
+    /// Elements of the version that is being staged are away: the runtime does without keys with them.
+    pub(super) async fn absent(
+        &mut self,
+        version: PathVersion,
+        elements: Vec<String>,
+    ) -> Result<()> {
+        let Some(staging) = self.staging.as_mut().filter(|staging| staging.version == version)
+        else {
+            return Ok(());
+        };
+        staging.absent.clone_from(&elements);
+        match &mut self.feed {
+            Some(feed) if staging.how == How::Beside => {
+                feed.tell(&ToElement::Absent { version: version.0, elements }).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The runtime's answer to a version that it was to build.
