@@ -71,6 +71,9 @@ pub const STOP_WITHIN: Duration = Duration::from_secs(5);
 /// How much longer than they drain paths that were taken out get leases, for elements that change late.
 pub const PAST_FOR: Duration = Duration::from_secs(120);
 
+/// Paths that were taken out and are remembered while they drain; the oldest go first.
+pub const PAST_PATHS: usize = 16_384;
+
 /// Domain files that counted and are known again when control is started with one of them.
 pub const FILES_REMEMBERED: usize = 64;
 

@@ -82,10 +82,7 @@ async fn receive(
     let tls = stream.get_ref().1;
     check_connection(tls, ringmail_model::pdp::ALPN)?;
     let id = peer_id(tls)?;
-    let live = press.live();
-    let mut elements = live.iter().flat_map(|pressed| &pressed.set.elements);
-    let element = elements.find(|element| element.spiffe_id == id);
-    let element = element.with_context(|| format!("{id} is no element"))?.name.clone();
+    let element = press.element(&id).with_context(|| format!("{id} is no element"))?;
     let chain = tls.peer_certificates().unwrap_or_default();
     let chain = chain.iter().map(|der| der.clone().into_owned()).collect();
     let arrived = Box::new(Arrived { element, chain, stream });

@@ -1,12 +1,13 @@
 //! Control's versions of the domain: compiled, signed, and the one that counts kept on disk.
 
+mod past;
 mod pressed;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use ringmail_dataplane::sap::SignedLease;
@@ -16,8 +17,9 @@ use ringmail_model::pdp::Documents;
 use ringmail_model::{PathDigest, PathVersion};
 use ringmail_trust::{Authority, EmbeddedCa, Locked, Store};
 
+use self::past::Past;
 pub(super) use self::pressed::Pressed;
-use super::limits::{AHEAD_MOST, FILES_REMEMBERED, PAST_FOR};
+use super::limits::{AHEAD_MOST, FILES_REMEMBERED, PAST_FOR, PAST_PATHS};
 use super::store::DocumentsFile;
 use crate::control::Blob;
 use crate::issuer;
@@ -32,6 +34,9 @@ const COUNTED: &str = "counted.json";
 /// The file of the number that was given to a path last, so that one that some element still knows is not given again.
 const NUMBERS: &str = "numbers.json";
 
+/// The file of the paths that were taken out and get leases while they drain.
+const DRAINING: &str = "draining.json";
+
 /// Makes and keeps the versions of one domain.
 #[derive(Debug)]
 pub struct Press {
@@ -45,8 +50,8 @@ pub struct Press {
 struct State {
     committed: Option<Arc<Pressed>>,
     proposed: Option<Arc<Pressed>>,
-    /// Those before, with the time until which their paths get leases.
-    past: Vec<(Arc<Pressed>, Instant)>,
+    /// What only versions before had, for as long as their paths get leases.
+    past: Vec<Past>,
     last: u64,
     /// The numbers of paths that are in use: one that changes gets another, and runs beside the one before.
     numbers: Numbering,
@@ -74,6 +79,10 @@ impl Press {
             state.last = pressed.set.version.0;
             state.numbers.remember(&pressed.domain, &pressed.set);
             state.committed = Some(Arc::new(pressed));
+        }
+        if store.has(DRAINING) {
+            state.past = serde_json::from_str(&store.read(DRAINING)?)
+                .with_context(|| format!("{} is damaged", store.path(DRAINING).display()))?;
         }
         if store.has(NUMBERS) {
             let last = serde_json::from_str(&store.read(NUMBERS)?)
@@ -157,8 +166,7 @@ impl Press {
         let before = state.committed.clone().context("no version counts yet")?;
         let text = &before.documents.domain_file;
         let pressed = Arc::new(self.make(&mut state, before.domain.clone(), text, seen)?);
-        self.keep(&pressed)?;
-        state.count(Arc::clone(&pressed));
+        self.count(&mut state, &pressed)?;
         Ok(pressed)
     }
 
@@ -169,7 +177,7 @@ impl Press {
         text: &str,
         above: PathVersion,
     ) -> Result<Pressed> {
-        state.expire(Instant::now());
+        state.expire();
         let issue = issuer::issue()?;
         let version = PathVersion(issue.version.0.max(state.last + 1).max(above.0 + 1));
         let set = PathSet::compile_after(&domain, Issue { version, ..issue }, &state.numbers)?;
@@ -198,9 +206,29 @@ impl Press {
         counted.push(Blob(digest(&proposed.documents.domain_file)));
         counted.drain(..counted.len().saturating_sub(FILES_REMEMBERED));
         self.store.write(COUNTED, &serde_json::to_string(&counted)?)?;
-        self.keep(&proposed)?;
         state.proposed = None;
-        state.count(proposed);
+        self.count(&mut state, &proposed)
+    }
+
+    /// What counts from now on, on disk first; what it does not have any more drains.
+    fn count(&self, state: &mut State, pressed: &Arc<Pressed>) -> Result<()> {
+        state.expire();
+        let mut past = state.past.clone();
+        let drain = Duration::from_millis(pressed.domain.limits.drain_ms.into());
+        let until = now()? + drain + RETIRE_AFTER_GATEWAY + PAST_FOR;
+        let before = state.committed.as_ref();
+        past.extend(before.and_then(|before| Past::of(before, pressed, until.as_secs())));
+        while past.iter().map(Past::paths).sum::<usize>() > PAST_PATHS {
+            past.remove(0);
+        }
+        self.store.write(DRAINING, &serde_json::to_string(&past)?)?;
+        self.keep(pressed)?;
+        if let Some(before) = state.committed.replace(Arc::clone(pressed))
+            && !past.iter().any(|past| past.version() == before.set.version)
+        {
+            state.numbers.forget(before.set.version);
+        }
+        state.past = past;
         Ok(())
     }
 
@@ -233,20 +261,31 @@ impl Press {
     /// No version in use has them, or the authority's.
     pub(super) fn lease(&self, element: &str, digest: PathDigest) -> Result<SignedLease> {
         let mut state = self.state();
-        state.expire(Instant::now());
-        let past = state.past.iter().map(|(pressed, _)| pressed);
-        let mut all = state.proposed.iter().chain(&state.committed).chain(past);
+        state.expire();
+        let mut all = state.proposed.iter().chain(&state.committed);
         let found = all.find_map(|pressed| {
             let id = pressed.set.element_named(element)?.id;
             let path = pressed.set.paths.iter().find(|path| path.digest == digest)?;
-            let mut on_it =
-                std::iter::once(path.origin).chain(path.visits().map(|hop| hop.element));
-            on_it.any(|other| other == id).then_some((id, pressed.domain.limits.lease_s))
+            let is_on_it = past::on_it(path).any(|other| other == id);
+            is_on_it.then_some((id, pressed.domain.limits.lease_s))
         });
+        let drains = || state.past.iter().find_map(|past| past.lease(element, digest));
         let (id, lease_s) =
-            found.with_context(|| format!("`{element}` is on no path of the digest {digest}"))?;
+            found.or_else(drains).with_context(|| format!("`{element}` is on no path of the digest {digest}"))?;
         drop(state);
         Ok(self.authority.sign_lease(id, digest, Duration::from_secs(lease_s.into()))?)
+    }
+
+    /// The name of the element of this SPIFFE id: of a version in use, or of paths that drain.
+    pub(super) fn element(&self, spiffe_id: &str) -> Option<String> {
+        let live = self.live();
+        let mut elements = live.iter().flat_map(|pressed| &pressed.set.elements);
+        if let Some(element) = elements.find(|element| element.spiffe_id == spiffe_id) {
+            return Some(element.name.clone());
+        }
+        let mut state = self.state();
+        state.expire();
+        state.past.iter().find_map(|past| past.element(spiffe_id)).map(str::to_owned)
     }
 
     /// The listener of this name, if the element is the gateway of a version in use.
@@ -266,23 +305,17 @@ impl Press {
 }
 
 impl State {
-    fn count(&mut self, pressed: Arc<Pressed>) {
-        let drain = Duration::from_millis(pressed.domain.limits.drain_ms.into());
-        if let Some(before) = self.committed.replace(pressed) {
-            let until = Instant::now() + drain + RETIRE_AFTER_GATEWAY + PAST_FOR;
-            self.past.push((before, until));
-        }
-    }
-
     fn drop_proposed(&mut self) {
         if let Some(dropped) = self.proposed.take() {
             self.numbers.forget(dropped.set.version);
         }
     }
 
-    fn expire(&mut self, now: Instant) {
-        for (pressed, _) in self.past.extract_if(.., |(_, until)| *until <= now) {
-            self.numbers.forget(pressed.set.version);
+    fn expire(&mut self) {
+        // A clock that is wrong ends nothing.
+        let now = now().map_or(0, |now| now.as_secs());
+        for past in self.past.extract_if(.., |past| past.is_over(now)) {
+            self.numbers.forget(past.version());
         }
     }
 }

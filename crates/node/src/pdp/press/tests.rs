@@ -123,6 +123,49 @@ fn a_lease_is_for_those_on_the_path() {
 }
 
 #[test]
+fn paths_that_drain_get_leases_and_their_elements_sessions_over_a_restart() {
+    let (folder, text) = (Folder::new(), file().text);
+    let press = folder.press();
+    let first = commit(&press, &text);
+    let changed = text.replace("bytes: test", "bytes: other");
+    let next = commit(&press, &changed);
+    let gone: Vec<_> = first
+        .set
+        .paths
+        .iter()
+        .filter(|path| !next.set.paths.iter().any(|other| other.digest == path.digest))
+        .collect();
+    assert!(!gone.is_empty() && gone.len() < first.set.paths.len(), "some paths stay");
+    drop(press);
+    let press = folder.press();
+    for path in gone {
+        for element in &first.set.elements {
+            let on_it = past::on_it(path).any(|id| id == element.id);
+            let lease = press.lease(&element.name, path.digest);
+            assert_eq!(lease.is_ok(), on_it, "{} on {}", element.name, path.name);
+            if let Ok(lease) = lease {
+                assert_eq!(lease.lease.element, element.id);
+            }
+            let known = press.element(&element.spiffe_id);
+            assert_eq!(known.as_deref(), Some(element.name.as_str()));
+        }
+    }
+    // Nobody needs them when their time is over.
+    let kept = folder.0.join("control").join(DRAINING);
+    let mut past: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&kept).expect("it is kept")).expect("JSON");
+    past[0]["until_unix_s"] = 1.into();
+    drop(press);
+    std::fs::write(&kept, past.to_string()).expect("a file");
+    let press = folder.press();
+    let drained = |path: &&ringmail_model::pathset::Path| {
+        let origin = first.set.element(path.origin).expect("it is there");
+        press.lease(&origin.name, path.digest).is_err()
+    };
+    assert!(first.set.paths.iter().any(|path| drained(&path)));
+}
+
+#[test]
 fn a_version_is_signed_anew_above_what_was_seen_but_not_in_the_far_future() {
     let (folder, text) = (Folder::new(), file().text);
     let press = folder.press();

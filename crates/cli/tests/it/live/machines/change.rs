@@ -97,6 +97,10 @@ fn rules_patterns_paths_and_machines_change_and_no_connection_is_lost() {
         machines.services.get_mut("sf2").expect("it runs").kill();
         let changed = machines.changes(("smuggled", "hidden"));
         assert_eq!(answer(&changed, "sf2")["away"], true, "{}", machines.logs());
+        // Nor does anybody wait for keys with it.
+        for name in ["gateway", "hop", "egress"] {
+            assert_eq!(machines.count(name, "no keys within"), 0, "{}", machines.log(name));
+        }
         machines.start("two", "sf2", sf2);
         machines.settled();
         eventually("the chain comes back", || {
