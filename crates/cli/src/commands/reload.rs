@@ -50,7 +50,9 @@ impl Report for Reloaded {
         let ReloadReport { domain, version, dry_run, activated, elements } = &self.report;
         for ElementAnswer { element, away, nack } in elements {
             match nack {
-                None if *away => writeln!(out, "{element}  is away")?,
+                None if *away => {
+                    writeln!(out, "{element}  is away; it takes the version when it is back")?
+                }
                 None => writeln!(out, "{element}  ready for it")?,
                 Some(nack) => writeln!(out, "{element}  no: {nack}")?,
             }

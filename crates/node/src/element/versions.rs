@@ -253,6 +253,14 @@ impl Versions {
             return Err(Nack::new(Fault::Element, reason)
                 .hint("try again when connections on paths that changed have ended"));
         }
+        if let Some(path) = self.served_otherwise(next) {
+            let reason = format!(
+                "path `{}` stays as it is, although function `{}` does something else in this version: control is of an \
+                 older build",
+                path.name, before.name
+            );
+            return Err(Nack::new(Fault::Element, reason).hint("upgrade control first"));
+        }
         let ids = |version: &Version| version.paths().map(|path| path.id).collect::<Vec<_>>();
         if was.set.keying == Keying::Psk && ids(was) != ids(is) {
             return fixed("with `keying: psk`, paths", true);
@@ -270,6 +278,17 @@ impl Versions {
         let other =
             |path: &&Path| self.path(path.id).is_some_and(|(known, _)| known.digest != path.digest);
         next.paths().find(other)
+    }
+
+    /// A path of `next` that runs here already over a function that does something else. Control gives a path another number
+    /// with another function; one of an older build did not, and what runs would go on as it was.
+    fn served_otherwise<'a>(&self, next: &'a Version) -> Option<&'a Path> {
+        let wanted = next.served().map(Function::lasting);
+        let otherwise = |path: &&Path| {
+            let known = self.live().find(|version| version.set.path(path.id).is_some());
+            known.is_some_and(|version| version.served().map(Function::lasting) != wanted)
+        };
+        next.paths().find(otherwise)
     }
 
     /// The slot of a function that does what this version wants, or else one that is free.

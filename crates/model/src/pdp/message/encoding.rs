@@ -164,8 +164,7 @@ impl Message {
                 version: input.version()?,
                 elements: {
                     let names = input.list("elements", limits::ELEMENT_NAME_BYTES)?;
-                    let names: Result<_, _> =
-                        names.into_iter().map(String::from_utf8).collect();
+                    let names: Result<_, _> = names.into_iter().map(String::from_utf8).collect();
                     names.map_err(|_| MessageError::Value("elements"))?
                 },
             },

@@ -102,7 +102,11 @@ impl Publisher {
             Some(proposal) => {
                 let excused = reason == Nack::NoKeys && self.config.absent == Absent::GoOn;
                 let detail = match proposal.may_restart() && older {
-                    true => format!("{detail} (its build does not know --restart: upgrade it first)"),
+                    true => {
+                        format!(
+                            "{detail} (of an older build that does not know --restart, upgrade first)"
+                        )
+                    }
                     false => detail,
                 };
                 let no = (element.to_owned(), reason, detail);

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::super::message::{Message, Offer};
 use super::super::PROTOCOL_ABSENT;
+use super::super::message::{Message, Offer};
 use super::super::reason::{CloseReason, Nack};
 use super::{Absent, Answer, Peer, Published, Publisher, PublisherEvent};
 use crate::ids::PathVersion;
@@ -135,7 +135,17 @@ impl Publisher {
         match self.config.absent {
             Absent::GoOn if missing.is_empty() && !proposal.keyless.is_empty() => {
                 // Everybody is there: it is not for one who is away that keys are missing.
-                let nacks = std::mem::take(&mut proposal.keyless);
+                let mut nacks = std::mem::take(&mut proposal.keyless);
+                let members = &proposal.published.members;
+                let older = self.peers.iter().filter(|(name, peer)| {
+                    members.contains(*name) && peer.protocol < PROTOCOL_ABSENT
+                });
+                let older: Vec<&str> = older.map(|(name, _)| name.as_str()).collect();
+                if !older.is_empty() {
+                    // It may be of a build that agrees on keys only when it starts again.
+                    let hint = format!(" (of an older build, upgrade first: {})", older.join(", "));
+                    nacks.iter_mut().for_each(|(.., detail)| detail.push_str(&hint));
+                }
                 return self.drop_proposal(now, nacks);
             }
             Absent::GoOn if !connected || late => {}

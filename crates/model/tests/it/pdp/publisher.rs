@@ -293,7 +293,7 @@ fn an_element_of_the_release_before_hears_nothing_that_it_does_not_know() {
     let [PublisherEvent::Rejected { nacks, .. }] = &world.events()[..] else {
         panic!("it is rejected")
     };
-    assert_eq!(nacks[0].2, "no (its build does not know --restart: upgrade it first)");
+    assert_eq!(nacks[0].2, "no (of an older build that does not know --restart, upgrade first)");
 }
 
 #[test]
@@ -366,6 +366,22 @@ fn c5_keys_that_are_missing_while_everybody_is_there_stop_a_version() {
     let missing = Vec::new();
     let staged = ["egress", "gateway", "sf2"].map(str::to_owned).to_vec();
     assert_eq!(world.events(), [PublisherEvent::Rejected { version, nacks, missing, staged }]);
+}
+
+#[test]
+fn c5_keys_that_are_missing_for_one_of_an_older_build_say_so() {
+    let mut world = World::with_two(Absent::GoOn);
+    world.join(SessionId(3), "egress", 1, 1);
+    world.join_with(1, SessionId(4), "sf2", 1, 1);
+    world.propose(2);
+    world.events();
+    let (version, reason) = (PathVersion(2), Nack::NoKeys);
+    world.hear(SF1, &Message::Nack { version, reason, detail: "with sf2".to_owned() });
+    [GATEWAY, SessionId(3), SessionId(4)].into_iter().for_each(|session| world.ack(session, 2));
+    let [PublisherEvent::Rejected { nacks, .. }] = &world.events()[..] else {
+        panic!("it is rejected")
+    };
+    assert_eq!(nacks[0].2, "with sf2 (of an older build, upgrade first: sf2)");
 }
 
 #[test]

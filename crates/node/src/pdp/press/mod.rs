@@ -270,8 +270,9 @@ impl Press {
             is_on_it.then_some((id, pressed.domain.limits.lease_s))
         });
         let drains = || state.past.iter().find_map(|past| past.lease(element, digest));
-        let (id, lease_s) =
-            found.or_else(drains).with_context(|| format!("`{element}` is on no path of the digest {digest}"))?;
+        let (id, lease_s) = found
+            .or_else(drains)
+            .with_context(|| format!("`{element}` is on no path of the digest {digest}"))?;
         drop(state);
         Ok(self.authority.sign_lease(id, digest, Duration::from_secs(lease_s.into()))?)
     }
