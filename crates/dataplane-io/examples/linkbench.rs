@@ -5,7 +5,9 @@
 //! ```text
 //!   udp:  link 127.0.0.1 ── lo ── link 127.0.0.2            one thread sends 64 packets, then receives them
 //!   veth: link 10.8.0.1 ── veth ── link 10.8.0.2            likewise, across two namespaces
-//!   ether: link left ── veth ── link right                  likewise, frames of Ethernet
+//!   ether: link left ── veth ── link right                  likewise, frames of Ethernet by packet sockets
+//!   xdp:  link left ── veth ── link right                   likewise, by AF_XDP, its program in the driver (root)
+//!   skb:  link left ── veth ── link right                   likewise, its program in the kernel's receive path
 //!   tun:  TCP sender ── tun ── this thread ── tun ── TCP receiver       one thread each
 //! ```
 #![allow(clippy::print_stdout, reason = "the figures are what this program is for")]
@@ -25,6 +27,7 @@ use ringmail_dataplane_io::tun::split::SuperPacket;
 use ringmail_dataplane_io::tun::virtio::{Gso, VirtioHeader};
 use ringmail_dataplane_io::tun::{TunConfig, TunLink};
 use ringmail_dataplane_io::udp::{UdpConfig, UdpLink};
+use ringmail_dataplane_io::xdp::{Mode, XdpConfig, XdpLink};
 use ringmail_dataplane_io::{Link, LinkCounter as C};
 use ringmail_packet::ethernet::Address;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -51,6 +54,14 @@ fn main() {
             exchange("ether", &mut a, &mut b, len);
         }
     });
+    for (name, mode) in [("xdp", Mode::Native), ("skb", Mode::Generic)] {
+        in_namespace(move || {
+            let Some((mut a, mut b)) = xdp_links(mode) else { return };
+            for len in [64, 1400] {
+                exchange(name, &mut a, &mut b, len);
+            }
+        });
+    }
     for mtu_bytes in [1400, 8900] {
         tun(mtu_bytes);
     }
@@ -219,15 +230,36 @@ fn udp_link(local: SocketAddr, peer: SocketAddr) -> UdpLink {
 
 /// Both ends of a veth pair in this thread's namespace.
 fn ethernet_links() -> (EthernetLink, EthernetLink) {
-    let [a, b] = [1, 2].map(|last| Address([2, 0, 0, 0, 0, last]));
-    ip(&format!("link add name left address {a} up type veth peer name right address {b}"));
-    ip("link set right up");
+    let [a, b] = cable();
     let open = |name, peer| {
         EthernetLink::open(&EthernetConfig::new(name, vec![(Neighbour(0), peer)])).unwrap()
     };
+    (open("left", b), open("right", a))
+}
+
+/// Likewise; `None`, and a word why, where this machine has none.
+fn xdp_links(mode: Mode) -> Option<(XdpLink, XdpLink)> {
+    let [a, b] = cable();
+    let open = |name, peer| {
+        let config = XdpConfig::new(name, vec![(Neighbour(0), peer)]);
+        XdpLink::open(&XdpConfig { mode: Some(mode), ..config })
+    };
+    match (open("left", b), open("right", a)) {
+        (Ok(left), Ok(right)) => Some((left, right)),
+        (Err(error), _) | (_, Err(error)) => {
+            println!("{mode:?}: {error}");
+            None
+        }
+    }
+}
+
+fn cable() -> [Address; 2] {
+    let [a, b] = [1, 2].map(|last| Address([2, 0, 0, 0, 0, last]));
+    ip(&format!("link add name left address {a} up type veth peer name right address {b}"));
+    ip("link set right up");
     // What is sent before the interfaces are up is lost.
     thread::sleep(Duration::from_secs(1));
-    (open("left", b), open("right", a))
+    [a, b]
 }
 
 /// Sockets keep the namespace that they were made in.

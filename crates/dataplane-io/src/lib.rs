@@ -2,7 +2,8 @@
 //!
 //! A [`Link`] fills a [`ringmail_dataplane::Batch`] and sends the packets whose verdict is its own. What decides about
 //! packets is in `ringmail-dataplane`; here is what talks to the kernel, and the only unsafe code of the data plane. It
-//! is confined to [`udp`]'s, [`packet`]'s and [`tun`]'s `sys` modules and to `checksum`, which picks instructions at run time.
+//! is confined to [`udp`]'s, [`packet`]'s and [`tun`]'s `sys` modules, to [`xdp`]'s modules below the link itself, and to
+//! `checksum`, which picks instructions at run time.
 
 pub mod attach;
 pub mod capture;
@@ -19,6 +20,7 @@ pub mod poll;
 pub mod troubled;
 pub mod tun;
 pub mod udp;
+pub mod xdp;
 
 mod checksum;
 

@@ -50,6 +50,27 @@ pub const PACKET_SUPERS: usize = 8;
 /// Receives of a packet socket after which it asks what the kernel dropped.
 pub const PACKET_DROPS_EVERY_CALLS: u32 = 256;
 
+/// Frames that may wait for the reader of an AF_XDP socket; a power of two.
+pub const XDP_RECEIVE_FRAMES: usize = 4_096;
+
+/// Frames that an AF_XDP socket may have on their way out; a power of two.
+pub const XDP_SEND_FRAMES: usize = 2_048;
+
+/// The least bytes of memory for a frame of an AF_XDP socket; a power of two.
+pub const XDP_CHUNK_BYTES_MIN: usize = 2_048;
+
+/// The most bytes of memory for a frame of an AF_XDP socket: a page of memory.
+pub const XDP_CHUNK_BYTES_MAX: usize = 4_096;
+
+/// Bytes before each frame that the kernel keeps free for programs (`XDP_PACKET_HEADROOM`).
+pub const XDP_HEADROOM_BYTES: usize = 256;
+
+/// How long opening an AF_XDP link waits for who had the interface before: the kernel clears up after a process has ended.
+pub const XDP_BUSY_FOR: Duration = Duration::from_secs(2);
+
+/// How often it looks meanwhile.
+pub const XDP_BUSY_POLL_EVERY: Duration = Duration::from_millis(10);
+
 /// Batches that wait in each direction of a link in memory.
 pub const MEMORY_QUEUE_BATCHES: usize = 32;
 

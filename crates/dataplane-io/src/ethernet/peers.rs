@@ -9,7 +9,7 @@ pub(crate) const HEADER_BYTES_MAX: usize = ethernet::HEADER_LEN_BYTES + vlan::HE
 
 /// What stands before the packets of a link, towards each neighbour.
 #[derive(Debug, Default)]
-pub(super) struct Peers {
+pub(crate) struct Peers {
     by_neighbour: Vec<Option<[u8; HEADER_BYTES_MAX]>>,
     by_address: Vec<(Address, Neighbour)>,
     last: Option<(Address, Neighbour)>,
@@ -18,7 +18,7 @@ pub(super) struct Peers {
 
 impl Peers {
     /// `own` is the address that frames come from; with a VLAN they are tagged.
-    pub(super) fn new(own: Address, vlan: Option<u16>, peers: &[(Neighbour, Address)]) -> Peers {
+    pub(crate) fn new(own: Address, vlan: Option<u16>, peers: &[(Neighbour, Address)]) -> Peers {
         let len = peers.iter().map(|(neighbour, _)| usize::from(neighbour.0) + 1).max();
         let mut by_neighbour = vec![None; len.unwrap_or(0)];
         let mut by_address = Vec::with_capacity(peers.len());
@@ -31,13 +31,13 @@ impl Peers {
     }
 
     /// What stands before a packet to this neighbour.
-    pub(super) fn header(&self, neighbour: Neighbour) -> Option<&[u8]> {
+    pub(crate) fn header(&self, neighbour: Neighbour) -> Option<&[u8]> {
         let header = self.by_neighbour.get(usize::from(neighbour.0))?.as_ref()?;
         Some(&header[..self.header_bytes])
     }
 
     /// Which neighbour has this address: the lowest index, should several share it.
-    pub(super) fn neighbour(&mut self, address: Address) -> Option<Neighbour> {
+    pub(crate) fn neighbour(&mut self, address: Address) -> Option<Neighbour> {
         if let Some((last, neighbour)) = self.last
             && last == address
         {

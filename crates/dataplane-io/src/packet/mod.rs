@@ -6,7 +6,7 @@
 
 mod filter;
 mod inbox;
-mod sys;
+pub(crate) mod sys;
 
 use std::array;
 use std::io::{self, IoSlice, IoSliceMut};

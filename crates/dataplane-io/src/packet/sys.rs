@@ -41,7 +41,7 @@ pub(super) fn open() -> io::Result<Socket> {
 }
 
 /// The index of an interface of the calling thread's namespace.
-pub(super) fn interface_index(name: &str) -> io::Result<i32> {
+pub(crate) fn interface_index(name: &str) -> io::Result<i32> {
     let name = CString::new(name)?;
     // SAFETY: a terminated string, which lives until the call returns.
     match unsafe { libc::if_nametoindex(name.as_ptr()) } {
@@ -79,7 +79,17 @@ pub(super) fn interface_of(address: Ipv4Addr) -> io::Result<String> {
 }
 
 /// The MTU of an interface of the calling thread's namespace.
-pub(super) fn interface_mtu(socket: &Socket, name: &str) -> io::Result<usize> {
+pub(crate) fn interface_mtu(socket: &Socket, name: &str) -> io::Result<usize> {
+    let mut request = interface_request(name)?;
+    // SAFETY: SIOCGIFMTU reads and writes one ifreq.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU, &raw mut request) })?;
+    // SAFETY: SIOCGIFMTU filled this member of the union.
+    let mtu = unsafe { request.ifr_ifru.ifru_mtu };
+    usize::try_from(mtu).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+/// A request about an interface (netdevice(7)).
+pub(crate) fn interface_request(name: &str) -> io::Result<libc::ifreq> {
     // SAFETY: all zeros is a valid ifreq.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
     if name.len() >= request.ifr_name.len() {
@@ -88,11 +98,7 @@ pub(super) fn interface_mtu(socket: &Socket, name: &str) -> io::Result<usize> {
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *to = from as libc::c_char;
     }
-    // SAFETY: SIOCGIFMTU reads and writes one ifreq.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU, &raw mut request) })?;
-    // SAFETY: SIOCGIFMTU filled this member of the union.
-    let mtu = unsafe { request.ifr_ifru.ifru_mtu };
-    usize::try_from(mtu).map_err(|_| io::ErrorKind::InvalidData.into())
+    Ok(request)
 }
 
 /// Turns a switch on.
@@ -129,7 +135,7 @@ pub(super) fn set_receive_buffer(socket: &Socket, bytes: usize) -> io::Result<us
 }
 
 /// Asks for a send buffer, beyond the system's limit where that is allowed.
-pub(super) fn set_send_buffer(socket: &Socket, bytes: usize) -> io::Result<()> {
+pub(crate) fn set_send_buffer(socket: &Socket, bytes: usize) -> io::Result<()> {
     let bytes = bytes.min(libc::c_int::MAX as usize / 2);
     match set(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &(bytes as libc::c_int)) {
         Ok(()) => Ok(()),
@@ -238,7 +244,7 @@ pub(super) fn send_many(socket: BorrowedFd<'_>, frames: &[&[IoSlice<'_>]]) -> io
 }
 
 /// Whether the socket takes more before this time is over.
-pub(super) fn wait_writable(socket: BorrowedFd<'_>, wait_ms: i32) -> bool {
+pub(crate) fn wait_writable(socket: BorrowedFd<'_>, wait_ms: i32) -> bool {
     let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(wait_ms) * 1_000_000 };
     let mut fds = [PollFd::new(&socket, PollFlags::OUT)];
     matches!(poll(&mut fds, Some(&timeout)), Ok(1))
@@ -277,7 +283,12 @@ fn with_program<T>(
     then(&libc::sock_fprog { len, filter: program.as_mut_ptr() })
 }
 
-fn set<T>(socket: &Socket, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
+pub(crate) fn set<T>(
+    socket: &Socket,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
     let len = size_of::<T>() as libc::socklen_t;
     // SAFETY: the value lives until the call returns, and its length is given; each option here takes this type.
     check(unsafe {
@@ -286,6 +297,6 @@ fn set<T>(socket: &Socket, level: libc::c_int, option: libc::c_int, value: &T) -
     })
 }
 
-fn check(result: libc::c_int) -> io::Result<()> {
+pub(crate) fn check(result: libc::c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -11,10 +11,11 @@ use ringmail_dataplane_io::ethernet::EthernetLink;
 use ringmail_dataplane_io::pcapng::{Capture, CaptureLimits, Framing, Tapped};
 use ringmail_dataplane_io::tun::{TunConfig, TunLink};
 use ringmail_dataplane_io::udp::{UdpConfig, UdpLink};
+use ringmail_dataplane_io::xdp::XdpLink;
 use ringmail_dataplane_io::{Link, LinkCounter as C, memory};
 
-use crate::ethernet;
 use crate::netns::{self, isolated};
+use crate::{ethernet, xdp};
 
 struct Counting;
 
@@ -85,6 +86,24 @@ fn ethernet_allocates_nothing() {
             let address = config.peers[0].1;
             config.peers = vec![(Neighbour(0), address)];
             EthernetLink::open(&config).unwrap()
+        });
+        let mut batch = Batch::default();
+        assert_eq!(allocations(|| exchange(&mut a, &mut b, &mut batch)), 0);
+    });
+}
+
+#[test]
+fn xdp_allocates_nothing() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED allocations::xdp_allocates_nothing: AF_XDP needs root of the machine");
+        return;
+    }
+    isolated("allocations::xdp_allocates_nothing", || {
+        ethernet::bridge(1500);
+        let [mut a, mut b] = [0, 1].map(|own| {
+            let mut config = xdp::xdp_config(own);
+            config.peers = vec![(Neighbour(0), config.peers[0].1)];
+            XdpLink::open(&config).unwrap()
         });
         let mut batch = Batch::default();
         assert_eq!(allocations(|| exchange(&mut a, &mut b, &mut batch)), 0);

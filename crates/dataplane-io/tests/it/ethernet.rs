@@ -20,7 +20,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::netns::{self, ip, isolated};
 
-const STATIONS: [(&str, Address); 3] = [
+pub(crate) const STATIONS: [(&str, Address); 3] = [
     ("a", Address([2, 0, 0, 0, 0, 1])),
     ("b", Address([2, 0, 0, 0, 0, 2])),
     ("c", Address([2, 0, 0, 0, 0, 3])),
@@ -57,12 +57,12 @@ fn open(own: usize) -> EthernetLink {
 }
 
 /// Packet number `index`: its bytes say so.
-fn packet(index: usize, len: usize) -> Vec<u8> {
+pub(crate) fn packet(index: usize, len: usize) -> Vec<u8> {
     (0..len).map(|at| (index * 131 + at * 7) as u8).collect()
 }
 
 /// Sends packets in batches of at most 64.
-fn send_all(link: &mut EthernetLink, packets: &[(u16, Vec<u8>)]) {
+pub(crate) fn send_all(link: &mut impl Link, packets: &[(u16, Vec<u8>)]) {
     let mut batch = Batch::with_capacity_bytes(1 << 20);
     for some in packets.chunks(64) {
         batch.clear();
@@ -76,7 +76,7 @@ fn send_all(link: &mut EthernetLink, packets: &[(u16, Vec<u8>)]) {
 }
 
 /// Receives until `count` packets are there.
-fn recv_all(link: &mut EthernetLink, count: usize) -> Vec<(Option<Neighbour>, Vec<u8>)> {
+pub(crate) fn recv_all(link: &mut impl Link, count: usize) -> Vec<(Option<Neighbour>, Vec<u8>)> {
     let (mut batch, mut received) = (Batch::default(), Vec::new());
     while received.len() < count {
         if link.recv(&mut batch).unwrap() == 0 {

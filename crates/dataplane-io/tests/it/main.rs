@@ -5,7 +5,7 @@
 //!   packet: socket ── veth pair ── socket   ethernet: link ── bridge ── links
 //! ```
 //!
-//! They need root; without it each test runs again inside `unshare -Urn`.
+//! They need root; without it each test runs again inside `unshare -Urn`, but those of AF_XDP, which is root's alone.
 
 mod allocations;
 mod capture;
@@ -23,3 +23,4 @@ mod packets;
 mod split;
 mod tun;
 mod udp;
+mod xdp;
