@@ -53,6 +53,8 @@ pub const LINK_MTU_MIN_BYTES: u16 = 576;
 pub const LINK_MTU_PLAIN_BYTES: u16 = 1500;
 /// The largest link MTU with `jumbo: true`.
 pub const LINK_MTU_JUMBO_BYTES: u16 = 9216;
+/// The largest link MTU with `driver: xdp`: a page of 4 KiB less 256 bytes of the kernel's and an Ethernet header.
+pub const LINK_MTU_XDP_BYTES: u16 = 3826;
 /// The highest VLAN of IEEE 802.1Q that stations may use.
 pub const VLAN_MAX: u16 = 4094;
 /// The least inner MTU: what every IPv4 host must take (RFC 791 section 3.2).

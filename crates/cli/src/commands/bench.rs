@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use ringmail_model::domain::LinkKind;
+use ringmail_model::domain::{LinkDriver, LinkKind};
 use ringmail_node::bench::chain::{self, Kind, Plan, Row, Traffic};
 use ringmail_node::bench::{self, Figure, hop};
 use ringmail_node::layout::Layout;
@@ -139,6 +139,8 @@ enum LinkArg {
     Udp,
     /// In Ethernet frames of EtherType 0x8847
     Ethernet,
+    /// The same by AF_XDP, as root
+    Xdp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -163,9 +165,10 @@ impl Report for chain::Report {
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let machine = &self.machine;
-        let link = match self.link {
-            LinkKind::Udp => "UDP",
-            LinkKind::Ethernet => "Ethernet",
+        let link = match (self.link, self.driver) {
+            (LinkKind::Udp, _) => "UDP",
+            (LinkKind::Ethernet, LinkDriver::Packet) => "Ethernet",
+            (LinkKind::Ethernet, LinkDriver::Xdp) => "Ethernet by AF_XDP",
         };
         writeln!(
             out,
@@ -365,7 +368,11 @@ fn chain(args: &ChainArgs, context: &mut Context) -> Result<Outcome, Failure> {
         runs: usize::try_from(args.runs)?,
         link: match args.link {
             LinkArg::Udp => LinkKind::Udp,
-            LinkArg::Ethernet => LinkKind::Ethernet,
+            LinkArg::Ethernet | LinkArg::Xdp => LinkKind::Ethernet,
+        },
+        driver: match args.link {
+            LinkArg::Udp | LinkArg::Ethernet => LinkDriver::Packet,
+            LinkArg::Xdp => LinkDriver::Xdp,
         },
         mtu: args.mtu,
         download: Duration::from_secs(args.seconds),

@@ -80,6 +80,7 @@ impl<'a> Change<'a> {
         let why = "the links between elements stand";
         self.fixed("links.network", b.network != a.network, why);
         self.fixed("links.kind", b.kind != a.kind, why);
+        self.fixed("links.driver", b.driver != a.driver, why);
         self.fixed("links.vlan", b.vlan != a.vlan, why);
         self.fixed("links.mtu", b.mtu != a.mtu, why);
         self.fixed("links.udp_port", b.udp_port != a.udp_port, why);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Checker;
-use crate::domain::{Keying, LinkKind};
+use crate::domain::{Keying, LinkDriver, LinkKind};
 use crate::limits;
 use crate::overhead::{EspMode, LABEL_BYTES, frame_bytes, inner_mtu_bytes};
 use crate::suggest;
@@ -121,9 +121,11 @@ impl Checker<'_> {
         let links = &d.links;
         if links.kind != LinkKind::Ethernet {
             let mend = "delete it, or write `kind: ethernet`";
-            for (at, there) in
-                [("links.vlan", links.vlan.is_some()), ("links.macs", !links.macs.is_empty())]
-            {
+            for (at, there) in [
+                ("links.driver", links.driver != LinkDriver::default()),
+                ("links.vlan", links.vlan.is_some()),
+                ("links.macs", !links.macs.is_empty()),
+            ] {
                 if there {
                     let message = "this has no meaning with `kind: udp`".to_owned();
                     self.error(at, "ethernet-only", message, mend);
@@ -133,6 +135,9 @@ impl Checker<'_> {
         }
         if let Some(vlan) = links.vlan {
             self.range("links.vlan", vlan, 1, limits::VLAN_MAX);
+        }
+        if links.driver == LinkDriver::Xdp {
+            self.xdp();
         }
         let elements = d.element_names();
         let mut owners = BTreeMap::new();
@@ -153,9 +158,39 @@ impl Checker<'_> {
         }
     }
 
+    /// What AF_XDP cannot do.
+    fn xdp(&mut self) {
+        let links = &self.domain.links;
+        let (vlan, mtu, most) = (links.vlan, links.mtu, limits::LINK_MTU_XDP_BYTES);
+        if vlan.is_some() {
+            let message = "`driver: xdp` has no VLAN: interfaces keep the tag apart from the frame, where its program does not see it".to_owned();
+            let mend = "delete it and use an interface of the VLAN (`ip link add link eth1 name eth1.77 type vlan id 77`), or write `driver: packet`";
+            self.error("links.vlan", "xdp-vlan", message, mend);
+        }
+        if mtu > most {
+            let message = format!("`driver: xdp` carries at most {most} bytes, not {mtu}");
+            let mend = format!("write `mtu: {most}` or less, or `driver: packet`");
+            self.error("links.mtu", "xdp-mtu", message, mend);
+        }
+        for (at, workers) in self.workers_said() {
+            if workers > 1 {
+                let message = format!("`driver: xdp` serves one worker, not {workers}");
+                let mend = "write `workers: 1`, or `driver: packet`";
+                self.error(&at, "xdp-workers", message, mend);
+            }
+        }
+    }
+
     fn workers(&mut self) {
+        for (at, workers) in self.workers_said() {
+            self.range(&at, workers, 1, limits::WORKERS);
+        }
+    }
+
+    /// Numbers of workers, and where the file says them.
+    fn workers_said(&self) -> Vec<(String, u16)> {
         let d = self.domain;
-        self.range("workers", d.workers, 1, limits::WORKERS);
+        let all = ("workers".to_owned(), Some(d.workers));
         let functions = d
             .functions
             .iter()
@@ -165,10 +200,7 @@ impl Checker<'_> {
             ("gateway.workers".to_owned(), d.gateway.workers),
             ("egress.workers".to_owned(), d.egress.workers),
         ];
-        for (at, workers) in functions.chain(ends) {
-            if let Some(workers) = workers {
-                self.range(&at, workers, 1, limits::WORKERS);
-            }
-        }
+        let said = std::iter::once(all).chain(functions).chain(ends);
+        said.filter_map(|(at, workers)| Some((at, workers?))).collect()
     }
 }

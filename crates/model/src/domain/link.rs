@@ -107,6 +107,17 @@ pub enum LinkKind {
     Ethernet,
 }
 
+/// How an element reaches its interface with links of Ethernet. Neighbours do not see which.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkDriver {
+    /// By packet sockets: everywhere, any number of workers.
+    #[default]
+    Packet,
+    /// By AF_XDP: a packet costs less, but only root of the machine has it, with one worker and no VLAN.
+    Xdp,
+}
+
 /// The links between elements: one IPv4 network that all of them share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -116,6 +127,9 @@ pub struct Links {
     /// How frames travel.
     #[serde(default)]
     pub kind: LinkKind,
+    /// How elements reach their interfaces with `kind: ethernet`.
+    #[serde(default)]
+    pub driver: LinkDriver,
     /// The VLAN (IEEE 802.1Q) that frames of `kind: ethernet` are tagged with; without it they have no tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4094))]

@@ -32,7 +32,7 @@ pub use gateway::{
     AccessLog, Certificate, CertificateFiles, ClientAuth, Gateway, GatewayLimits, Listener,
     ListenerKind,
 };
-pub use link::{Egress, Keying, Limits, LinkKind, Links, Profile, Psk, Suite};
+pub use link::{Egress, Keying, Limits, LinkDriver, LinkKind, Links, Profile, Psk, Suite};
 pub use logger::{LogKeeping, LogRotation, LogSelector, LoggerSettings};
 pub use parse::{parse, parse_with_positions};
 pub use path::{Path, ReturnPath};

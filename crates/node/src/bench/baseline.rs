@@ -72,15 +72,19 @@ fn without_chain(mut network: Topology) -> Topology {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringmail_model::domain::LinkKind;
+    use ringmail_model::domain::{LinkDriver, LinkKind};
 
     use crate::bench::domain::{self, Links};
     use crate::bench::plan::Kind;
 
     #[test]
     fn only_clients_gateway_and_service_are_left() {
-        let file = domain::of(Kind::Forward, 2, Links { kind: LinkKind::Udp, mtu: 1500 })
-            .expect("a domain");
+        let file = domain::of(
+            Kind::Forward,
+            2,
+            Links { kind: LinkKind::Udp, driver: LinkDriver::Packet, mtu: 1500 },
+        )
+        .expect("a domain");
         let set = PathSet::compile(&file.domain, issuer::issue().expect("a time")).expect("paths");
         let network = without_chain(layout::network(&file.domain, &set).expect("a network"));
         let mut names: Vec<&str> = network.namespaces.iter().map(|n| n.name.as_str()).collect();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use ringmail_model::domain::LinkKind;
+use ringmail_model::domain::{LinkDriver, LinkKind};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -30,6 +30,8 @@ pub struct Report {
     pub hop_parts: Option<hop::Parts>,
     /// How frames travelled between elements.
     pub link: LinkKind,
+    /// How elements reached their interfaces with links of Ethernet.
+    pub driver: LinkDriver,
     /// Bytes of the link MTU.
     pub mtu: u16,
     /// What it ran on.
@@ -118,7 +120,15 @@ pub async fn run(plan: &Plan, stage: &dyn Fn(String)) -> Result<Report> {
         true => Some(hop_parts(plan, stage)?),
         false => None,
     };
-    Ok(Report { rows, ratios, hop_parts, link: plan.link, mtu: plan.mtu, machine: Machine::this() })
+    Ok(Report {
+        rows,
+        ratios,
+        hop_parts,
+        link: plan.link,
+        driver: plan.driver,
+        mtu: plan.mtu,
+        machine: Machine::this(),
+    })
 }
 
 /// In packets as large as a chain of one such function has them.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
 use ringmail_model::PathVersion;
-use ringmail_model::domain::LinkKind;
+use ringmail_model::domain::{LinkDriver, LinkKind};
 use ringmail_model::pathset::{Issue, PathSet};
 
 use super::plan::Kind;
@@ -24,6 +24,7 @@ pub(super) const PATH: &str = "all";
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Links {
     pub(super) kind: LinkKind,
+    pub(super) driver: LinkDriver,
     pub(super) mtu: u16,
 }
 
@@ -36,6 +37,10 @@ pub(super) fn of(kind: Kind, functions: usize, links: Links) -> Result<DomainFil
     let link = match links.kind {
         LinkKind::Udp => "udp",
         LinkKind::Ethernet => "ethernet",
+    };
+    let link = match links.driver {
+        LinkDriver::Packet => link.to_owned(),
+        LinkDriver::Xdp => format!("{link}, driver: xdp"),
     };
     let mut text = format!(
         "domain: {}.bench.example\n\
@@ -89,10 +94,13 @@ mod tests {
     fn every_row_has_a_domain() {
         for kind in [Kind::Forward, Kind::Intrusive, Kind::Attached] {
             for functions in 1..=6 {
-                for (link, mtu) in
-                    [(LinkKind::Udp, 1000), (LinkKind::Udp, 9000), (LinkKind::Ethernet, 1500)]
-                {
-                    let domain = of(kind, functions, Links { kind: link, mtu });
+                for (link, driver, mtu) in [
+                    (LinkKind::Udp, LinkDriver::Packet, 1000),
+                    (LinkKind::Udp, LinkDriver::Packet, 9000),
+                    (LinkKind::Ethernet, LinkDriver::Packet, 1500),
+                    (LinkKind::Ethernet, LinkDriver::Xdp, 1500),
+                ] {
+                    let domain = of(kind, functions, Links { kind: link, driver, mtu });
                     assert!(
                         domain.is_ok(),
                         "{kind:?} {functions} {mtu}: {:#}",

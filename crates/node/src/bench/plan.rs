@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ringmail_model::domain::LinkKind;
+use ringmail_model::domain::{LinkDriver, LinkKind};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -66,7 +66,7 @@ impl Traffic {
 
 impl Plan {
     pub(super) fn links(&self) -> Links {
-        Links { kind: self.link, mtu: self.mtu }
+        Links { kind: self.link, driver: self.driver, mtu: self.mtu }
     }
 }
 
@@ -89,6 +89,8 @@ pub struct Plan {
     pub runs: usize,
     /// How frames travel between elements.
     pub link: LinkKind,
+    /// How elements reach their interfaces with links of Ethernet.
+    pub driver: LinkDriver,
     /// Bytes of the link MTU.
     pub mtu: u16,
     /// How long one download should take.

@@ -21,8 +21,8 @@ pub struct Facts {
     pub udp_gro: Result<(), String>,
     /// Whether raw packets of an interface can be had in the namespace.
     pub packet_socket: Result<(), String>,
-    /// Whether an AF_XDP socket can be made.
-    pub xdp_socket: Result<(), String>,
+    /// Whether a link of AF_XDP can be had, with its program on an interface.
+    pub xdp: Result<(), String>,
     /// Whether the program nft works in the namespace.
     pub nft: Result<(), String>,
     /// Interfaces that are up, with their MTUs in bytes; loopback left out.

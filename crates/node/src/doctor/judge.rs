@@ -84,13 +84,13 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
         "Ethernet links, attached functions and captures use raw packets of an interface.",
         "give CAP_NET_RAW, and the module af_packet where the kernel has it as one",
     );
-    let (state, found) = tried(&facts.xdp_socket, State::Degraded);
+    let (state, found) = tried(&facts.xdp, State::Degraded);
     add(
         "xdp-socket",
         state,
         found,
-        "An option of Ethernet links; nothing else needs it.",
-        "run as root on a kernel with CONFIG_XDP_SOCKETS, or do without",
+        "`driver: xdp` of Ethernet links needs it, and nothing else.",
+        "run as root of the machine on a kernel with CONFIG_XDP_SOCKETS, or keep `driver: packet`",
     );
     let (state, found) = tried(&facts.nft, State::Degraded);
     add(
@@ -238,7 +238,7 @@ mod tests {
             udp_gso: Ok(()),
             udp_gro: Ok(()),
             packet_socket: Ok(()),
-            xdp_socket: Ok(()),
+            xdp: Ok(()),
             nft: Ok(()),
             interfaces: vec![("eth0".to_owned(), 1500)],
             clock: Ok(Clock { synchronized: true, offset_us: -12, max_error_us: 9000 }),
@@ -285,7 +285,7 @@ mod tests {
             ("udp-gso", State::Degraded, Box::new(|f| f.udp_gso = no())),
             ("udp-gro", State::Degraded, Box::new(|f| f.udp_gro = no())),
             ("packet-socket", State::Degraded, Box::new(|f| f.packet_socket = no())),
-            ("xdp-socket", State::Degraded, Box::new(|f| f.xdp_socket = no())),
+            ("xdp-socket", State::Degraded, Box::new(|f| f.xdp = no())),
             ("nft", State::Degraded, Box::new(|f| f.nft = no())),
             ("mtu", State::Degraded, Box::new(|f| f.interfaces.push(("wg0".to_owned(), 1420)))),
             ("clock", State::Degraded, Box::new(|f| f.clock = Err("refused".to_owned()))),

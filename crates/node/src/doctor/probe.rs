@@ -39,8 +39,6 @@ const PIECE_BYTES: u16 = 1000;
 const STA_UNSYNC: i32 = 0x40;
 const STA_NANO: i32 = 0x2000;
 
-const AF_XDP: u16 = 44;
-
 /// Finds everything out. Called while the process has one thread: without root the process moves into a user namespace of
 /// its own, for good.
 pub fn probe() -> Facts {
@@ -53,12 +51,12 @@ pub fn probe() -> Facts {
     let unreachable = |reason: &String| Err(format!("not tried: {reason}"));
     match &inside {
         Ok(netns) => {
-            let within = netns.run(|| (tun(), packet_socket(), xdp_socket(), nft()));
+            let within = netns.run(|| (tun(), packet_socket(), xdp(), nft()));
             match within {
                 Ok((tun, packet, xdp, nft)) => {
                     facts.tun_uso = tun.as_ref().is_ok_and(|uso| *uso);
                     facts.tun = tun.map(drop);
-                    (facts.packet_socket, facts.xdp_socket, facts.nft) = (packet, xdp, nft);
+                    (facts.packet_socket, facts.xdp, facts.nft) = (packet, xdp, nft);
                 }
                 Err(error) => facts.namespace = Err(error.to_string()),
             }
@@ -67,7 +65,7 @@ pub fn probe() -> Facts {
             facts.namespace = Err(reason.clone());
             facts.tun = unreachable(reason);
             facts.packet_socket = unreachable(reason);
-            facts.xdp_socket = unreachable(reason);
+            facts.xdp = unreachable(reason);
             facts.nft = unreachable(reason);
         }
     }
@@ -88,7 +86,7 @@ fn outside() -> Facts {
         udp_gso: udp_gso().map_err(|error| error.to_string()),
         udp_gro: udp_gro().map_err(|error| error.to_string()),
         packet_socket: not_tried(),
-        xdp_socket: not_tried(),
+        xdp: not_tried(),
         nft: not_tried(),
         interfaces: interfaces(),
         clock: clock().map_err(|error| error.to_string()),
@@ -158,9 +156,8 @@ fn packet_socket() -> Result<(), String> {
     opened.map(drop).map_err(|error| error.to_string())
 }
 
-fn xdp_socket() -> Result<(), String> {
-    let opened = socket(AddressFamily::from_raw(AF_XDP), SocketType::RAW, None);
-    opened.map(drop).map_err(|error| error.to_string())
+fn xdp() -> Result<(), String> {
+    ringmail_dataplane_io::xdp::probe().map_err(|error| chain(&error))
 }
 
 fn nft() -> Result<(), String> {

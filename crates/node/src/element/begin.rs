@@ -38,7 +38,7 @@ pub(super) async fn begin(
         }
         psk.install(set, element.id, window, &mut cores)?;
     }
-    let workers = workshop.start(set, element, cores, ended)?;
+    let workers = workshop.start(domain.links.driver, set, element, cores, ended)?;
     if element.role != Role::Hop {
         inner::configure(domain, element.role).await.context("the inner side")?;
     }

@@ -12,10 +12,11 @@ use ringmail_dataplane::{Function, Neighbour};
 use ringmail_dataplane_io::ethernet::{EthernetConfig, EthernetLink};
 use ringmail_dataplane_io::troubled::Troubled;
 use ringmail_dataplane_io::udp::{UdpConfig, UdpLink};
+use ringmail_dataplane_io::xdp::{XdpConfig, XdpLink};
 use ringmail_dataplane_io::{Link, packet};
 use ringmail_functions::Settings;
 use ringmail_model::ElementId;
-use ringmail_model::domain::{self, Domain};
+use ringmail_model::domain::{self, Domain, LinkDriver};
 use ringmail_model::pathset::{Element, LinkSet, PathSet, Role};
 use ringmail_packet::ethernet::Address;
 
@@ -89,10 +90,15 @@ fn built_in(domain: &Domain, element: &Element) -> Result<Vec<Core>> {
 ///
 /// # Errors
 /// When the system refuses a socket, or the element's interface is not as the path set says.
-pub(crate) fn link(set: &PathSet, element: &Element, worker: u16) -> Result<Box<dyn Link>> {
+pub(crate) fn link(
+    driver: LinkDriver,
+    set: &PathSet,
+    element: &Element,
+    worker: u16,
+) -> Result<Box<dyn Link>> {
     let link = match set.link {
         LinkSet::Udp => udp_link(set, element, worker)?,
-        LinkSet::Ethernet { vlan } => ethernet_link(set, element, vlan)?,
+        LinkSet::Ethernet { vlan } => ethernet_link(driver, set, element, vlan)?,
     };
     Ok(match Trouble::wanted()? {
         None => link,
@@ -104,32 +110,56 @@ pub(crate) fn link(set: &PathSet, element: &Element, worker: u16) -> Result<Box<
     })
 }
 
-fn ethernet_link(set: &PathSet, element: &Element, vlan: Option<u16>) -> Result<Box<dyn Link>> {
+fn ethernet_link(
+    driver: LinkDriver,
+    set: &PathSet,
+    element: &Element,
+    vlan: Option<u16>,
+) -> Result<Box<dyn Link>> {
     let address = *element.link.ip();
     let interface = packet::interface_of(address);
     let interface = interface.with_context(|| format!("no interface has the address {address}"))?;
-    let mut config = EthernetConfig::new(&interface, plan::stations(set, element.id));
-    config.vlan = vlan;
-    // The interface is this element's alone, and so are the numbers of its groups.
-    config.fanout = (element.workers > 1).then_some(1);
-    let link = EthernetLink::open(&config);
-    let link = link.with_context(|| format!("no Ethernet link on {interface}"))?;
+    let stations = plan::stations(set, element.id);
+    let refused = || format!("no Ethernet link on {interface}");
+    let (link, address, mtu_bytes): (Box<dyn Link>, Address, usize) = match driver {
+        LinkDriver::Packet => {
+            let mut config = EthernetConfig::new(&interface, stations);
+            config.vlan = vlan;
+            // The interface is this element's alone, and so are the numbers of its groups.
+            config.fanout = (element.workers > 1).then_some(1);
+            let link = EthernetLink::open(&config).with_context(refused)?;
+            let (address, mtu_bytes) = (link.address(), link.mtu_bytes());
+            (Box::new(link), address, mtu_bytes)
+        }
+        LinkDriver::Xdp => {
+            // What `domain check` said already: one worker, no VLAN.
+            ensure!(
+                element.workers <= 1 && vlan.is_none(),
+                "`driver: xdp` has one worker and no VLAN"
+            );
+            let link =
+                XdpLink::open(&XdpConfig::new(&interface, stations)).with_context(refused)?;
+            tracing::info!(interface, mode = ?link.mode(), "AF_XDP");
+            let (address, mtu_bytes) = (link.address(), link.mtu_bytes());
+            (Box::new(link), address, mtu_bytes)
+        }
+    };
     let wanted = element.mac.map(|mac| Address(mac.bytes()));
     ensure!(
-        wanted == Some(link.address()),
+        wanted == Some(address),
         "{interface} has the MAC address {}, not that of `{}` in the domain file: write it under \
          `links.macs`, or set it with `ip link set {interface} address …`",
-        link.address(),
+        address,
         element.name
     );
     ensure!(
-        link.mtu_bytes() >= usize::from(set.link_mtu),
+        mtu_bytes >= usize::from(set.link_mtu),
         "{interface} has an MTU of {} bytes, less than the link MTU of {}: raise it with `ip link \
          set {interface} mtu …`, or lower `links.mtu`",
-        link.mtu_bytes(),
+        mtu_bytes,
         set.link_mtu
     );
-    Ok(Box::new(link))
+    Ok(link)
 }
 
 /// Each worker's instance of a function.

@@ -215,6 +215,7 @@ impl Versions {
         fixed("the mode of `psk`", was.set.esp_mode != is.set.esp_mode)?;
         fixed("`links.mtu`", was.set.link_mtu != is.set.link_mtu)?;
         fixed("`links.kind`", was.set.link != is.set.link)?;
+        fixed("`links.driver`", was.domain.links.driver != is.domain.links.driver)?;
         fixed("`links.network`", was.domain.links.network != is.domain.links.network)?;
         let (before, after) = (&was.element, &is.element);
         let own = |what: &str| format!("{what} of element `{}`", before.name);

@@ -12,6 +12,7 @@ use ringmail_dataplane_io::fan::Fan;
 use ringmail_dataplane_io::memory::{self, MemoryLink};
 use ringmail_dataplane_io::poll::{Poller, Waker};
 use ringmail_model::ElementId;
+use ringmail_model::domain::LinkDriver;
 use ringmail_model::pathset::{Element, PathSet, Role};
 
 use super::command::Command;
@@ -37,6 +38,7 @@ impl Workshop {
     /// When a link or a thread cannot be had.
     pub(crate) fn start(
         &self,
+        driver: LinkDriver,
         set: &PathSet,
         element: &Element,
         cores: Vec<Core>,
@@ -47,7 +49,7 @@ impl Workshop {
                 let numbered = (0..).zip(cores);
                 let start = |(worker, core)| {
                     let poller = Poller::new()?;
-                    let link = build::link(set, element, worker)?;
+                    let link = build::link(driver, set, element, worker)?;
                     let (station, handle) = Station::new(core, link, &poller.waker());
                     spawn(&format!("worker-{worker}"), vec![station], poller, ended.clone())?;
                     Ok(handle)

@@ -67,7 +67,7 @@ fn every_finding_of_doctor_is_in_the_manual() {
         udp_gso: no(),
         udp_gro: no(),
         packet_socket: no(),
-        xdp_socket: no(),
+        xdp: no(),
         nft: no(),
         interfaces: vec![(String::new(), 576)],
         clock: Err(String::new()),

@@ -7,6 +7,7 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use ringmail_node::topology::Privilege;
 
@@ -54,6 +55,33 @@ fn a_chain_over_a_bridge() {
         let sources: BTreeSet<_> = sources.into_iter().collect();
         let elements = (1..=4).map(|last| format!("02:00:0a:4d:00:{last:02x}"));
         assert_eq!(sources, elements.collect());
+    });
+}
+
+#[test]
+fn a_chain_by_af_xdp() {
+    live(|privilege| {
+        let setting = campus(privilege, "  driver: xdp\n");
+        if privilege != Privilege::Root {
+            let said = setting.fails();
+            assert!(said.contains("AF_XDP needs root of the machine"), "{said}");
+            assert!(said.contains("`driver: packet`"), "{said}");
+            return;
+        }
+        let world = setting.up();
+        let capture = Capture::fabric(&world);
+        serves(&world, WWW, &["client1", "client2"]);
+        // On the bridge between them, they are the frames that packet sockets send.
+        check(&capture.stop(), "eth:ethertype:mpls:ip:esp", 1514);
+        for element in ["gateway", "sf1", "sf2", "egress"] {
+            let mut ip = Command::new("ip");
+            let shown = world.run(element, ip.args(["link", "show", "link0"]));
+            let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+            assert!(
+                shown.contains(" xdp ") && shown.contains("name ringmail"),
+                "{element}: {shown}"
+            );
+        }
     });
 }
 
