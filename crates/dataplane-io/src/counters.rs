@@ -49,7 +49,7 @@ counters! {
     ReceivedFromUnknown = "received_from_unknown" in "packets",
     /// Datagrams and super-packets dropped: cut short by the kernel, or no well-formed super-packet.
     ReceivedBad = "received_bad" in "datagrams",
-    /// Packets that the kernel dropped since nobody took them in time.
+    /// Packets that the kernel dropped, mostly since nobody took them in time; a GRO datagram counts as one.
     ReceivedKernelDrops = "received_kernel_drops" in "packets",
     /// Frames that concern the cable to an attached function alone: address resolution, multicast on it.
     ReceivedOfCable = "received_of_cable" in "packets",

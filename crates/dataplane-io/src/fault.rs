@@ -201,6 +201,10 @@ impl<L: Link> Link for Faulty<L> {
         self.inner.counters()
     }
 
+    fn count_kernel_drops(&mut self) {
+        self.inner.count_kernel_drops();
+    }
+
     fn set_peers(&mut self, peers: &[(Neighbour, SocketAddr)]) -> bool {
         self.inner.set_peers(peers)
     }

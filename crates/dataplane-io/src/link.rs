@@ -53,6 +53,10 @@ pub trait Link: Send {
     /// The link's counters, to read from any thread.
     fn counters(&self) -> &Arc<LinkCounters>;
 
+    /// Asks the kernel what it dropped before anybody took it, and counts that. Called before counters are read, so that
+    /// it costs nothing otherwise.
+    fn count_kernel_drops(&mut self) {}
+
     /// Replaces the neighbours and where they receive. False for a link whose ends do not change.
     fn set_peers(&mut self, _peers: &[(Neighbour, SocketAddr)]) -> bool {
         false
@@ -88,6 +92,10 @@ impl<L: Link + ?Sized> Link for Box<L> {
 
     fn counters(&self) -> &Arc<LinkCounters> {
         (**self).counters()
+    }
+
+    fn count_kernel_drops(&mut self) {
+        (**self).count_kernel_drops();
     }
 
     fn set_peers(&mut self, peers: &[(Neighbour, SocketAddr)]) -> bool {

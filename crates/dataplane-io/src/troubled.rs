@@ -58,6 +58,10 @@ impl<L: Link> Link for Troubled<L> {
         self.link.counters()
     }
 
+    fn count_kernel_drops(&mut self) {
+        self.link.count_kernel_drops();
+    }
+
     fn set_peers(&mut self, peers: &[(Neighbour, SocketAddr)]) -> bool {
         self.link.set_peers(peers)
     }

@@ -139,6 +139,10 @@ impl Link for UdpLink {
         &self.counters
     }
 
+    fn count_kernel_drops(&mut self) {
+        self.receiver.count_kernel_drops(&self.counters);
+    }
+
     fn set_peers(&mut self, peers: &[(Neighbour, SocketAddr)]) -> bool {
         UdpLink::set_peers(self, peers);
         true

@@ -17,6 +17,8 @@ use crate::limits;
 pub(super) struct Receiver {
     pub(super) socket: UdpSocket,
     pub(super) buffer_bytes: usize,
+    /// What the kernel said when it was asked last.
+    dropped: u32,
     spill: Spill,
 }
 
@@ -42,6 +44,7 @@ impl Receiver {
         Ok(Receiver {
             buffer_bytes: sys::set_receive_buffer(&socket, config.receive_buffer_bytes)?,
             socket: socket.into(),
+            dropped: 0,
             spill: Spill {
                 bytes: vec![0; limits::GRO_BUFFER_BYTES].into_boxed_slice(),
                 start: 0,
@@ -80,6 +83,15 @@ impl Receiver {
             counters.add(C::ReceivedBytes, bytes as u64);
         }
         Ok(batch.len())
+    }
+
+    /// The kernel's own count goes round at 2^32.
+    pub(super) fn count_kernel_drops(&mut self, counters: &LinkCounters) {
+        // A socket of an old kernel that does not say leaves the counter as it is.
+        if let Ok(dropped) = sys::dropped(self.socket.as_fd()) {
+            counters.add(C::ReceivedKernelDrops, u64::from(dropped.wrapping_sub(self.dropped)));
+            self.dropped = dropped;
+        }
     }
 
     /// Reads one datagram behind what is in the batch.

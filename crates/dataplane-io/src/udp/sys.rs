@@ -114,6 +114,26 @@ pub(super) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<R
     })
 }
 
+/// Datagrams that the kernel dropped since the socket is there, modulo 2^32: no room, or a bad checksum.
+pub(super) fn dropped(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut info = [0_u32; MEMINFO_DROPS + 1];
+    let mut len = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: `info` is ours alone until the call returns, and its length is given.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            (&raw mut info).cast(),
+            &raw mut len,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(info[MEMINFO_DROPS])
+}
+
 /// Sends the datagrams in order; returns how many the kernel took, at least one.
 ///
 /// # Errors
@@ -149,6 +169,9 @@ pub(super) fn send_many(socket: BorrowedFd<'_>, datagrams: &[Datagram<'_>]) -> i
     };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
 }
+
+/// SK_MEMINFO_DROPS of linux/sock_diag.h: the place of the count among the answers to SO_MEMINFO.
+const MEMINFO_DROPS: usize = 8;
 
 fn open(local: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;

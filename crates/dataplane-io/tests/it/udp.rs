@@ -268,6 +268,30 @@ fn the_kernel_says_what_buffers_it_gave() {
     });
 }
 
+#[test]
+fn what_finds_no_room_in_the_socket_is_counted() {
+    isolated("udp::what_finds_no_room_in_the_socket_is_counted", || {
+        let mut config = UdpConfig::new(address(B), vec![(Neighbour(0), address(A))]);
+        config.receive_buffer_bytes = 20_000;
+        let mut b = UdpLink::open(&config).unwrap();
+        let mut config = UdpConfig::new(address(A), vec![(Neighbour(1), address(B))]);
+        config.gso = false;
+        let mut a = UdpLink::open(&config).unwrap();
+        let mut batch = Batch::default();
+        for round in 1..=2 {
+            let packets: Vec<_> = (0..100).map(|i| (1, packet(i, 1000))).collect();
+            send_all(&mut a, &mut batch, &packets);
+            while b.recv(&mut batch).unwrap() > 0 {}
+            b.count_kernel_drops();
+            let counted = |counter| b.counters().get(counter);
+            let (received, dropped) =
+                (counted(C::ReceivedPackets), counted(C::ReceivedKernelDrops));
+            assert!(dropped > 0, "{:?}", b.counters());
+            assert_eq!(received + dropped, round * 100, "each of them once");
+        }
+    });
+}
+
 fn set_segment(socket: &UdpSocket, bytes: libc::c_int) {
     // SAFETY: the option's value is an int, and its length says so.
     let result = unsafe {

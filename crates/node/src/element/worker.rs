@@ -272,6 +272,7 @@ impl Station {
         match command {
             Command::Watch(asked) => watch::obey(&mut self.watching, asked, &mut self.core),
             Command::Report(answer) => {
+                self.link.count_kernel_drops();
                 let _gone = answer.send(Report::of(
                     &mut self.core,
                     &self.links,
