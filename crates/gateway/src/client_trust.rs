@@ -24,6 +24,7 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 use crate::counters::Counters;
+use crate::failed;
 use crate::identity;
 use crate::limits::ANCHOR_CHANGES;
 
@@ -289,10 +290,12 @@ impl ClientCertVerifier for ClientCheck {
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
         let current = self.current.load();
-        let verified = current.verifier.verify_client_cert(end_entity, intermediates, now)?;
-        identity::names(end_entity)
-            .map_err(|_| rustls::Error::from(CertificateError::ApplicationVerificationFailure))?;
-        Ok(verified)
+        let verified = current.verifier.verify_client_cert(end_entity, intermediates, now);
+        let verified = verified.and_then(|verified| match identity::names(end_entity) {
+            Ok(_) => Ok(verified),
+            Err(_) => Err(CertificateError::ApplicationVerificationFailure.into()),
+        });
+        verified.inspect_err(|_| failed::refused(end_entity))
     }
 
     fn verify_tls12_signature(

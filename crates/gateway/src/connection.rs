@@ -16,7 +16,6 @@ use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use ringmail_model::domain::ListenerKind;
 use ringmail_model::net::Cidr;
-use rustls::CertificateError;
 use rustls::server::Acceptor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -30,8 +29,9 @@ use crate::activity::{Activity, Watch};
 use crate::census::{Census, Place};
 use crate::chain::Chain;
 use crate::client_trust::ClientCheck;
-use crate::counters::{Counter, Counters};
+use crate::counters::Counters;
 use crate::exchange::Exchange;
+use crate::failed::{self, Failed};
 use crate::identity::Client;
 use crate::limits::{
     COPY_BUFFER_BYTES, H2_CONNECTION_WINDOW_BYTES, H2_PENDING_RESETS, H2_SEND_BUFFER_BYTES,
@@ -81,12 +81,14 @@ impl<C: Chain> Worker<C> {
         // One that has no address any more is of no use.
         let Ok(destination) = tcp.local_addr() else { return };
         let mut source = peer;
-        let Some((tcp, tls, client)) = self.handshake(tcp, &place, &mut source).await else {
+        let Some((tcp, tls, client)) = self.handshake(tcp, &place, begun, &mut source).await else {
             return;
         };
         let Some(_of_client) = place.for_client(&client.identity) else {
             tracing::debug!(client = &*client.identity, "too many connections of one client");
-            return counters.refused_per_client.one();
+            let reason = "the client holds as many connections as it may";
+            let failed = Failed::new(&counters.refused_per_client, reason);
+            return failed.log_of(self.access.as_ref(), begun, source, &client);
         };
         let sni = tls.server_name().map(str::to_owned);
         let handshake_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -161,41 +163,43 @@ impl<C: Chain> Worker<C> {
         }
     }
 
-    /// Authenticates both sides. `None`: refused, counted, and the client told by an alert.
+    /// Authenticates both sides. `None`: refused, counted, logged, and the client told by an alert.
     async fn handshake(
         &self,
         tcp: TcpStream,
         place: &Place,
+        begun: Instant,
         source: &mut SocketAddr,
     ) -> Option<(TcpStream, rustls::ServerConnection, Client)> {
         let Exchange { counters, limits, .. } = &*self.exchange;
+        let sink = self.access.as_ref();
         let Some(under_way) = place.for_handshake() else {
-            counters.refused_handshakes.one();
+            let reason = "as many handshakes as allowed are under way";
+            Failed::new(&counters.refused_handshakes, reason).log(sink, begun, *source, None);
             return None;
         };
-        match timeout(ms(limits.handshake_ms), self.accept(tcp, source)).await {
+        let accepted = timeout(ms(limits.handshake_ms), failed::watch(self.accept(tcp, source)));
+        let (error, tcp, shown) = match accepted.await {
             Err(_) => {
-                counters.handshake_timeout.one();
-                None
+                let failed =
+                    Failed::new(&counters.handshake_timeout, "the handshake took too long");
+                failed.log(sink, begun, *source, None);
+                return None;
             }
-            Ok(Err((error, None))) => {
-                tracing::debug!(error = &error as &dyn StdError, "before the handshake");
-                counters.handshake_failed.one();
-                None
-            }
-            Ok(Err((error, Some(tcp)))) => {
-                tracing::debug!(error = &error as &dyn StdError, "handshake");
-                handshake_counter(&error, counters).one();
-                drop(under_way);
-                linger(tcp, limits).await;
-                None
-            }
-            Ok(Ok(stream)) => {
+            Ok((Ok(stream), _)) => {
                 let (tcp, tls) = stream.into_inner();
                 let client = Client::of(tls.peer_certificates()?.first()?).ok()?;
-                Some((tcp, tls, client))
+                return Some((tcp, tls, client));
             }
+            Ok((Err((error, tcp)), shown)) => (error, tcp, shown),
+        };
+        tracing::debug!(error = &error as &dyn StdError, "handshake");
+        Failed::of(&error, counters).log(sink, begun, *source, shown.as_ref());
+        drop(under_way);
+        if let Some(tcp) = tcp {
+            linger(tcp, limits).await;
         }
+        None
     }
 }
 
@@ -231,18 +235,6 @@ impl<C: Chain> Worker<C> {
             .is_some_and(|mut offered| offered.any(|name| name == tls::POSTGRESQL.as_bytes()));
         let config = if postgresql { &self.tls.postgresql } else { &self.tls.config };
         start.into_stream(Arc::clone(config)).into_fallible().await.map_err(whole)
-    }
-}
-
-fn handshake_counter<'a>(error: &io::Error, counters: &'a Counters) -> &'a Counter {
-    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match tls {
-        Some(rustls::Error::NoCertificatesPresented) => &counters.handshake_no_certificate,
-        Some(rustls::Error::InvalidCertificate(CertificateError::Revoked)) => {
-            &counters.handshake_revoked
-        }
-        Some(rustls::Error::InvalidCertificate(_)) => &counters.handshake_untrusted,
-        _ => &counters.handshake_failed,
     }
 }
 

@@ -18,6 +18,15 @@ use x509_parser::prelude::FromDer;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
 
+impl Fingerprint {
+    /// Of this certificate.
+    pub(crate) fn of(certificate: &CertificateDer<'_>) -> Fingerprint {
+        let mut fingerprint = [0; 32];
+        fingerprint.copy_from_slice(digest(&SHA256, certificate).as_ref());
+        Fingerprint(fingerprint)
+    }
+}
+
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -59,12 +68,10 @@ impl Client {
     pub(crate) fn of(certificate: &CertificateDer<'_>) -> Result<Client, IdentityError> {
         let names = names(certificate)?;
         let identity = names.first().map(String::as_str).ok_or(IdentityError::Nameless)?.into();
-        let mut fingerprint = [0; 32];
-        fingerprint.copy_from_slice(digest(&SHA256, certificate).as_ref());
         let (_, parsed) =
             X509Certificate::from_der(certificate).map_err(|_| IdentityError::Malformed)?;
         let subject = parsed.subject().to_string().into();
-        let fingerprint = Fingerprint(fingerprint);
+        let fingerprint = Fingerprint::of(certificate);
         Ok(Client { identity, names: names.into(), subject, fingerprint })
     }
 

@@ -28,6 +28,7 @@ mod client_trust;
 mod connection;
 mod counters;
 mod exchange;
+mod failed;
 mod forwarded;
 mod gate;
 mod gateway;

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::time::Instant;
 
 use crate::identity::Client;
 
@@ -30,14 +31,17 @@ pub struct Entry {
     #[schemars(with = "String")]
     #[serde(serialize_with = "text")]
     pub listener: Arc<str>,
-    /// The client's identity, from its certificate.
+    /// The client's identity, from its certificate; empty where a handshake failed and none could be read.
     #[schemars(with = "String")]
     #[serde(serialize_with = "text")]
     pub client: Arc<str>,
-    /// SHA-256 of its certificate, in hexadecimal.
+    /// SHA-256 of its certificate, in hexadecimal; empty where a handshake failed before one was shown.
     #[schemars(with = "String")]
     #[serde(serialize_with = "text")]
     pub certificate: Arc<str>,
+    /// The subject of its certificate, where the handshake failed; nobody has vouched for it then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// Where it came from.
     #[schemars(with = "String")]
     pub source: SocketAddr,
@@ -60,6 +64,9 @@ pub struct Entry {
     /// Why it was refused or failed, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
+    /// What TLS says about that, where a handshake failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
     /// The rule that allowed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
@@ -95,6 +102,7 @@ impl Entry {
             listener: "".into(),
             client: Arc::clone(&client.identity),
             certificate: format!("{:?}", client.fingerprint).into(),
+            subject: None,
             source,
             server_name: server_name.map(str::to_owned),
             protocol: "http/1.1".to_owned(),
@@ -103,6 +111,7 @@ impl Entry {
             url_path: None,
             decision: Outcome::Refused,
             reason: None,
+            detail: None,
             rule: None,
             path: None,
             service: None,
@@ -110,6 +119,38 @@ impl Entry {
             bytes_in: 0,
             bytes_out: 0,
             times_us: Times { handshake, ..Times::default() },
+        }
+    }
+
+    /// A connection that began then and did not get any further than its handshake.
+    pub(crate) fn failed(source: SocketAddr, begun: Instant) -> Entry {
+        let took = begun.elapsed();
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let now = SystemTime::now();
+        Entry {
+            schema: SCHEMA,
+            begun: now.checked_sub(took).unwrap_or(now),
+            kind: Kind::Handshake,
+            listener: "".into(),
+            client: "".into(),
+            certificate: "".into(),
+            subject: None,
+            source,
+            server_name: None,
+            protocol: "tls".to_owned(),
+            method: None,
+            host: None,
+            url_path: None,
+            decision: Outcome::Refused,
+            reason: None,
+            detail: None,
+            rule: None,
+            path: None,
+            service: None,
+            status: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            times_us: Times { handshake: took_us, total: took_us, ..Times::default() },
         }
     }
 }
@@ -134,6 +175,8 @@ pub enum Kind {
     Request,
     /// A connection of a listener of kind `tls`.
     Connection,
+    /// A connection that did not get any further than its TLS handshake.
+    Handshake,
 }
 
 /// What the rules said.

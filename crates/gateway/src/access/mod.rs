@@ -34,6 +34,12 @@ impl AccessSink {
         AccessSink { counters, ..self }
     }
 
+    /// A line about something that is over.
+    pub(crate) fn line(&self, mut entry: Entry) {
+        entry.listener = Arc::clone(&self.listener);
+        self.send(Box::new(entry));
+    }
+
     fn send(&self, entry: Box<Entry>) {
         match self.queue.try_send(entry) {
             Ok(()) => self.counters.access_lines.one(),

@@ -106,3 +106,49 @@ async fn a_connection_that_passes_unread_is_a_line() {
     let refused = lines.iter().find(|line| line["decision"] == "refused").expect("one did not");
     assert_eq!(refused["protocol"], "raw-http");
 }
+
+#[tokio::test]
+async fn a_handshake_that_fails_is_a_line_that_says_who_and_why() {
+    let backend = Backend::echo().await;
+    let log = Log::new("handshakes");
+    let mut world = World::logged(&backend, Limits::default(), log.1.sink("web"));
+    for client in [None, Some(&pki().revoked), Some(&pki().nameless)] {
+        // In TLS 1.3 the client has finished when the server looks at its certificate.
+        if let Ok(mut tls) = world.tls(client, WWW, &[]).await {
+            let read = tokio::io::AsyncReadExt::read_to_end(&mut tls, &mut Vec::new()).await;
+            read.expect_err("an alert");
+        }
+    }
+    drop(tokio::net::TcpStream::connect(world.address).await.expect("connected"));
+    world.until("it is counted", |world| world.counters.handshake_failed.get() == 1).await;
+    assert_eq!(world.raw().await.ask(&get("/open/")).await.0, 200);
+    world.stop();
+    world.stopped().await;
+    let lines = log.lines();
+    let failed: Vec<_> = lines.iter().filter(|line| line["kind"] == "handshake").collect();
+    assert_eq!((failed.len(), lines.len()), (4, 5), "{lines:#?}");
+    for line in &failed {
+        assert_eq!(
+            (&line["schema"], &line["listener"]),
+            (&"ringmail.access/1".into(), &"web".into())
+        );
+        assert_eq!((&line["decision"], &line["protocol"]), (&"refused".into(), &"tls".into()));
+        assert!(line["source"].as_str().expect("a source").starts_with("127.0.0.1:"));
+        assert!(line["detail"].is_string() && line["time"].is_string(), "{line}");
+    }
+    let of = |reason: &str| {
+        let found = failed.iter().find(|line| line["reason"] == reason);
+        found.unwrap_or_else(|| panic!("no line says: {reason}"))
+    };
+    let none = of("the client showed no certificate");
+    assert_eq!((&none["client"], &none["certificate"]), (&"".into(), &"".into()));
+    assert!(none["subject"].is_null());
+    let revoked = of("the client's certificate is revoked");
+    assert!(revoked["client"].as_str().expect("text").starts_with("spiffe://"), "{revoked}");
+    assert_eq!(revoked["certificate"].as_str().expect("a fingerprint").len(), 64);
+    assert!(revoked["subject"].is_string(), "{revoked}");
+    let nameless = of("the client's certificate is not acceptable");
+    assert_eq!(nameless["client"], "", "it names nobody");
+    assert_eq!(nameless["certificate"].as_str().expect("a fingerprint").len(), 64);
+    of("the client left before the handshake was over");
+}
