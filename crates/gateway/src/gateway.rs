@@ -1,6 +1,6 @@
 //! The gateway as its owner sees it: made once, run by as many workers as there are cores.
 
-use std::future::Future;
+use std::future::{Future, pending, ready};
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::pin;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ringmail_model::net::Cidr;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -51,13 +51,35 @@ pub struct Drained {
 /// # Errors
 /// What the system says, such as an address in use by another program.
 pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(ACCEPT_QUEUE)?;
-    Ok(socket.into())
+    Reserved::bind(address)?.listen()
+}
+
+/// An address that is ours, and at which nobody is let in yet.
+#[derive(Debug)]
+pub struct Reserved(Socket);
+
+impl Reserved {
+    /// As [`bind`], but for listening.
+    ///
+    /// # Errors
+    /// As [`bind`].
+    pub fn bind(address: SocketAddr) -> io::Result<Reserved> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        Ok(Reserved(socket))
+    }
+
+    /// Lets clients in.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn listen(self) -> io::Result<StdListener> {
+        self.0.listen(ACCEPT_QUEUE)?;
+        Ok(self.0.into())
+    }
 }
 
 impl<C: Chain> Gateway<C> {
@@ -75,6 +97,12 @@ impl<C: Chain> Gateway<C> {
             access: None,
             load_balancers: Arc::default(),
         }
+    }
+
+    /// Counts on where another gateway of the same listener did. To be called before [`Gateway::with_access_log`].
+    #[must_use]
+    pub fn counted_by(self, counters: Arc<Counters>) -> Gateway<C> {
+        Gateway { counters, ..self }
     }
 
     /// Writes a line for every request and connection.
@@ -118,7 +146,21 @@ impl<C: Chain> Gateway<C> {
         listener: StdListener,
         shutdown: impl Future<Output = ()>,
     ) -> io::Result<Drained> {
-        let listener = TcpListener::from_std(listener)?;
+        self.run_until_retired(listener, pending(), shutdown).await
+    }
+
+    /// As [`Gateway::run`]; once `retired` completes it accepts nothing more, and its connections go on for as long as
+    /// they last, or until `shutdown` completes.
+    ///
+    /// # Errors
+    /// As [`Gateway::run`].
+    pub async fn run_until_retired(
+        &self,
+        listener: StdListener,
+        retired: impl Future<Output = ()>,
+        shutdown: impl Future<Output = ()>,
+    ) -> io::Result<Drained> {
+        let mut listener = Some(TcpListener::from_std(listener)?);
         let pool = Pool::new(&self.limits);
         let worker = Arc::new(Worker {
             tls: self.tls.clone(),
@@ -137,16 +179,19 @@ impl<C: Chain> Gateway<C> {
         let mut trust = self.tls.clients.changes();
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
+        let mut retired = pin!(retired);
         let mut sweep = interval(ms(self.limits.pool_idle_ms.max(2) / 2));
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,
+                () = &mut retired, if listener.is_some() => listener = None,
                 Some(_) = connections.join_next() => {}
+                () = ready(()), if listener.is_none() && connections.is_empty() => break,
                 _ = sweep.tick() => pool.sweep(),
                 Ok(()) = trust.changed() => tell.send_modify(|news| news.trust += 1),
-                accepted = listener.accept() => match accepted {
+                accepted = accept(listener.as_ref()) => match accepted {
                     Ok((tcp, peer)) => {
                         self.counters.connections.one();
                         // Ours to send when there is something to send; a failure costs time only.
@@ -179,5 +224,12 @@ impl<C: Chain> Gateway<C> {
         connections.shutdown().await;
         pool.clear();
         Ok(Drained { cut })
+    }
+}
+
+async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => pending().await,
     }
 }

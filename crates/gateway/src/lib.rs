@@ -58,7 +58,7 @@ mod tunnel;
 pub use chain::{Chain, ChainError, ChainRequest, ChainStream};
 pub use client_trust::{CrlError, Revocation};
 pub use counters::{Counter, Counters, Reading};
-pub use gateway::{Drained, Gateway, bind};
+pub use gateway::{Drained, Gateway, Reserved, bind};
 pub use identity::{Fingerprint, IdentityError};
 pub use leg::{ServiceOptions, ServiceTls, Services};
 pub use limits::Limits;

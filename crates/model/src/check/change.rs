@@ -94,15 +94,6 @@ impl<'a> Change<'a> {
         self.fixed("gateway.outside", b.outside != a.outside, "the networks of clients stand");
         let why = "connections have their addresses there";
         self.fixed("gateway.inner", b.inner != a.inner, why);
-        let why = "listeners are opened when the gateway starts";
-        for (index, listener) in a.listeners.iter().enumerate() {
-            let known = b.listeners.contains(listener);
-            self.fixed(&format!("gateway.listeners[{index}]"), !known, why);
-        }
-        let gone = b.listeners.iter().any(|l| a.listeners.iter().all(|other| other.name != l.name));
-        self.fixed("gateway.listeners", gone, why);
-        let why = "listeners have their limits from the gateway's start";
-        self.fixed("gateway.limits", b.limits != a.limits, why);
         let why = "it is opened when the gateway starts";
         self.fixed("gateway.access_log", b.access_log != a.access_log, why);
         self.ends("gateway", &(b.workers, b.address, b.label), &(a.workers, a.address, a.label));
@@ -197,7 +188,6 @@ mod tests {
         for (old, new, at, line) in [
             ("suite: aes-128-gcm", "suite: aes-256-gcm", "suite", 14),
             ("  mtu: 1500", "  mtu: 1400", "links.mtu", 19),
-            ("address: 192.0.2.1:443", "address: 192.0.2.1:444", "gateway.listeners[0]", 25),
             ("10.78.0.0/24", "10.78.1.0/24", "gateway.inner", 23),
             ("    intrusive: false", "    intrusive: true", "functions[0].intrusive", 52),
         ] {
@@ -219,6 +209,8 @@ mod tests {
             ),
             ("\nlinks:\n", "\nlimits: {replay_window_packets: 1024, taps: 2}\n\nlinks:\n"),
             ("\nfunctions:\n", more),
+            ("address: 192.0.2.1:443", "address: 192.0.2.1:444"),
+            ("  inner: [10.78.0.0/24]\n", "  inner: [10.78.0.0/24]\n  limits: {connections: 7}\n"),
         ] {
             assert_eq!(refused(old, new), [], "{new}");
         }

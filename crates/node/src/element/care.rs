@@ -5,8 +5,8 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,24 +20,32 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 const EVERY: Duration = Duration::from_millis(500);
 
 /// A thread that looks after them.
-#[derive(Debug, Default)]
 pub(super) struct Care {
     stop: Arc<AtomicBool>,
+    lists: Arc<Mutex<Vec<Lists>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Care {
-    pub(super) fn start(mut lists: Vec<Lists>) -> Result<Care> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+    pub(super) fn start() -> Result<Care> {
+        let stop = Arc::<AtomicBool>::default();
+        let lists: Arc<Mutex<Vec<Lists>>> = Arc::default();
+        let (stopped, cared_for) = (Arc::clone(&stop), Arc::clone(&lists));
         let care = move || {
             while !stopped.load(Relaxed) {
                 std::thread::park_timeout(EVERY);
+                let mut lists = cared_for.lock().unwrap_or_else(PoisonError::into_inner);
+                lists.retain(|of| !of.over.load(Relaxed));
                 lists.iter_mut().for_each(Lists::look);
             }
         };
         let thread = std::thread::Builder::new().name("proxy-care".to_owned()).spawn(care)?;
-        Ok(Care { stop, thread: Some(thread) })
+        Ok(Care { stop, lists, thread: Some(thread) })
+    }
+
+    /// Looks after these, too, until they are over.
+    pub(super) fn add(&self, lists: Lists) {
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner).push(lists);
     }
 
     pub(super) fn stop(self) {
@@ -59,6 +67,8 @@ pub(super) struct Lists {
     anchors: Option<PathBuf>,
     seen: Vec<Option<Stamp>>,
     revocation: Revocation,
+    /// Set when the last connection that they are for has ended.
+    over: Arc<AtomicBool>,
 }
 
 /// What changes when a file does.
@@ -75,10 +85,11 @@ impl Lists {
         files: Vec<PathBuf>,
         anchors: Option<PathBuf>,
         revocation: Revocation,
+        over: Arc<AtomicBool>,
     ) -> Lists {
         // Not looked at yet: what changed since the lists were read counts as well.
         let seen = files.iter().chain(&anchors).map(|_| None).collect();
-        Lists { listener, files, anchors, seen, revocation }
+        Lists { listener, files, anchors, seen, revocation, over }
     }
 
     /// Puts lists into force whose files changed.

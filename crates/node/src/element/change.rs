@@ -17,12 +17,12 @@ use tokio::sync::oneshot;
 use super::agreement::Agreement;
 use super::chain::{Addresses, Chains, Variants};
 use super::command::{Command, NewPath, NewPaths};
-use super::proxy::{self, Proxy};
+use super::proxy::{self, Prepared, Proxy};
 use super::psk::Psk;
 use super::versions::{Ability, Retired, Version, Versions};
 use super::worker::Handle;
 use super::{build, inner, plan, told};
-use crate::control::{Fault, FromElement, Nack, ServiceTls};
+use crate::control::{Fault, FromElement, ListenerTls, Nack, ServiceTls};
 use crate::limits::{COUNTS_STAGED_WITHIN, STAGE_WITHIN};
 
 /// Everything of a running element that changes with the domain.
@@ -40,10 +40,16 @@ pub(super) struct Serving {
     /// Whom the element believes, and the key that path sets are signed with.
     pub(super) bundle: TrustBundle,
     staging: Option<Staging>,
-    /// The gateway's rules of the version that is staged.
-    policy: Option<Policy>,
+    /// The gateway's rules and listeners of the version that is staged.
+    policy: Option<(Policy, Prepared<Chains>)>,
     /// What a hop's function takes in place with it, for each worker.
     retuning: Vec<Box<dyn Any + Send>>,
+}
+
+/// How the gateway meets clients and services in a version.
+pub(super) struct Fronts {
+    pub(super) listeners: Vec<ListenerTls>,
+    pub(super) services: Vec<ServiceTls>,
 }
 
 /// A version whose keys are being agreed.
@@ -87,13 +93,13 @@ impl Serving {
         request: u64,
         text: &str,
         signed: &SignedPathSet,
-        services: Vec<ServiceTls>,
+        fronts: Fronts,
         counts: bool,
     ) -> Option<FromElement> {
         let key = PublicKey(self.bundle.path_key);
         let judged = self.versions.judge(text, signed, &key, self.ability);
         let built = match judged {
-            Ok(version) => self.build(version, services).await,
+            Ok(version) => self.build(version, fronts).await,
             Err(nack) => Err(nack),
         };
         match built {
@@ -162,8 +168,11 @@ impl Serving {
             }
             self.workers.iter().for_each(|worker| worker.give(Command::UseFunction(function)));
             self.take_limits().await;
-            if let (Some((proxy, _)), Some(policy)) = (&self.proxy, self.policy.take()) {
+            if let (Some((proxy, _)), Some((policy, listeners))) =
+                (&mut self.proxy, self.policy.take())
+            {
                 proxy.set_policy(policy);
+                proxy.take(listeners);
             }
             tracing::info!(version, "another version of the domain is active");
         }
@@ -215,7 +224,7 @@ impl Serving {
         staging.into_iter().chain(self.versions.next_timeout()).min()
     }
 
-    async fn build(&mut self, version: Version, services: Vec<ServiceTls>) -> Result<(), Nack> {
+    async fn build(&mut self, version: Version, fronts: Fronts) -> Result<(), Nack> {
         let number = version.set.version;
         let new = self.versions.new_paths(&version);
         let needs_function = self.versions.needs_function(&version);
@@ -226,7 +235,7 @@ impl Serving {
             self.put(new, needs_function).await?;
             self.prepare_function(retunes)?;
             self.agree().await?;
-            self.prepare_proxy(services)
+            self.prepare_proxy(fronts)
         };
         let Err(error) = built.await else { return Ok(()) };
         self.abandon(number).await;
@@ -325,19 +334,20 @@ impl Serving {
         Ok(())
     }
 
-    fn prepare_proxy(&mut self, legs: Vec<ServiceTls>) -> Result<()> {
-        let (Some((_, chains)), Some(staged)) = (&self.proxy, self.versions.staged()) else {
+    fn prepare_proxy(&mut self, fronts: Fronts) -> Result<()> {
+        let (Some((proxy, chains)), Some(staged)) = (&self.proxy, self.versions.staged()) else {
             return Ok(());
         };
         let now = &self.versions.active().domain.gateway;
         ensure!(
-            now.listeners == staged.domain.gateway.listeners
-                && now.limits == staged.domain.gateway.limits
-                && now.access_log == staged.domain.gateway.access_log,
-            "listeners, limits and access log of the gateway cannot change while it runs"
+            now.access_log == staged.domain.gateway.access_log,
+            "the access log of the gateway cannot change while it runs"
         );
-        let legs = told::services(&staged.domain, legs)?;
-        self.policy = Some(proxy::policy(&staged.domain, &staged.set, legs)?);
+        let legs = told::services(&staged.domain, fronts.services)?;
+        let listeners = fronts.listeners.into_iter().map(told::listener);
+        let listeners = listeners.collect::<Result<Vec<_>>>()?;
+        let policy = proxy::policy(&staged.domain, &staged.set, legs)?;
+        self.policy = Some((policy, proxy.prepare(&staged.domain, chains, listeners)?));
         chains.set_services(self.services(), self.variants());
         Ok(())
     }

@@ -18,6 +18,7 @@ mod command;
 mod direct;
 pub(crate) mod inner;
 mod keys;
+mod listener;
 mod logfile;
 mod observe;
 mod pin;

@@ -1,25 +1,24 @@
-//! The encryption proxy of a gateway: its listeners, on a thread of their own.
+//! The encryption proxy of a gateway: its listeners, each on a thread of its own, and what another version of the domain
+//! changes about them while they run.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use anyhow::{Context, Result};
 use ringmail_gateway::access::{AccessFile, AccessLog};
 use ringmail_gateway::tls::{self, ClientTrust, Site};
 use ringmail_gateway::{
-    Certificates, Chain, Counters, Gateway, Limits, Policy, PolicyHandle, Services,
+    Chain, Counters, Gateway, Limits, Policy, PolicyHandle, Reserved, Services,
 };
 use ringmail_model::PathId;
 use ringmail_model::domain::Domain;
 use ringmail_model::pathset::PathSet;
 use ringmail_model::rules::RuleSet;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 
-use super::care::{Care, Lists};
+use super::care::Care;
 use super::chain::Addresses;
+use super::listener::{Coming, Difference, End, Open, Place, Running};
 
 /// What one listener shows, and whom it believes.
 pub(crate) struct ListenerTls {
@@ -40,13 +39,23 @@ pub(crate) struct ListenerTls {
 /// A running proxy.
 pub(crate) struct Proxy {
     policy: PolicyHandle,
-    stop: watch::Sender<bool>,
-    threads: Vec<std::thread::JoinHandle<()>>,
-    counters: Vec<Arc<Counters>>,
-    /// The way to the certificates of each listener.
-    shown: BTreeMap<String, Certificates>,
+    /// The listeners that take connections.
+    open: BTreeMap<String, Open>,
+    /// Those that take none any more, while their connections last.
+    past: Vec<Running>,
+    /// What listeners counted, by their names: one that changes counts on.
+    counters: BTreeMap<String, Arc<Counters>>,
     care: Care,
     log: Option<AccessLog>,
+}
+
+/// What another version changes about listeners, checked and bound; nobody is let in yet.
+pub(crate) struct Prepared<C> {
+    come: Vec<Coming<C>>,
+    /// Other certificates for listeners that stay.
+    show: Vec<(String, Vec<Site>)>,
+    /// Listeners that are no more.
+    go: Vec<String>,
 }
 
 impl Proxy {
@@ -54,74 +63,141 @@ impl Proxy {
     ///
     /// # Errors
     /// When a listener cannot be bound, or its certificates or the rules are refused.
-    pub(crate) fn start(
+    pub(crate) fn start<C: Chain + Clone>(
         domain: &Domain,
         set: &PathSet,
-        chains: &(impl Chain + Clone),
+        chains: &C,
         listeners: Vec<ListenerTls>,
         services: Services,
     ) -> Result<Proxy> {
-        let policy = policy(domain, set, services)?.into_handle();
+        let mut proxy = Proxy {
+            policy: policy(domain, set, services)?.into_handle(),
+            open: BTreeMap::new(),
+            past: Vec::new(),
+            counters: BTreeMap::new(),
+            care: Care::start()?,
+            log: open_log(domain, &listeners)?,
+        };
+        for coming in proxy.prepare(domain, chains, listeners)?.come {
+            proxy.open(coming)?;
+        }
+        Ok(proxy)
+    }
+
+    /// Prepares what a version of the domain changes about listeners and their limits. Addresses are bound in the
+    /// namespace of the calling thread.
+    ///
+    /// # Errors
+    /// When an address cannot be bound, or certificates are refused.
+    pub(crate) fn prepare<C: Chain + Clone>(
+        &self,
+        domain: &Domain,
+        chains: &C,
+        listeners: Vec<ListenerTls>,
+    ) -> Result<Prepared<C>> {
         let drain_ms = domain.limits.drain_ms.into();
         let limits = Limits { drain_ms, ..Limits::from(&domain.gateway.limits) };
-        let (stop, _) = watch::channel(false);
-        let mut proxy = Proxy {
-            policy: policy.clone(),
-            stop,
-            threads: Vec::new(),
-            counters: Vec::new(),
-            shown: BTreeMap::new(),
-            care: Care::default(),
-            log: None,
-        };
-        let mut lists = Vec::new();
-        proxy.log = open_log(domain, &listeners)?;
-        for listener in listeners {
-            let described =
-                domain.gateway.listeners.iter().find(|l| l.name.as_str() == listener.name);
-            let described =
-                described.with_context(|| format!("no listener `{}`", listener.name))?;
-            let tls = tls::settings(described.kind, listener.sites, listener.clients)
-                .with_context(|| format!("listener `{}`", listener.name))?;
-            let socket = ringmail_gateway::bind(described.address).with_context(|| {
-                format!("listener `{}` at {}", listener.name, described.address)
-            })?;
-            let mut gateway = Gateway::new(tls, policy.clone(), chains.clone(), limits.clone());
-            gateway = gateway.behind(&described.proxy_protocol_from);
-            if let Some(log) = &proxy.log {
-                gateway = gateway.with_access_log(log.sink(&listener.name));
+        let named = |name: &str| domain.gateway.listeners.iter().find(|l| l.name.as_str() == name);
+        let mut prepared = Prepared { come: Vec::new(), show: Vec::new(), go: Vec::new() };
+        for ListenerTls { name, sites, clients, crl_files, anchors_file, .. } in listeners {
+            let listener = || format!("listener `{name}`");
+            let described = named(&name).with_context(|| format!("no listener `{name}`"))?;
+            let difference = self
+                .open
+                .get(&name)
+                .map_or(Difference::New, |open| open.difference(described, &limits));
+            if difference == Difference::Nothing {
+                continue;
             }
-            let reopen = proxy.log.as_ref().map(AccessLog::reopen);
-            proxy.counters.push(gateway.counters());
-            proxy.shown.insert(listener.name.clone(), gateway.certificates());
-            lists.push(Lists::new(
-                listener.name.clone(),
-                listener.crl_files,
-                listener.anchors_file,
-                gateway.revocation(),
-            ));
-            let mut stopping = proxy.stop.subscribe();
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let serve = move || {
-                let ended = runtime.block_on(async {
-                    // It ends with the runtime.
-                    tokio::spawn(heed_hangup(reopen));
-                    let stopped = async move {
-                        let _closed = stopping.wait_for(|stop| *stop).await;
-                    };
-                    gateway.run(socket, stopped).await
-                });
-                match ended {
-                    Ok(drained) if drained.cut == 0 => {}
-                    Ok(drained) => tracing::warn!(cut = drained.cut, "connections cut at shutdown"),
-                    Err(error) => tracing::error!(%error, "a listener stopped"),
+            let tls = tls::settings(described.kind, sites.iter().map(copy).collect(), clients)
+                .with_context(listener)?;
+            let replaces = match difference {
+                Difference::New => None,
+                Difference::Replaced(end) => Some(end),
+                Difference::Nothing | Difference::Certificates => {
+                    prepared.show.push((name, sites));
+                    continue;
                 }
             };
-            let name = format!("proxy-{}", listener.name);
-            proxy.threads.push(std::thread::Builder::new().name(name).spawn(serve)?);
+            let mut gateway =
+                Gateway::new(tls, self.policy.clone(), chains.clone(), limits.clone());
+            gateway = gateway.behind(&described.proxy_protocol_from);
+            if let Some(counters) = self.counters.get(&name) {
+                gateway = gateway.counted_by(Arc::clone(counters));
+            }
+            if let Some(log) = &self.log {
+                gateway = gateway.with_access_log(log.sink(&name));
+            }
+            let place = self.place(described.address);
+            prepared.come.push(Coming {
+                place: place.with_context(|| format!("{} at {}", listener(), described.address))?,
+                described: described.clone(),
+                limits: limits.clone(),
+                gateway,
+                crl_files,
+                anchors_file,
+                replaces,
+            });
         }
-        proxy.care = Care::start(lists)?;
-        Ok(proxy)
+        prepared.go = self.open.keys().filter(|name| named(name).is_none()).cloned().collect();
+        Ok(prepared)
+    }
+
+    /// Has the listeners as they were prepared: new ones take connections before others stop. One that cannot is told in
+    /// the log, and goes on as it did.
+    pub(crate) fn take<C: Chain + Clone>(&mut self, prepared: Prepared<C>) {
+        let Prepared { come, show, go } = prepared;
+        self.past.retain(|past| !past.is_over());
+        for coming in come {
+            let (name, address) = (coming.described.name.clone(), coming.described.address);
+            let (before, end) = (self.open.remove(name.as_str()), coming.replaces);
+            match (self.open(coming), before) {
+                (Ok(()), before) => {
+                    tracing::info!(listener = %name, %address, "takes connections");
+                    self.end(before, end.unwrap_or(End::Stop));
+                }
+                (Err(error), before) => {
+                    tracing::error!(listener = %name, error = &*error, "cannot take connections");
+                    self.open.extend(before.map(|before| (name.to_string(), before)));
+                }
+            }
+        }
+        for name in go {
+            let gone = self.open.remove(&name);
+            self.end(gone, End::Stop);
+            tracing::info!(listener = name, "takes no more connections");
+        }
+        for (name, sites) in show {
+            if let Err(error) = self.show(&name, sites) {
+                tracing::error!(listener = name, error = &*error, "the old certificates are shown");
+            }
+        }
+    }
+
+    /// Where a listener of this address takes connections.
+    fn place(&self, address: std::net::SocketAddr) -> std::io::Result<Place> {
+        match self.open.values().find(|open| open.described.address == address) {
+            Some(open) => Ok(Place::Shared(open.socket.try_clone()?)),
+            None => Ok(Place::Reserved(Reserved::bind(address)?)),
+        }
+    }
+
+    fn open<C: Chain + Clone>(&mut self, coming: Coming<C>) -> Result<()> {
+        let name = coming.described.name.to_string();
+        let counters = coming.gateway.counters();
+        let reopen = self.log.as_ref().map(AccessLog::reopen);
+        let (open, lists) = coming.serve(reopen)?;
+        self.care.add(lists);
+        self.counters.insert(name.clone(), counters);
+        self.open.insert(name, open);
+        Ok(())
+    }
+
+    fn end(&mut self, open: Option<Open>, end: End) {
+        if let Some(Open { running, .. }) = open {
+            running.end(end);
+            self.past.push(running);
+        }
     }
 
     /// Requests that begin from now on are judged by this policy.
@@ -133,42 +209,35 @@ impl Proxy {
     ///
     /// # Errors
     /// When they are refused; then those that there were are shown.
-    pub(crate) fn show(&self, listener: ListenerTls) -> Result<()> {
-        let ListenerTls { name, sites, .. } = listener;
-        let shown = self.shown.get(&name).with_context(|| format!("no listener `{name}`"))?;
-        shown.replace(sites).with_context(|| format!("listener `{name}`"))?;
+    pub(crate) fn show(&self, name: &str, sites: Vec<Site>) -> Result<()> {
+        let open = self.open.get(name).with_context(|| format!("no listener `{name}`"))?;
+        open.shown.replace(sites).with_context(|| format!("listener `{name}`"))?;
         tracing::info!(listener = name, "shows renewed certificates");
         Ok(())
     }
 
     /// What every listener counted.
     pub(crate) fn counters(&self) -> impl Iterator<Item = &Arc<Counters>> {
-        self.counters.iter()
+        self.counters.values()
     }
 
     /// Stops accepting, lets requests end, and waits for that.
     pub(crate) fn stop(self) {
-        let _ended = self.stop.send(true);
+        let open = self.open.into_values().map(|open| open.running);
+        let all: Vec<Running> = open.chain(self.past).collect();
+        all.iter().for_each(|running| running.end(End::Stop));
         self.care.stop();
-        for thread in self.threads {
-            if thread.join().is_err() {
-                tracing::error!("a listener's thread panicked");
-            }
-        }
+        all.into_iter().for_each(Running::join);
         if let Some(log) = self.log {
             log.close();
         }
     }
 }
 
-/// SIGHUP is for who moved the access log away, as logrotate does; it does not end the process.
-async fn heed_hangup(reopen: Option<Arc<AtomicBool>>) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
-    while hangup.recv().await.is_some() {
-        if let Some(reopen) = &reopen {
-            reopen.store(true, Relaxed);
-        }
-    }
+/// The same certificate with the same key.
+fn copy(site: &Site) -> Site {
+    let Site { names, chain, key } = site;
+    Site { names: names.clone(), chain: chain.clone(), key: key.clone_key() }
 }
 
 fn open_log(domain: &Domain, listeners: &[ListenerTls]) -> Result<Option<AccessLog>> {

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::agreement::Agreement;
 use super::begin::begin;
-use super::change::Serving;
+use super::change::{Fronts, Serving};
 use super::command::Command;
 use super::observe::Observer;
 use super::proxy::Proxy;
@@ -247,9 +247,18 @@ impl Serving {
                 }
                 return None;
             }
-            ToElement::Stage { request, text, document, signature, services, counts, .. } => {
+            ToElement::Stage {
+                request,
+                text,
+                document,
+                signature,
+                listeners,
+                services,
+                counts,
+            } => {
                 let signed = SignedPathSet { bytes: document.0, signature: signature.0 };
-                return self.stage(request, &text, &signed, services, counts).await;
+                let fronts = Fronts { listeners, services };
+                return self.stage(request, &text, &signed, fronts, counts).await;
             }
             ToElement::Absent { version, elements } => {
                 return self.absent(PathVersion(version), elements).await;
@@ -261,7 +270,7 @@ impl Serving {
             }
             ToElement::Listener(listener) => {
                 let renewed = told::listener(listener).and_then(|listener| match &self.proxy {
-                    Some((proxy, _)) => proxy.show(listener),
+                    Some((proxy, _)) => proxy.show(&listener.name, listener.sites),
                     None => Ok(()),
                 });
                 if let Err(error) = renewed {

@@ -95,12 +95,15 @@ impl Fabric {
     /// # Errors
     /// What could not be made. What was made until then goes with its namespaces.
     pub fn grow(&self, growth: &Growth) -> Result<(), TopologyError> {
-        let Growth { namespaces, cables, routes } = growth;
+        let Growth { namespaces, cables, routes, addresses } = growth;
         for plan in namespaces {
             furnish(plan, self.get(&plan.name)?)?;
         }
         for cable in cables {
             self.lay(cable)?;
+        }
+        for end in addresses {
+            inside(self.get(&end.namespace)?, async |netlink| add_addresses(&netlink, end).await)?;
         }
         let ends: Vec<&End> = cables.iter().flat_map(|cable| &cable.ends).collect();
         let names = |end: &&End| end.namespace.clone();
@@ -251,11 +254,18 @@ async fn connect_end(netlink: &Netlink, end: &End) -> Result<(), TopologyError> 
         let bridge = netlink.interface(bridge).await.map_err(failed("its bridge was not made"))?;
         netlink.set_bridge(index, bridge).await.map_err(failed("it cannot join its bridge"))?;
     }
+    add_addresses(netlink, end).await?;
+    netlink.set_up(index).await.map_err(failed("it cannot be brought up"))
+}
+
+async fn add_addresses(netlink: &Netlink, end: &End) -> Result<(), TopologyError> {
+    let failed = |step| move |source| interface_error(end, step, source);
+    let index = netlink.interface(&end.interface).await.map_err(failed("it was not made"))?;
     for cidr in &end.addresses {
         let added = netlink.add_address(index, *cidr).await;
         added.map_err(failed("an address cannot be added"))?;
     }
-    netlink.set_up(index).await.map_err(failed("it cannot be brought up"))
+    Ok(())
 }
 
 /// Runs the work in the namespace, with a netlink socket of it, on a runtime of its own.

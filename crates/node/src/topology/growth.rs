@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::GrowthError;
-use super::plan::{Cable, Namespace, Route, Topology};
+use super::plan::{Cable, End, Namespace, Route, Topology};
 
 /// What to add to a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Growth {
     pub cables: Vec<Cable>,
     /// Routes in namespaces that are there, by their names.
     pub routes: Vec<(String, Route)>,
+    /// Interfaces that are there, with the addresses that they are to have as well.
+    pub addresses: Vec<End>,
 }
 
 impl Growth {
@@ -47,6 +49,15 @@ impl Topology {
             match known {
                 Some(known) => {
                     cable.ends[0].interface.clone_from(&known.ends[0].interface);
+                    // An address that nobody names any more stays: connections to it may be under way.
+                    let had = known.ends[1].addresses.clone();
+                    let named = std::mem::replace(&mut cable.ends[1].addresses, had);
+                    let new =
+                        named.into_iter().filter(|one| !known.ends[1].addresses.contains(one));
+                    let new: Vec<_> = new.collect();
+                    if !new.is_empty() {
+                        growth.addresses.push(End { addresses: new, ..known.ends[1].clone() });
+                    }
                     if cable != *known {
                         return Err(GrowthError::Cable {
                             namespace: second.namespace.clone(),
@@ -89,6 +100,13 @@ impl Topology {
         for (name, route) in &growth.routes {
             let known = self.namespaces.iter_mut().find(|known| known.name == *name);
             known.into_iter().for_each(|known| known.routes.push(route.clone()));
+        }
+        for end in &growth.addresses {
+            let same = |known: &&mut End| {
+                (&known.namespace, &known.interface) == (&end.namespace, &end.interface)
+            };
+            let known = self.cables.iter_mut().map(|cable| &mut cable.ends[1]).find(same);
+            known.into_iter().for_each(|known| known.addresses.extend(end.addresses.clone()));
         }
         self
     }
@@ -193,6 +211,28 @@ mod tests {
         assert_eq!(plan.namespaces[0].routes.len(), 1);
         let growth = plan.growth(&rooms(&["b", "d"])).unwrap();
         assert_eq!(ports(&growth.cables), [("d", "svc0")], "`svc1` is still that of b");
+    }
+
+    #[test]
+    fn an_interface_gets_more_addresses_and_keeps_those_that_it_has() {
+        let with = |addresses: &[&str]| {
+            let mut plan = rooms(&["a"]);
+            let parsed = addresses.iter().map(|address| address.parse().unwrap());
+            plan.cables[0].ends[1].addresses = parsed.collect();
+            plan
+        };
+        let before = with(&["192.0.2.1/24", "192.0.2.2/24"]);
+        let next = with(&["192.0.2.2/24", "192.0.2.3/24"]);
+        let growth = before.growth(&next).unwrap();
+        let new = End {
+            addresses: vec!["192.0.2.3/24".parse().unwrap()],
+            ..next.cables[0].ends[1].clone()
+        };
+        assert_eq!(growth, Growth { addresses: vec![new], ..Growth::default() });
+        let both = before.with(&growth);
+        assert_eq!(both.cables[0].ends[1].addresses.len(), 3);
+        assert!(both.growth(&next).unwrap().is_empty(), "it stands now");
+        assert!(both.growth(&with(&["192.0.2.1/24"])).unwrap().is_empty(), "and what was");
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod firewall;
 mod growth;
 mod kill;
 mod lease;
+mod listeners;
 mod load;
 mod logger;
 mod machines;
