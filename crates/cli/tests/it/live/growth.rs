@@ -155,9 +155,9 @@ fn what_cannot_change_is_refused_with_its_line_and_what_to_do() {
         assert!(text.contains("hint: `ringmail down`"), "{text}");
         assert!(text.contains("nothing was changed"), "{text}");
         let version = world.status("gateway").version;
-        let listener = with(&world.text, ("192.0.2.1:443", "192.0.2.1:444"));
-        let text = said(&world.reload(&listener, &[]));
-        assert!(text.contains("gateway.listeners[0]"), "{text}");
+        let inner = with(&world.text, ("10.78.0.0/24", "10.78.1.0/24"));
+        let text = said(&world.reload(&inner, &[]));
+        assert!(text.contains("gateway.inner"), "{text}");
         assert_eq!(world.status("gateway").version, version);
     });
 }

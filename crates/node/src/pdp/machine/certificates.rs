@@ -154,13 +154,14 @@ impl Machine {
         };
         self.listeners_said = None;
         for is in listeners {
-            let was = self.shown.iter_mut().find(|was| was.name == is.name);
-            if let (Some(was), Some(feed)) = (was, &mut self.feed)
-                && listeners::shows_others(was, &is)
-            {
-                was.clone_from(&is);
-                feed.tell(&ToElement::Listener(is)).await?;
+            let Some(feed) = &mut self.feed else { continue };
+            match self.shown.iter_mut().find(|was| was.name == is.name) {
+                Some(was) if !listeners::shows_others(was, &is) => continue,
+                Some(was) => was.clone_from(&is),
+                // It came with a version that was built beside what ran.
+                None => self.shown.push(is.clone()),
             }
+            feed.tell(&ToElement::Listener(is)).await?;
         }
         Ok(())
     }
