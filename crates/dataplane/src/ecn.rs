@@ -18,7 +18,7 @@ pub fn decapsulate(inner: Ecn, outer: Ecn) -> Option<Ecn> {
 }
 
 /// The field of an IP packet; `NotEct` if it is none.
-pub(crate) fn of(packet: &[u8]) -> Ecn {
+pub fn of(packet: &[u8]) -> Ecn {
     match packet {
         [first, second, ..] if first >> 4 == 4 => Ecn::from_bits(*second),
         [first, second, ..] if first >> 4 == 6 => Ecn::from_bits(second >> 4),
@@ -31,13 +31,18 @@ pub(crate) fn leave_tunnel(inner: &mut [u8], outer: Ecn) -> Result<(), DropReaso
     let before = of(inner);
     let after = decapsulate(before, outer).ok_or(DropReason::CongestionNotEct)?;
     if after != before {
-        if let Ok(mut packet) = ipv4::Packet::new_checked(&mut *inner) {
-            packet.rewrite_ecn(after);
-        } else if let Ok(mut packet) = ipv6::Packet::new_checked(inner) {
-            packet.set_ecn(after);
-        }
+        write(inner, after);
     }
     Ok(())
+}
+
+/// Writes the field into an IP packet, whose checksum stays right. What is no IP packet stays as it is.
+pub fn write(packet: &mut [u8], ecn: Ecn) {
+    if let Ok(mut packet) = ipv4::Packet::new_checked(&mut *packet) {
+        packet.rewrite_ecn(ecn);
+    } else if let Ok(mut packet) = ipv6::Packet::new_checked(packet) {
+        packet.set_ecn(ecn);
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Which packets of a batch can leave in one GSO datagram: same neighbour, same length, a shorter one last.
+//! Which packets of a batch can leave in one GSO datagram: same neighbour, same ECN field, same length, a shorter one last.
 //!
 //! Packets to one neighbour keep their order. Packets to different neighbours need no order among them, so that two paths
 //! whose packets alternate in a batch still make two large datagrams.
@@ -6,7 +6,9 @@
 use std::ops::Range;
 
 use ringmail_dataplane::{BATCH_PACKETS, Batch, Neighbour, Verdict};
+use ringmail_packet::ip::Ecn;
 
+use super::ecn;
 use super::peers::Peers;
 use crate::limits::{GSO_SEGMENTS_MAX, UDP_PAYLOAD_BYTES_MAX};
 
@@ -18,6 +20,8 @@ pub(super) struct Group {
     pub(super) neighbour: Neighbour,
     /// The length of all packets but the last.
     pub(super) segment: usize,
+    /// The ECN field of its IP header.
+    pub(super) ecn: Ecn,
     bytes: usize,
     count: usize,
     /// Where its packets begin in [`Groups::members`].
@@ -45,8 +49,9 @@ impl Group {
         self.first..self.first + self.count
     }
 
-    fn takes(&self, len: usize, gso: bool) -> bool {
+    fn takes(&self, len: usize, ecn: Ecn, gso: bool) -> bool {
         gso && !self.closed
+            && ecn == self.ecn
             && len > 0
             && len <= self.segment
             && self.count < GSO_SEGMENTS_MAX
@@ -59,6 +64,7 @@ impl Groups {
         let none = Group {
             neighbour: Neighbour(0),
             segment: 0,
+            ecn: Ecn::NotEct,
             bytes: 0,
             count: 0,
             first: 0,
@@ -86,7 +92,8 @@ impl Groups {
             if let Verdict::Send(neighbour) = batch.verdict(slot)
                 && peers.address(neighbour).is_some()
             {
-                self.group_of[slot] = self.join(neighbour, batch.range(slot).len(), gso);
+                let frame = batch.packet(slot);
+                self.group_of[slot] = self.join(neighbour, frame.len(), ecn::outside(frame), gso);
             }
         }
         for group in &mut self.groups[..self.len] {
@@ -112,10 +119,10 @@ impl Groups {
         &self.members[..self.member_count]
     }
 
-    fn join(&mut self, neighbour: Neighbour, len: usize, gso: bool) -> u8 {
+    fn join(&mut self, neighbour: Neighbour, len: usize, ecn: Ecn, gso: bool) -> u8 {
         let open = &mut self.open[usize::from(neighbour.0)];
         if let Some(group) = self.groups.get_mut(usize::from(*open))
-            && group.takes(len, gso)
+            && group.takes(len, ecn, gso)
         {
             group.count += 1;
             group.bytes += len;
@@ -124,7 +131,7 @@ impl Groups {
         }
         *open = self.len as u8;
         self.groups[self.len] =
-            Group { neighbour, segment: len, bytes: len, count: 1, first: 0, closed: false };
+            Group { neighbour, segment: len, ecn, bytes: len, count: 1, first: 0, closed: false };
         self.len += 1;
         *open
     }

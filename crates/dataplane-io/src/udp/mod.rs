@@ -3,8 +3,10 @@
 //! One socket receives on port 6635 of the link address, shared by SO_REUSEPORT among the workers of an element; one
 //! sends, from a source port that stays, so that all of a worker's packets take one way. Packets are never fragmented.
 //! UDP checksums stay on (RFC 7510 section 3.1 wants them by default): the kernel refuses GSO without them, and where the
-//! interface offloads them they cost nothing.
+//! interface offloads them they cost nothing. The ECN field of the IP header is that of the header which the frame carries
+//! (RFC 6040), and a mark that routers set on it goes back in there.
 
+mod ecn;
 mod group;
 mod peers;
 mod receive;

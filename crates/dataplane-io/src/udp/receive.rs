@@ -6,9 +6,10 @@ use std::net::UdpSocket;
 use std::os::fd::AsFd;
 
 use ringmail_dataplane::{Batch, Neighbour};
+use ringmail_packet::ip::Ecn;
 
 use super::peers::Peers;
-use super::{UdpConfig, sys};
+use super::{UdpConfig, ecn, sys};
 use crate::counters::{LinkCounter as C, LinkCounters};
 use crate::limits;
 
@@ -28,6 +29,7 @@ struct Spill {
     start: usize,
     end: usize,
     segment: usize,
+    ecn: Ecn,
     source: Option<Neighbour>,
 }
 
@@ -50,6 +52,7 @@ impl Receiver {
                 start: 0,
                 end: 0,
                 segment: 1,
+                ecn: Ecn::NotEct,
                 source: None,
             },
         })
@@ -137,13 +140,13 @@ impl Receiver {
         let mut start = filled;
         if batch.is_empty() || batch.source() == source {
             batch.set_source(source);
-            start = declare_all(batch, start, end, received.segment);
+            start = declare_all(batch, start, end, received.segment, received.ecn);
             if start == end {
                 return Ok(Next::Datagram);
             }
         }
         counters.add(C::ReceivedSpilled, (end - start).div_ceil(received.segment) as u64);
-        self.spill.keep(&batch.buffer()[start..end], received.segment, source);
+        self.spill.keep(&batch.buffer()[start..end], received.segment, received.ecn, source);
         Ok(Next::Done)
     }
 }
@@ -153,10 +156,10 @@ impl Spill {
         self.start == self.end
     }
 
-    fn keep(&mut self, bytes: &[u8], segment: usize, source: Option<Neighbour>) {
+    fn keep(&mut self, bytes: &[u8], segment: usize, ecn: Ecn, source: Option<Neighbour>) {
         self.bytes[..bytes.len()].copy_from_slice(bytes);
         (self.start, self.end) = (0, bytes.len());
-        (self.segment, self.source) = (segment, source);
+        (self.segment, self.ecn, self.source) = (segment, ecn, source);
     }
 
     /// Moves what fits into the empty batch.
@@ -167,7 +170,7 @@ impl Spill {
         let len = self.end - self.start;
         batch.buffer_mut()[..len].copy_from_slice(&self.bytes[self.start..self.end]);
         batch.set_source(self.source);
-        self.start += declare_all(batch, 0, len, self.segment);
+        self.start += declare_all(batch, 0, len, self.segment, self.ecn);
     }
 }
 
@@ -177,14 +180,25 @@ impl fmt::Debug for Spill {
     }
 }
 
-/// Declares `buffer[start..end]` as packets of `segment` bytes until the batch is full; returns where it stopped.
-fn declare_all(batch: &mut Batch, mut start: usize, end: usize, segment: usize) -> usize {
+/// Declares `buffer[start..end]` as packets of `segment` bytes until the batch is full, all with this field on their
+/// datagram; returns where it stopped.
+fn declare_all(
+    batch: &mut Batch,
+    mut start: usize,
+    end: usize,
+    segment: usize,
+    outside: Ecn,
+) -> usize {
+    let first = batch.len();
     while start < end {
         let len = segment.min(end - start);
         if batch.declare(start, len, 0, 0).is_err() {
             break;
         }
         start += len;
+    }
+    if outside == Ecn::Ce {
+        (first..batch.len()).for_each(|index| ecn::congested(batch.packet_mut(index)));
     }
     start
 }

@@ -98,7 +98,7 @@ impl Output {
             let slots = &members[group.members()];
             let parts = &parts[group.members()];
             let segment = if slots.len() > 1 { group.segment as u16 } else { 0 };
-            Some(Datagram { to, parts, slots, segment })
+            Some(Datagram { to, parts, slots, segment, ecn: group.ecn })
         });
         let Some(first) = all.next() else { return };
         let mut datagrams = [first; BATCH_PACKETS];
@@ -184,7 +184,7 @@ impl Output {
         let mut passed = true;
         for (part, slot) in whole.parts.iter().zip(whole.slots) {
             let (parts, slots) = (std::slice::from_ref(part), std::slice::from_ref(slot));
-            let one = Datagram { to: whole.to, parts, slots, segment: 0 };
+            let one = Datagram { parts, slots, segment: 0, ..*whole };
             counters.add(C::SendCalls, 1);
             if sys::send_many(self.socket.as_fd(), &[one]).is_err() {
                 passed = false;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use ringmail_dataplane::BATCH_PACKETS;
+use ringmail_packet::ip::Ecn;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
@@ -18,6 +19,8 @@ pub(super) struct Datagram<'a> {
     pub(super) slots: &'a [u8],
     /// 0 for a plain datagram.
     pub(super) segment: u16,
+    /// The field of its IP header.
+    pub(super) ecn: Ecn,
 }
 
 /// One datagram received.
@@ -26,22 +29,30 @@ pub(super) struct Received {
     /// The length of its packets, the last of which may be shorter; at least 1.
     pub(super) segment: usize,
     pub(super) from: Option<SocketAddr>,
+    /// The field of its IP header; datagrams that differ in it are not joined.
+    pub(super) ecn: Ecn,
     pub(super) truncated: bool,
 }
 
-/// Room for one control message that holds an int.
+/// Room for two control messages that hold an int each.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
 struct Control([u8; CONTROL_BYTES]);
 
 // SAFETY: CMSG_SPACE only computes.
-const CONTROL_BYTES: usize = unsafe { libc::CMSG_SPACE(size_of::<libc::c_int>() as u32) } as usize;
+const CONTROL_BYTES: usize =
+    2 * unsafe { libc::CMSG_SPACE(size_of::<libc::c_int>() as u32) } as usize;
 
 /// A socket that receives GRO datagrams whole.
 pub(super) fn receiver(local: SocketAddr) -> io::Result<Socket> {
     let socket = open(local)?;
     socket.set_reuse_port(true)?;
     set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 1)?;
+    if local.is_ipv4() {
+        set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVTOS, 1)?;
+    } else {
+        set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)?;
+    }
     socket.bind(&local.into())?;
     Ok(socket)
 }
@@ -104,12 +115,14 @@ pub(super) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<R
         return Err(io::Error::last_os_error());
     }
     let len = len as usize;
+    let told = told(&message);
     // SAFETY: the kernel wrote an address of `msg_namelen` bytes into `from`.
     let from = unsafe { SockAddr::new(from, message.msg_namelen) };
     Ok(Received {
         len,
-        segment: gro_size(&message).filter(|size| *size > 0).unwrap_or(len).max(1),
+        segment: told.segment.filter(|size| *size > 0).unwrap_or(len).max(1),
         from: from.as_socket(),
+        ecn: told.ecn,
         truncated: message.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0,
     })
 }
@@ -151,10 +164,10 @@ pub(super) fn send_many(socket: BorrowedFd<'_>, datagrams: &[Datagram<'_>]) -> i
         // IoSlice has the layout of iovec (its documentation promises that).
         header.msg_iov = datagram.parts.as_ptr().cast_mut().cast();
         header.msg_iovlen = datagram.parts.len() as _;
-        if datagram.segment > 0 {
+        if datagram.segment > 0 || datagram.ecn != Ecn::NotEct {
             let control = control.write(Control([0; CONTROL_BYTES]));
             header.msg_control = (&raw mut *control).cast();
-            set_gso_size(header, datagram.segment);
+            tell(header, datagram);
         }
     }
     // SAFETY: the first `count` messages are initialised; their pointers are to `datagrams`, whose borrows outlive the
@@ -182,33 +195,70 @@ fn open(local: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Writes the control message UDP_SEGMENT into the space that `msg_control` points to.
-fn set_gso_size(header: &mut libc::msghdr, size: u16) {
-    // SAFETY: `msg_control` points to CONTROL_BYTES writable bytes, aligned to 8: room for one header and an int.
+/// Writes the control messages of a datagram into the space that `msg_control` points to: UDP_SEGMENT, and IP_TOS or
+/// IPV6_TCLASS.
+fn tell(header: &mut libc::msghdr, datagram: &Datagram<'_>) {
+    let (int, short) = (size_of::<libc::c_int>() as u32, size_of::<u16>() as u32);
+    // SAFETY: CMSG_SPACE only computes.
+    let (int_space, short_space) = unsafe { (libc::CMSG_SPACE(int), libc::CMSG_SPACE(short)) };
+    let segments = datagram.segment > 0;
+    let marks = datagram.ecn != Ecn::NotEct;
+    header.msg_controllen = (u32::from(segments) * short_space + u32::from(marks) * int_space) as _;
+    // SAFETY: `msg_control` points to CONTROL_BYTES writable bytes, aligned to 8 and zeroed: room for two headers with an
+    // int each. `msg_controllen` has room for each message that is written, so that the macros give a header.
     unsafe {
-        header.msg_controllen = libc::CMSG_SPACE(size_of::<u16>() as u32) as _;
-        let control = libc::CMSG_FIRSTHDR(header);
-        (*control).cmsg_level = libc::SOL_UDP;
-        (*control).cmsg_type = libc::UDP_SEGMENT;
-        (*control).cmsg_len = libc::CMSG_LEN(size_of::<u16>() as u32) as _;
-        libc::CMSG_DATA(control).cast::<u16>().write_unaligned(size);
+        let mut control = libc::CMSG_FIRSTHDR(header);
+        if segments {
+            (*control).cmsg_level = libc::SOL_UDP;
+            (*control).cmsg_type = libc::UDP_SEGMENT;
+            (*control).cmsg_len = libc::CMSG_LEN(short) as _;
+            libc::CMSG_DATA(control).cast::<u16>().write_unaligned(datagram.segment);
+            control = libc::CMSG_NXTHDR(header, control);
+        }
+        if marks {
+            (*control).cmsg_level =
+                if datagram.to.is_ipv6() { libc::IPPROTO_IPV6 } else { libc::IPPROTO_IP };
+            (*control).cmsg_type =
+                if datagram.to.is_ipv6() { libc::IPV6_TCLASS } else { libc::IP_TOS };
+            (*control).cmsg_len = libc::CMSG_LEN(int) as _;
+            let field = libc::c_int::from(datagram.ecn.bits());
+            libc::CMSG_DATA(control).cast::<libc::c_int>().write_unaligned(field);
+        }
     }
 }
 
-/// The control message UDP_GRO of a received message.
-fn gro_size(message: &libc::msghdr) -> Option<usize> {
-    // SAFETY: the kernel wrote `msg_controllen` bytes of control messages; the macros stay within them.
+/// What control messages tell of a received datagram.
+struct Told {
+    /// UDP_GRO.
+    segment: Option<usize>,
+    /// Of IP_TOS, a byte, or IPV6_TCLASS, an int.
+    ecn: Ecn,
+}
+
+fn told(message: &libc::msghdr) -> Told {
+    let mut told = Told { segment: None, ecn: Ecn::NotEct };
+    // SAFETY: the kernel wrote `msg_controllen` bytes of control messages; the macros stay within them, and each of these
+    // holds what is read of it.
     unsafe {
         let mut control = libc::CMSG_FIRSTHDR(message);
         while let Some(header) = control.as_ref() {
-            if header.cmsg_level == libc::SOL_UDP && header.cmsg_type == libc::UDP_GRO {
-                let size = libc::CMSG_DATA(control).cast::<libc::c_int>().read_unaligned();
-                return usize::try_from(size).ok();
+            let data = libc::CMSG_DATA(control);
+            match (header.cmsg_level, header.cmsg_type) {
+                (libc::SOL_UDP, libc::UDP_GRO) => {
+                    let size = data.cast::<libc::c_int>().read_unaligned();
+                    told.segment = usize::try_from(size).ok();
+                }
+                (libc::IPPROTO_IP, libc::IP_TOS) => told.ecn = Ecn::from_bits(data.read()),
+                (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+                    let class = data.cast::<libc::c_int>().read_unaligned();
+                    told.ecn = Ecn::from_bits(class as u8);
+                }
+                _ => {}
             }
             control = libc::CMSG_NXTHDR(message, control);
         }
     }
-    None
+    told
 }
 
 fn set_option(socket: &Socket, level: i32, name: i32, value: libc::c_int) -> io::Result<()> {

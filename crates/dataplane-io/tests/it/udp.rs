@@ -6,9 +6,11 @@ use std::os::fd::AsRawFd;
 use ringmail_dataplane::{Batch, DropReason, Neighbour, Verdict};
 use ringmail_dataplane_io::udp::{UdpConfig, UdpLink};
 use ringmail_dataplane_io::{Link, LinkCounter as C};
+use ringmail_packet::ip::Ecn;
+use ringmail_packet::ipv4;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::netns::isolated;
+use crate::netns::{add_address, isolated};
 
 const A: &str = "127.0.0.1:6635";
 const B: &str = "127.0.0.2:6635";
@@ -304,4 +306,44 @@ fn set_segment(socket: &UdpSocket, bytes: libc::c_int) {
         )
     };
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// A frame whose outer IPv4 header, behind two labels, has this ECN field.
+fn marked(number: usize, ecn: Ecn) -> Vec<u8> {
+    let mut frame = vec![0, 6, 0x40, 64, 0, 6, 0x51, 64];
+    frame.extend([0x45, ecn.bits(), 0, 120, 0, 0, 0x40, 0, 64, 50, 0, 0]);
+    frame.extend([10, 77, 0, 1, 10, 77, 0, 4]);
+    frame.extend(packet(number, 100));
+    ipv4::Packet::new_unchecked(&mut frame[8..]).fill_checksum();
+    frame
+}
+
+/// A router that marks what says that it may be marked, as nft does it: it sees the field of each frame on the datagram,
+/// and its mark comes back in the frame.
+#[test]
+fn congestion_that_a_router_marks_on_a_datagram_is_marked_in_its_frames() {
+    isolated("udp::congestion_that_a_router_marks_on_a_datagram_is_marked_in_its_frames", || {
+        let rules = "table inet t { chain arriving { type filter hook input priority 0; \
+             ip ecn ect0 ip ecn set ce; ip6 ecn ect0 ip6 ecn set ce; }; }";
+        let nft = std::process::Command::new("nft").arg(rules).output().expect("nft is installed");
+        assert!(nft.status.success(), "{}", String::from_utf8_lossy(&nft.stderr));
+        for local in ["fd00::1", "fd00::2"] {
+            add_address(local, 128, "lo");
+        }
+        for (here, there) in [(A, B), ("[fd00::1]:6635", "[fd00::2]:6635")] {
+            let (mut a, mut b) = (open(here, &[(1, there)]), open(there, &[(0, here)]));
+            let (mut to, mut from) = (Batch::default(), Batch::default());
+            let fields = [Ecn::NotEct, Ecn::Ect0, Ecn::Ect0, Ecn::Ect1, Ecn::Ce];
+            let all = || (0..200).map(|n| (n, fields[n / 3 % fields.len()]));
+            let packets: Vec<_> = all().map(|(n, ecn)| (1, marked(n, ecn))).collect();
+            send_all(&mut a, &mut to, &packets);
+            let received = recv_all(&mut b, &mut from, packets.len());
+            for ((number, ecn), (_, got)) in all().zip(&received) {
+                let expected = if ecn == Ecn::Ect0 { Ecn::Ce } else { ecn };
+                assert!(*got == marked(number, expected), "{number}, {ecn:?}: {got:02x?}");
+            }
+            // Frames of one field still share datagrams.
+            assert!(a.counters().get(C::SentInSupers) > 150, "{:?}", a.counters());
+        }
+    });
 }
