@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ringmail_dataplane::{Batch, DropReason, Neighbour, Verdict};
+use ringmail_model::SplitMix64;
 
 use crate::counters::LinkCounters;
 use crate::limits;
@@ -85,7 +86,7 @@ pub struct Faulty<L> {
 struct Direction<M> {
     faults: Faults,
     counts: FaultCounts,
-    random: Random,
+    random: SplitMix64,
     /// By the time when they are due, then by arrival.
     held: BTreeMap<(u64, u64), (M, Vec<u8>)>,
     arrivals: u64,
@@ -215,7 +216,7 @@ impl<M: Copy> Direction<M> {
         Direction {
             faults,
             counts: FaultCounts::default(),
-            random: Random(seed),
+            random: SplitMix64(seed),
             held: BTreeMap::new(),
             arrivals: 0,
         }
@@ -234,8 +235,9 @@ impl<M: Copy> Direction<M> {
     fn take(&mut self, now_us: u64, with: M, packet: &[u8]) -> bool {
         let Faults { loss_ppm, duplicate_ppm, reorder_ppm, corrupt_ppm, .. } = self.faults;
         let [lost, duplicated, reordered, corrupted] =
-            [loss_ppm, duplicate_ppm, reorder_ppm, corrupt_ppm].map(|ppm| self.random.chance(ppm));
-        let (jitter, bit) = (self.random.next(), self.random.next());
+            [loss_ppm, duplicate_ppm, reorder_ppm, corrupt_ppm]
+                .map(|ppm| self.random.below(1_000_000) < u64::from(ppm));
+        let (jitter, bit) = (self.random.draw(), self.random.draw());
         self.counts.packets += 1;
         if lost {
             self.counts.lost += 1;
@@ -282,24 +284,6 @@ impl<M: Copy> Direction<M> {
         }
         batch.push_copy(0, &entry.get().1, 0).ok()?;
         Some(entry.remove().0)
-    }
-}
-
-/// SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators").
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn chance(&mut self, ppm: u32) -> bool {
-        self.next() % 1_000_000 < u64::from(ppm)
     }
 }
 

@@ -18,6 +18,7 @@ pub mod keys;
 pub mod labels;
 pub mod limits;
 mod memory;
+mod originate;
 mod outer;
 pub mod paths;
 mod prohibited;

@@ -12,6 +12,7 @@ pub mod firewall;
 pub mod forward;
 pub mod limits;
 pub mod logger;
+mod refusals;
 pub mod settings;
 
 use std::any::Any;

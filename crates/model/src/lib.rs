@@ -24,6 +24,7 @@ pub mod pathset;
 pub mod pdp;
 pub mod rules;
 pub mod show;
+pub mod splitmix;
 mod suggest;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
@@ -34,3 +35,4 @@ pub use names::{HostName, HostPattern, Name, TrustDomain};
 pub use net::Cidr;
 pub use pathset::PathSet;
 pub use rules::RuleSet;
+pub use splitmix::SplitMix64;

@@ -285,8 +285,8 @@ mod tests {
 
     #[test]
     fn kernels_say_what_they_dropped() {
-        let snmp = "Tcp: A\nTcp: 1\nUdp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors\nUdp: 9 2 3 8 3\n";
-        assert_eq!(kernel_drops(snmp), Some(5));
+        let snmp = "Tcp: A\nTcp: 1\nUdp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors\nUdp: 9 2 4 8 3\n";
+        assert_eq!(kernel_drops(snmp), Some(6));
         assert_eq!(kernel_drops("Tcp: A\n"), None);
     }
 }

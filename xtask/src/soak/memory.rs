@@ -75,7 +75,9 @@ mod tests {
         assert!(!trend(|minute| 20_000 + minute.min(8) * 5_000).grew, "it warms up");
         assert!(!trend(|minute| 20_000 + minute % 2 * 4_000).grew, "it breathes");
         assert!(trend(|minute| 20_000 + minute * 700).grew, "700 KiB a minute");
-        assert!(trend(|minute| 20_000 + minute * 700).late_kib > 35_000);
+        let grown = trend(|minute| 20_000 + minute * 700);
+        assert_eq!((grown.early_kib, grown.late_kib), (30_500, 37_500), "at minutes 15 and 25");
+        assert!(!trend(|minute| 5_000 + minute * 100).grew, "pages come and go");
         assert!(!trend(|minute| 20_000 - minute * 100).grew, "it shrinks");
         // A large process may breathe more.
         assert!(!trend(|minute| 400_000 + minute * 1_000).grew);

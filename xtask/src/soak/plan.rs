@@ -2,6 +2,8 @@
 //!
 //! A round depends on the seed and its number alone, so that a run that is repeated does the same however fast it goes.
 
+use ringmail_model::SplitMix64;
+
 /// The domain files that reloads go through, see [`super::domain`].
 pub(crate) const VARIANTS: u64 = 6;
 
@@ -36,7 +38,7 @@ pub(crate) struct Round {
 impl Round {
     /// The round of this number, from 0.
     pub(crate) fn of(seed: u64, number: u64) -> Round {
-        let mut random = Random(seed ^ number.wrapping_mul(0xd134_2543_de82_ef95));
+        let mut random = SplitMix64(seed ^ number.wrapping_mul(0xd134_2543_de82_ef95));
         let kills = number % KILL_EVERY == 1;
         let (reloads, last) = if kills { (1, 1) } else { (2 + random.below(2), 0) };
         let step = (ROUND_MS - CALM_END_MS) / (reloads + last);
@@ -57,23 +59,6 @@ impl Round {
     /// Whether somebody is killed.
     pub(crate) fn kills(&self) -> bool {
         self.events.iter().any(|(_, event)| matches!(event, Event::Kill(_)))
-    }
-}
-
-/// SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators").
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
     }
 }
 

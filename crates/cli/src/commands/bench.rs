@@ -13,12 +13,12 @@ use ringmail_node::bench::chain::{self, Kind, Plan, Row, Traffic};
 use ringmail_node::bench::{self, Figure, hop};
 use ringmail_node::layout::Layout;
 use ringmail_node::runtime::Place;
-use ringmail_node::topology::Privilege;
 
 use super::bench_gateway;
 use crate::context::Context;
 use crate::error::{Failure, Outcome};
 use crate::output::Report;
+use crate::privilege;
 
 /// Measure chains on this machine
 #[derive(Debug, clap::Args)]
@@ -346,10 +346,7 @@ fn chain(args: &ChainArgs, context: &mut Context) -> Result<Outcome, Failure> {
         return Err(Failure::usage(format!("an MTU of {} needs --jumbo", args.mtu)));
     }
     let place = Place::usual();
-    let privilege = Privilege::acquire().map_err(|error| {
-        let hint = error.hint();
-        Failure::from(error).hint(hint)
-    })?;
+    let privilege = privilege::acquire()?;
     let kinds = args.kinds.iter().map(|kind| match kind {
         KindArg::Forward => Kind::Forward,
         KindArg::Intrusive => Kind::Intrusive,
@@ -380,21 +377,29 @@ fn chain(args: &ChainArgs, context: &mut Context) -> Result<Outcome, Failure> {
         place,
         privilege,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let progress = context.progress();
-    let report = runtime.block_on(async {
-        let stage = |what| progress.stage(what);
-        tokio::select! {
-            report = chain::run(&plan, &stage) => report,
-            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
-        }
-    })?;
-    drop(progress);
+    let report = measure(context, async |stage| chain::run(&plan, stage).await)?;
     if let Some(file) = &args.plot {
         fs::write(file, bench::plot(&report.rows))?;
     }
     context.emit(&report)?;
     Ok(Outcome::Done)
+}
+
+/// Runs a measurement of chains to its end, or until ctrl-C; it says on the way what it is at.
+pub(super) fn measure<R>(
+    context: &Context,
+    run: impl AsyncFnOnce(&dyn Fn(String)) -> anyhow::Result<R>,
+) -> Result<R, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let progress = context.progress();
+    let measured = runtime.block_on(async {
+        let stage = |what| progress.stage(what);
+        tokio::select! {
+            measured = run(&stage) => measured,
+            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        }
+    });
+    Ok(measured?)
 }
 
 /// `3` or `1..6`, both ends included.

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use ringmail_node::bench::gateway::{self, Plan, Report as Measured};
 use ringmail_node::runtime::Place;
-use ringmail_node::topology::Privilege;
 
-use super::bench::figure;
+use super::bench::{figure, measure};
 use crate::context::Context;
 use crate::error::{Failure, Outcome};
 use crate::output::Report;
+use crate::privilege;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -60,10 +60,7 @@ impl Report for Measured {
 }
 
 pub(super) fn run(args: &Args, context: &mut Context) -> Result<Outcome, Failure> {
-    let privilege = Privilege::acquire().map_err(|error| {
-        let hint = error.hint();
-        Failure::from(error).hint(hint)
-    })?;
+    let privilege = privilege::acquire()?;
     let plan = Plan {
         runs: usize::try_from(args.runs)?,
         each: Duration::from_millis(args.milliseconds),
@@ -72,16 +69,7 @@ pub(super) fn run(args: &Args, context: &mut Context) -> Result<Outcome, Failure
         place: Place::usual(),
         privilege,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let progress = context.progress();
-    let report = runtime.block_on(async {
-        let stage = |what| progress.stage(what);
-        tokio::select! {
-            report = gateway::run(&plan, &stage) => report,
-            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
-        }
-    })?;
-    drop(progress);
+    let report = measure(context, async |stage| gateway::run(&plan, stage).await)?;
     context.emit(&report)?;
     Ok(Outcome::Done)
 }

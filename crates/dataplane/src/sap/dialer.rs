@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use ringmail_model::SplitMix64;
+
 use super::limits::{DIAL_RETRY_MAX, DIAL_RETRY_MIN, DIAL_YIELD};
 
 #[derive(Debug)]
@@ -13,13 +15,19 @@ pub(super) struct Dialer {
     failures: u32,
     /// How long the neighbour may go first.
     yields: Duration,
-    jitter: u64,
+    jitter: SplitMix64,
 }
 
 impl Dialer {
     pub(super) fn new(now: Instant, goes_first: bool, jitter_seed: u64) -> Dialer {
         let yields = if goes_first { Duration::ZERO } else { DIAL_YIELD };
-        Dialer { dialing: false, at: now + yields, failures: 0, yields, jitter: jitter_seed }
+        Dialer {
+            dialing: false,
+            at: now + yields,
+            failures: 0,
+            yields,
+            jitter: SplitMix64(jitter_seed),
+        }
     }
 
     /// When to dial; `None` while the driver is at it.
@@ -43,15 +51,6 @@ impl Dialer {
         let wait = (DIAL_RETRY_MIN * 2_u32.pow(self.failures.min(16))).min(DIAL_RETRY_MAX);
         self.failures = self.failures.saturating_add(1);
         let half = wait / 2;
-        self.at = now + self.yields + half + half.mul_f64(self.random());
-    }
-
-    /// SplitMix64 (Steele et al., 2014), from 0 to 1: spreads dials, nothing secret.
-    fn random(&mut self) -> f64 {
-        self.jitter = self.jitter.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.jitter;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+        self.at = now + self.yields + half + half.mul_f64(self.jitter.fraction());
     }
 }

@@ -1,28 +1,6 @@
 //! Why a packet is refused that no rule was asked about.
 
-macro_rules! refusals {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
-        /// Why a packet is refused. Each has a counter, in packets.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[repr(u8)]
-        pub enum Refusal { $($(#[doc = $doc])+ $variant,)+ }
-
-        impl Refusal {
-            /// Every reason, in the order of its counter.
-            pub const ALL: &'static [Refusal] = &[$(Refusal::$variant,)+];
-
-            /// The name in counters.
-            pub const fn name(self) -> &'static str {
-                match self { $(Refusal::$variant => $name,)+ }
-            }
-
-            /// One sentence for people.
-            pub const fn description(self) -> &'static str {
-                match self { $(Refusal::$variant => concat!($($doc),+),)+ }
-            }
-        }
-    };
-}
+use crate::refusals::refusals;
 
 refusals! {
     /// The inner packet is a fragment; hop or gateway reassemble, this function does not.

@@ -348,7 +348,9 @@ mod tests {
                 (_, Observe::TraceFind { flows, marks }) => {
                     let found = self.passages(element);
                     let wanted = |passage: &Passage| {
-                        passage.arrived.is_some_and(|mark| marks.contains(&mark))
+                        let given_back = element == "sf" && passage.arrived.is_none();
+                        given_back
+                            || passage.arrived.is_some_and(|mark| marks.contains(&mark))
                             || passage.flow.is_some_and(|flow| flows.contains(&flow))
                     };
                     found.into_iter().filter(wanted).collect()
@@ -384,10 +386,12 @@ mod tests {
                         ..passage(Some((1, 2)), None, 15_000)
                     },
                     passage(Some((1, 3)), Some((2, 8)), 20_000),
+                    passage(None, Some((2, 9)), 21_000),
                 ],
                 _ => vec![
                     Passage { flow: Some(flow()), ..passage(Some((2, 7)), None, 8_000) },
                     Passage { flow: Some(flow()), ..passage(Some((2, 8)), None, 9_000) },
+                    Passage { flow: Some(flow()), ..passage(Some((2, 9)), None, 25_000) },
                 ],
             }
         }
@@ -421,7 +425,9 @@ mod tests {
         let [way] = &trace.ways[..] else { panic!("{:?}", trace.ways) };
         let told: Vec<_> =
             way.hops.iter().map(|hop| (&*hop.element, hop.packets, hop.passed)).collect();
-        assert_eq!(told, [("gateway", 2, 2), ("sf", 2, 1), ("egress", 1, 1)]);
+        assert_eq!(told, [("gateway", 2, 2), ("sf", 2, 1), ("egress", 2, 2)]);
+        // What its function gave back came over no link, and goes on all the same.
+        assert_eq!(way.hops[1].given_back, 1);
         assert_eq!(way.hops[1].dropped, BTreeMap::from([("function_drop".to_owned(), 1)]));
         assert_eq!(way.hops[1].inside_us.unwrap().median, 2.0);
         // Sent at 2 and 12 µs, received at 5 and 15.

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::live::passing::Served;
+use crate::live::passing::websockets;
 use crate::live::programs::Nginx;
 use crate::live::world::{World, live};
 
@@ -120,10 +120,7 @@ fn chromium_without_a_certificate_sees_nothing() {
 fn a_websocket_of_chromium_passes() {
     live(|privilege| {
         let world = World::new(privilege, "passing.yaml");
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/live/websocket.py");
-        let mut serve = Command::new("python3");
-        serve.args([script, "serve", "10.79.0.10", "80"]);
-        let _served = Served::start(&world, "www", "10.79.0.10:80", &mut serve);
+        let _served = websockets(&world);
         let page = Chromium::new(&world, true).page("/page");
         assert!(page.contains("10 messages came back"), "{page}\n{}", world.log().text());
         assert_eq!(world.counter("gateway", "tunnels"), 1);

@@ -6,6 +6,8 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
+use ringmail_model::SplitMix64;
+
 use crate::live::world::{Papers, World, eventually, live};
 
 const LISTENER: &str = "192.0.2.1:8443";
@@ -84,17 +86,24 @@ fn redis_passes_through_a_chain_that_reads_it() {
     });
 }
 
+/// The two ends of a WebSocket, in Python.
+const WEBSOCKET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/live/websocket.py");
+
+/// The service `www` as a server of WebSockets.
+pub(crate) fn websockets(world: &World) -> Served {
+    let mut serve = Command::new("python3");
+    serve.args([WEBSOCKET, "serve", "10.79.0.10", "80"]);
+    Served::start(world, "www", "10.79.0.10:80", &mut serve)
+}
+
 #[test]
 fn a_websocket_passes_through_a_chain() {
     live(|privilege| {
         let world = World::new(privilege, "passing.yaml");
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/live/websocket.py");
-        let mut serve = Command::new("python3");
-        serve.args([script, "serve", "10.79.0.10", "80"]);
-        let _served = Served::start(&world, "www", "10.79.0.10:80", &mut serve);
+        let _served = websockets(&world);
         let papers = Papers::of(world.authority(), "client");
         let mut ask = Command::new("python3");
-        ask.args([script, "ask", "192.0.2.1", "443", &world.name]);
+        ask.args([WEBSOCKET, "ask", "192.0.2.1", "443", &world.name]);
         ask.args([&papers.root, &papers.cert, &papers.key]).arg("20");
         let said = world.run("client", &mut ask);
         assert_eq!(text(&said).trim(), "20 messages came back");
@@ -178,14 +187,8 @@ impl Shell {
 
 /// What no compressor makes smaller, the same each time.
 fn noise(bytes: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    (0..bytes / 8).flat_map(|_| next()).collect()
+    let mut random = SplitMix64(0);
+    (0..bytes / 8).flat_map(|_| random.draw().to_le_bytes()).collect()
 }
 
 #[test]

@@ -14,7 +14,7 @@ use ringmail_dataplane::sap::{
     AllocateSpi, BootId, Config, Event, Lease, Now, Opener, Place, Sap, SegmentView, SessionId,
     SignedLease, VerifyLease,
 };
-use ringmail_model::{ElementId, PathDigest, SaSpi};
+use ringmail_model::{ElementId, PathDigest, SaSpi, SplitMix64};
 
 use super::support::{START_UNIX_S, Secret, key_hex, segment};
 
@@ -123,20 +123,16 @@ impl Tally {
     }
 }
 
-/// SplitMix64.
-struct Random(u64);
+/// What a simulation draws from its seed.
+struct Random(SplitMix64);
 
 impl Random {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.draw()
     }
 
     fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.0.below(bound)
     }
 
     fn per_mille(&mut self, chance: u64) -> bool {
@@ -249,7 +245,7 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> World {
-        let mut random = Random(seed);
+        let mut random = Random(SplitMix64(seed));
         let (loss, repetition) = (random.below(300), random.below(300));
         let delay_ms = 1 + random.below(2000);
         let mut world = World {
@@ -450,7 +446,7 @@ impl World {
         let spis = Arc::new(Mutex::new(SpiAllocator::new()));
         let mut saps = BTreeMap::new();
         for peer in ELEMENTS.into_iter().filter(|peer| *peer != id) {
-            let random = Random(self.random.next());
+            let random = Random(SplitMix64(self.random.next()));
             let allocator = Box::new(Spis { allocator: spis.clone(), random });
             let mut boot = [life; 16];
             boot[0] = id as u8;

@@ -11,7 +11,7 @@ use ringmail_model::pdp::{
     Absent, Documents, Follower, FollowerEvent, Held, Nack, Progress, Proposing, Published,
     Publisher, PublisherConfig, PublisherEvent, SessionId, Standing,
 };
-use ringmail_model::{PathSet, PathVersion};
+use ringmail_model::{PathSet, PathVersion, SplitMix64};
 
 use super::{Clock, NOW_UNIX_S, config, documents, domain, members};
 use crate::examples::ISSUE;
@@ -19,20 +19,12 @@ use crate::examples::ISSUE;
 const FUNCTIONS: usize = 18;
 const STEPS: usize = 600;
 
-/// Splitmix64: one number after the other, the same for the same seed.
-struct Dice(u64);
+/// What a simulation draws from its seed.
+struct Dice(SplitMix64);
 
 impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
     fn below(&mut self, most: usize) -> usize {
-        (self.next() % most as u64) as usize
+        self.0.below(most as u64) as usize
     }
 
     fn one_in(&mut self, most: usize) -> bool {
@@ -91,7 +83,7 @@ impl Press {
 
 impl World {
     fn new(seed: u64, press: &mut Press) -> World {
-        let mut dice = Dice(seed);
+        let mut dice = Dice(SplitMix64(seed));
         let clock = Clock::new();
         let absent = if dice.one_in(3) { Absent::Refuse } else { Absent::GoOn };
         let config = PublisherConfig { life: [0; 16], absent };
@@ -121,7 +113,7 @@ impl World {
     }
 
     fn step(&mut self, press: &mut Press) {
-        let now = self.clock.turn(Duration::from_millis(self.dice.next() % 400));
+        let now = self.clock.turn(Duration::from_millis(self.dice.0.below(400)));
         if self.faults {
             self.disturb(press);
         }

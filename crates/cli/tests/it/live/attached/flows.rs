@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ringmail_model::SplitMix64;
 use ringmail_node::control::PinnedFlow;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -120,14 +121,9 @@ fn runtime() -> tokio::runtime::Runtime {
 
 /// Byte `at` of what flow `number` sends in this round and direction; differs from its neighbours' nearly everywhere.
 fn pattern(number: u32, round: usize, back: bool) -> Vec<u8> {
-    let mut state = u64::from(number) << 20 | (round as u64) << 1 | u64::from(back);
-    let next = || {
-        // SplitMix64.
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        (mixed ^ (mixed >> 27)) as u8
-    };
-    std::iter::repeat_with(next).take(ROUND_BYTES).collect()
+    let seed = u64::from(number) << 20 | (round as u64) << 1 | u64::from(back);
+    let mut random = SplitMix64(seed);
+    std::iter::repeat_with(|| random.draw() as u8).take(ROUND_BYTES).collect()
 }
 
 fn serve(flows: usize, rounds: usize) {
