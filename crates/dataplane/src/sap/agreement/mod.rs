@@ -1,5 +1,8 @@
 //! The agreement with one neighbour: sessions come and go, associations outlive them (`docs/sap.md`).
 
+mod heard;
+mod sessions;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -7,17 +10,17 @@ use std::time::{Duration, Instant};
 use ringmail_model::{ElementId, Epoch, SaSpi};
 
 use super::config::{Config, Counters};
-use super::context::{ExportFailed, Exporter};
+use super::context::Exporter;
 use super::dialer::Dialer;
 use super::event::{EndReason, Event, Outbox, Violation};
-use super::inbound::{AllocateSpi, Inbounds, Judge, OfferOutcome};
+use super::inbound::{AllocateSpi, Inbounds};
 use super::lease::{LeaseError, Now, SignedLease, VerifyLease};
 use super::leases::Leases;
-use super::limits::{DIAL_FORGIVEN_AFTER, EPOCH_YIELD, SESSIONS, TRANSMITS};
+use super::limits::SESSIONS;
 use super::message::{BootId, Hello, Message};
 use super::outbound::Outbounds;
 use super::segment::{SegmentKey, SegmentView};
-use super::session::{Current, HelloOutcome, Opener, Session, SessionId};
+use super::session::{Opener, Session, SessionId};
 
 /// A message for the driver to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -258,221 +261,6 @@ impl Sap {
     /// The epoch of the session in use.
     pub fn epoch(&self) -> Option<Epoch> {
         self.sessions.get(&self.current?)?.epoch()
-    }
-
-    fn dispatch(
-        &mut self,
-        now: Now,
-        id: SessionId,
-        message: &Message,
-        exporter: &dyn Exporter,
-    ) -> Result<(), Violation> {
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.heard(now.instant);
-        }
-        match message {
-            Message::Hello(hello) => return self.handle_hello(now.instant, id, *hello),
-            Message::Close(goodbye) => {
-                self.end_session(now.instant, id, EndReason::PeerClosed(*goodbye));
-                return Ok(());
-            }
-            _ => {}
-        }
-        let (Some(session), true) = (self.sessions.get_mut(&id), self.current == Some(id)) else {
-            self.counters.messages_ignored += 1;
-            return Ok(());
-        };
-        let Some(epoch) = session.epoch() else { return Ok(()) };
-        let mut current = Current { id, epoch, session };
-        let (leases, out) = (&mut self.leases, &mut self.out);
-        let verifier = self.verifier.as_ref();
-        match message {
-            Message::Hello(_) | Message::Close(_) => {}
-            Message::Offer(offer) => {
-                let mut judge = Judge {
-                    own: self.element,
-                    peer: self.peer,
-                    segments: &self.segments,
-                    verifier,
-                    spis: self.spis.as_mut(),
-                    exporter,
-                };
-                match self.inbounds.handle_offer(
-                    now,
-                    &mut current,
-                    offer,
-                    leases,
-                    &mut judge,
-                    out,
-                )? {
-                    OfferOutcome::Taken => {}
-                    OfferOutcome::Refused => self.counters.offers_refused += 1,
-                    OfferOutcome::Failed(failed) => self.export_failed(now.instant, id, failed),
-                }
-            }
-            Message::Installed(installed) => {
-                let outbounds = &mut self.outbounds;
-                if let Err(failed) = outbounds.handle_installed(
-                    now,
-                    &mut current,
-                    installed,
-                    leases,
-                    verifier,
-                    exporter,
-                    out,
-                )? {
-                    self.export_failed(now.instant, id, failed);
-                }
-            }
-            Message::Refused { offer, .. } => {
-                self.counters.offers_rejected += 1;
-                self.outbounds.handle_refused(now.instant, &current, *offer)?;
-            }
-            Message::Lease(signed) => {
-                if leases.set_peer(now, signed, signed.lease.digest, verifier).is_err() {
-                    self.counters.leases_refused += 1;
-                }
-            }
-            Message::Last { spi, sequence } => {
-                self.inbounds.handle_last(now.instant, id, *spi, *sequence, out);
-            }
-            Message::Deleted { spi } => self.outbounds.handle_deleted(now.instant, *spi, out),
-        }
-        Ok(())
-    }
-
-    fn handle_hello(&mut self, now: Instant, id: SessionId, hello: Hello) -> Result<(), Violation> {
-        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
-        let HelloOutcome::First(hello) =
-            session.handle_hello(id, self.peer, hello, &mut self.out)?
-        else {
-            return Ok(());
-        };
-        let (epoch, rank) = (session.epoch(), session.rank(id, self.peer));
-        match self.peer_boot {
-            Some((boot, seen)) if boot != hello.boot && id < seen => {
-                // Opened in an earlier life, heard of only now.
-                self.end_session(now, id, EndReason::Superseded);
-                return Ok(());
-            }
-            Some((boot, _)) if boot != hello.boot => self.peer_restarted(now),
-            _ => {}
-        }
-        let seen = self.peer_boot.map_or(id, |(_, seen)| seen.max(id));
-        self.peer_boot = Some((hello.boot, seen));
-        self.counters.sessions_established += 1;
-        let Some(epoch) = epoch else { return Ok(()) };
-        self.highest_epoch = self.highest_epoch.max(epoch);
-
-        if let Some(other) = self.current {
-            let other_rank = self.sessions.get(&other).and_then(|s| s.rank(other, self.peer));
-            if other_rank > rank {
-                self.end_session(now, id, EndReason::Superseded);
-                return Ok(());
-            }
-            self.end_session(now, other, EndReason::Superseded);
-        }
-        self.current = Some(id);
-        let yields = if self.element < self.peer { Duration::ZERO } else { EPOCH_YIELD };
-        self.new_epoch_at = now + self.epoch_lifetime + yields;
-        self.out.event(Event::Established { session: id, epoch, boot: hello.boot });
-        self.pass_leases_on(now, id);
-        Ok(())
-    }
-
-    fn peer_restarted(&mut self, now: Instant) {
-        if let Some(current) = self.current {
-            self.end_session(now, current, EndReason::Superseded);
-        }
-        self.outbounds.peer_restarted(now, &mut self.out);
-        self.inbounds.peer_restarted(&mut self.out);
-    }
-
-    fn pass_leases_on(&mut self, now: Instant, id: SessionId) {
-        for lease in self.leases.all_own(now) {
-            self.out.send(id, Message::Lease(*lease));
-        }
-    }
-
-    fn export_failed(&mut self, now: Instant, id: SessionId, failed: ExportFailed) {
-        self.end_session(now, id, EndReason::Export(failed));
-    }
-
-    fn end_session(&mut self, now: Instant, id: SessionId, reason: EndReason) {
-        self.forget_session(now, id);
-        if let Some(goodbye) = reason.goodbye() {
-            self.out.send(id, Message::Close(goodbye));
-        }
-        self.out.event(Event::EndSession { session: id, reason });
-    }
-
-    fn forget_session(&mut self, now: Instant, id: SessionId) {
-        let Some(session) = self.sessions.remove(&id) else { return };
-        self.counters.sessions_ended += 1;
-        self.out.transmits.retain(|(session, _)| *session != id);
-        self.inbounds.session_ended(id, &mut self.out);
-        if self.current == Some(id) {
-            self.current = None;
-        }
-        let lived = now.saturating_duration_since(session.began()) >= DIAL_FORGIVEN_AFTER;
-        self.dialer.failed(now, lived && session.is_established());
-    }
-
-    /// Does all that is due. Idempotent: every call ends with it.
-    fn advance(&mut self, now: Instant) {
-        self.advance_sessions(now);
-        self.leases.ask_when_due(now, &mut self.out);
-
-        let (leases, out) = (&self.leases, &mut self.out);
-        let mut current = self.current.and_then(|id| {
-            let session = self.sessions.get_mut(&id)?;
-            Some(Current { id, epoch: session.epoch()?, session })
-        });
-        let used_up = self.outbounds.advance(now, current.as_mut(), leases, out);
-        self.inbounds.advance(now, self.current, leases, out);
-        if used_up {
-            self.new_epoch_at = self.new_epoch_at.min(now);
-        }
-
-        if self.out.transmits.len() > TRANSMITS
-            && let Some(current) = self.current
-        {
-            self.end_session(now, current, EndReason::NotRead);
-        }
-        if self.segments.is_empty() && self.outbounds.is_idle() && self.inbounds.is_empty() {
-            while let Some((id, _)) = self.sessions.first_key_value() {
-                self.end_session(now, *id, EndReason::NoPaths);
-            }
-        }
-        if self.next_dial().is_some_and(|at| at <= now) {
-            self.dialer.dial();
-            self.out.event(Event::Dial);
-        }
-    }
-
-    fn advance_sessions(&mut self, now: Instant) {
-        let dead = self.sessions.iter().filter(|(_, session)| session.dies_at() <= now);
-        for id in dead.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.end_session(now, id, EndReason::Silent);
-        }
-        let mut keepalive = false;
-        for (id, session) in &mut self.sessions {
-            keepalive |= session.hello_when_due(now, *id, &mut self.out);
-        }
-        if let (true, Some(current)) = (keepalive, self.current) {
-            self.pass_leases_on(now, current);
-        }
-    }
-
-    /// When to dial: without a session, or for a new epoch; never while a session waits for HELLO.
-    fn next_dial(&self) -> Option<Instant> {
-        let at = self.dialer.next()?;
-        match self.current {
-            _ if self.segments.is_empty() => None,
-            Some(_) if self.sessions.len() == 1 => Some(at.max(self.new_epoch_at)),
-            None if self.sessions.is_empty() => Some(at),
-            _ => None,
-        }
     }
 }
 

@@ -1,8 +1,4 @@
-//! Gateway, hop and egress in a world that loses, repeats and reorders messages, cuts connections, restarts elements, takes
-//! the manager away and withdraws paths; then the faults end and everything must have been agreed on.
-//!
-//! A failure prints its seed: `RINGMAIL_SIM_SEED=7 cargo test -p ringmail-dataplane --test it sap::simulation` runs it
-//! again, `RINGMAIL_SIM_RUNS=10000` runs more of them.
+//! The world: what was put off happens in its time, drivers do what their agreements say.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -11,240 +7,43 @@ use std::time::{Duration, Instant};
 
 use ringmail_dataplane::sa::SpiAllocator;
 use ringmail_dataplane::sap::{
-    AllocateSpi, BootId, Config, Event, Lease, Now, Opener, Place, Sap, SegmentView, SessionId,
-    SignedLease, VerifyLease,
+    BootId, Config, Event, Lease, Now, Opener, Place, Sap, SegmentView, SessionId,
 };
 use ringmail_model::{ElementId, PathDigest, SaSpi, SplitMix64};
 
-use super::support::{START_UNIX_S, Secret, key_hex, segment};
+use super::super::support::{START_UNIX_S, Secret, key_hex};
+use super::parts::{
+    Connection, Element, Installed, Later, Random, Spis, ToySigner, UNKNOWN, toy_signature,
+};
+use super::tally::Tally;
+use super::{CHAOS, ELEMENTS, LEASE_S, QUIET, segments};
 
-const ELEMENTS: [u16; 3] = [1, 2, 3];
-const CHAOS: Duration = Duration::from_secs(150);
-const QUIET: Duration = Duration::from_secs(90);
-const LEASE_S: u64 = 30;
-
-/// Path 1 forward and path 2 back through the hop, path 3 past it.
-fn segments() -> Vec<SegmentView> {
-    vec![
-        segment(1, 0, 1, 2, 2),
-        segment(1, 1, 2, 3, 1),
-        segment(2, 0, 3, 2, 1),
-        segment(2, 1, 2, 1, 1),
-        segment(3, 0, 1, 3, 1),
-    ]
-}
-
-fn runs() -> Vec<u64> {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    match number("RINGMAIL_SIM_SEED") {
-        Some(seed) => vec![seed],
-        None => (0..number("RINGMAIL_SIM_RUNS").unwrap_or(200)).collect(),
-    }
-}
-
-#[test]
-fn whatever_fails_keys_agree_in_the_end_and_none_is_used_twice() {
-    let mut total = Tally::default();
-    for seed in runs() {
-        let _told = TellSeed(seed);
-        let mut world = World::new(seed);
-        world.run();
-        total.add(&world.tally);
-    }
-    eprintln!("{total:?}");
-    assert!(runs().len() < 20 || total.is_plentiful(), "the world is too kind: {total:?}");
-}
-
-/// Prints the seed of a run that panics.
-struct TellSeed(u64);
-
-impl Drop for TellSeed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("RINGMAIL_SIM_SEED={}", self.0);
-        }
-    }
-}
-
-/// How much of what the runs are for has happened.
-#[derive(Debug, Default)]
-struct Tally {
-    lost: u64,
-    repeated: u64,
-    cut: u64,
-    restarts: u64,
-    withdrawals: u64,
-    keys: u64,
-    replaced: u64,
-    lease_stops: u64,
-    orphans: u64,
-    finished: u64,
-}
-
-impl Tally {
-    fn add(&mut self, other: &Tally) {
-        for (sum, more) in self.fields_mut().into_iter().zip(other.fields()) {
-            *sum += more;
-        }
-    }
-
-    fn is_plentiful(&self) -> bool {
-        self.fields().iter().all(|count| *count > 10)
-    }
-
-    fn fields(&self) -> [u64; 10] {
-        [
-            self.lost,
-            self.repeated,
-            self.cut,
-            self.restarts,
-            self.withdrawals,
-            self.keys,
-            self.replaced,
-            self.lease_stops,
-            self.orphans,
-            self.finished,
-        ]
-    }
-
-    fn fields_mut(&mut self) -> [&mut u64; 10] {
-        [
-            &mut self.lost,
-            &mut self.repeated,
-            &mut self.cut,
-            &mut self.restarts,
-            &mut self.withdrawals,
-            &mut self.keys,
-            &mut self.replaced,
-            &mut self.lease_stops,
-            &mut self.orphans,
-            &mut self.finished,
-        ]
-    }
-}
-
-/// What a simulation draws from its seed.
-struct Random(SplitMix64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0.draw()
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0.below(bound)
-    }
-
-    fn per_mille(&mut self, chance: u64) -> bool {
-        self.below(1000) < chance
-    }
-
-    fn ms(&mut self, from: u64, to: u64) -> Duration {
-        Duration::from_millis(from + self.below(to - from))
-    }
-}
-
-/// An association as a data plane holds it.
-#[derive(Clone, Debug)]
-struct Installed {
-    peer: u16,
-    place: Place,
-    key: String,
-    expires: Instant,
-}
-
-struct Element {
-    /// Counts its lives.
-    life: u8,
-    saps: BTreeMap<u16, Sap>,
-    inbound: BTreeMap<SaSpi, Installed>,
-    outbound: BTreeMap<(u16, SaSpi), Installed>,
-    spis: Arc<Mutex<SpiAllocator>>,
-    segments: Vec<SegmentView>,
-}
-
-struct Spis {
-    allocator: Arc<Mutex<SpiAllocator>>,
-    random: Random,
-}
-
-impl AllocateSpi for Spis {
-    fn allocate(&mut self) -> Option<SaSpi> {
-        self.allocator.lock().unwrap().allocate(self.random.next() as u32).ok()
-    }
-
-    fn release(&mut self, spi: SaSpi) {
-        self.allocator.lock().unwrap().release(spi);
-    }
-}
-
-/// Ed25519 would take most of the time; `leases.rs` and `receiver.rs` use it.
-struct ToySigner;
-
-impl VerifyLease for ToySigner {
-    fn verify_lease(&self, signed: &SignedLease) -> bool {
-        signed.signature == toy_signature(&signed.lease)
-    }
-}
-
-fn toy_signature(lease: &Lease) -> [u8; 64] {
-    let mut signature = [0; 64];
-    signature[..8].copy_from_slice(&lease.serial.to_be_bytes());
-    signature[8..16].copy_from_slice(&lease.not_after_unix_s.to_be_bytes());
-    signature
-}
-
-/// One connection: element, life and session of both ends.
-struct Connection {
-    ends: [(u16, u8, SessionId); 2],
-    secret: Secret,
-    open: bool,
-    /// The end that was dialed knows of it.
-    accepted: bool,
-}
-
-/// A session that is not there yet.
-const UNKNOWN: SessionId = SessionId(u64::MAX);
-
-/// What happens later.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Later {
-    Deliver { connection: usize, to: usize, bytes: Vec<u8> },
-    HangUp { connection: usize, at: usize },
-    Dialed { from: u16, life: u8, to: u16 },
-    Accepted { connection: usize },
-    PlaneInstalled { element: u16, life: u8, peer: u16, spi: SaSpi },
-    PlaneStopped { element: u16, life: u8, peer: u16, spi: SaSpi },
-    Lease { element: u16, life: u8, digest: PathDigest },
-    Fault,
-}
-
-struct World {
-    random: Random,
-    start: Instant,
-    passed: Duration,
-    elements: BTreeMap<u16, Element>,
-    connections: Vec<Connection>,
-    queue: BinaryHeap<Reverse<(Duration, u64, Later)>>,
-    number: u64,
+pub(super) struct World {
+    pub(super) random: Random,
+    pub(super) start: Instant,
+    pub(super) passed: Duration,
+    pub(super) elements: BTreeMap<u16, Element>,
+    pub(super) connections: Vec<Connection>,
+    pub(super) queue: BinaryHeap<Reverse<(Duration, u64, Later)>>,
+    pub(super) number: u64,
     /// Chances of a message in 1000.
-    loss: u64,
-    repetition: u64,
-    delay_ms: u64,
-    calm: bool,
-    manager_away: bool,
+    pub(super) loss: u64,
+    pub(super) repetition: u64,
+    pub(super) delay_ms: u64,
+    pub(super) calm: bool,
+    pub(super) manager_away: bool,
     /// Every key that a receiver's data plane has had installed, with its place.
-    installed_keys: BTreeMap<String, Place>,
-    offered_keys: BTreeMap<String, SaSpi>,
-    sealed_keys: BTreeMap<String, SaSpi>,
+    pub(super) installed_keys: BTreeMap<String, Place>,
+    pub(super) offered_keys: BTreeMap<String, SaSpi>,
+    pub(super) sealed_keys: BTreeMap<String, SaSpi>,
     /// The latest end that the manager has signed, seconds since 1970.
-    granted: BTreeMap<(u16, PathDigest), u64>,
-    serial: u64,
-    tally: Tally,
+    pub(super) granted: BTreeMap<(u16, PathDigest), u64>,
+    pub(super) serial: u64,
+    pub(super) tally: Tally,
 }
 
 impl World {
-    fn new(seed: u64) -> World {
+    pub(super) fn new(seed: u64) -> World {
         let mut random = Random(SplitMix64(seed));
         let (loss, repetition) = (random.below(300), random.below(300));
         let delay_ms = 1 + random.below(2000);
@@ -275,7 +74,7 @@ impl World {
         world
     }
 
-    fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         while self.passed < CHAOS {
             self.step(CHAOS);
         }
@@ -290,17 +89,17 @@ impl World {
         self.check_agreed();
     }
 
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         Now { instant: self.start + self.passed, unix_s: START_UNIX_S + self.passed.as_secs() }
     }
 
-    fn later(&mut self, wait: Duration, what: Later) {
+    pub(super) fn later(&mut self, wait: Duration, what: Later) {
         self.number += 1;
         self.queue.push(Reverse((self.passed + wait, self.number, what)));
     }
 
     /// Goes to the next thing that happens, but not past `end`.
-    fn step(&mut self, end: Duration) {
+    pub(super) fn step(&mut self, end: Duration) {
         let now = self.now().instant;
         let saps = self.elements.values().flat_map(|element| element.saps.values());
         let timer = saps.filter_map(|sap| sap.poll_timeout(now)).min();
@@ -321,7 +120,7 @@ impl World {
         self.check_always();
     }
 
-    fn due(&self, now: Instant) -> Vec<(u16, u16)> {
+    pub(super) fn due(&self, now: Instant) -> Vec<(u16, u16)> {
         let all = self.elements.iter().flat_map(|(id, element)| {
             element.saps.iter().map(move |(peer, sap)| (*id, *peer, sap))
         });
@@ -329,7 +128,7 @@ impl World {
         due.map(|(id, peer, _)| (id, peer)).collect()
     }
 
-    fn happens(&mut self, what: Later) {
+    pub(super) fn happens(&mut self, what: Later) {
         let now = self.now();
         match what {
             Later::Deliver { connection, to, bytes } => {
@@ -398,11 +197,11 @@ impl World {
         }
     }
 
-    fn lives(&self, element: u16, life: u8) -> bool {
+    pub(super) fn lives(&self, element: u16, life: u8) -> bool {
         self.elements[&element].life == life
     }
 
-    fn dialed(&mut self, from: u16, to: u16) {
+    pub(super) fn dialed(&mut self, from: u16, to: u16) {
         let now = self.now().instant;
         if !self.calm && self.random.per_mille(200) {
             self.with(from, to, |sap| sap.dial_failed(now));
@@ -427,7 +226,7 @@ impl World {
     }
 
     /// The manager signs a lease, and every agreement of the element gets it.
-    fn grant(&mut self, element: u16, digest: PathDigest) {
+    pub(super) fn grant(&mut self, element: u16, digest: PathDigest) {
         let now = self.now();
         self.serial += 1;
         let not_after_unix_s = now.unix_s + LEASE_S;
@@ -442,7 +241,7 @@ impl World {
         }
     }
 
-    fn begin_life(&mut self, id: u16, life: u8) {
+    pub(super) fn begin_life(&mut self, id: u16, life: u8) {
         let spis = Arc::new(Mutex::new(SpiAllocator::new()));
         let mut saps = BTreeMap::new();
         for peer in ELEMENTS.into_iter().filter(|peer| *peer != id) {
@@ -465,71 +264,7 @@ impl World {
         }
     }
 
-    fn fault(&mut self) {
-        if self.calm {
-            return;
-        }
-        let wait = self.random.ms(100, 15_000);
-        self.later(wait, Later::Fault);
-        let element = ELEMENTS[self.random.below(3) as usize];
-        let peer = ELEMENTS[self.random.below(3) as usize];
-        match self.random.below(8) {
-            0 => {
-                self.tally.restarts += 1;
-                let life = self.elements[&element].life + 1;
-                for connection in 0..self.connections.len() {
-                    if self.connections[connection].ends.iter().any(|end| end.0 == element) {
-                        self.cut(connection);
-                    }
-                }
-                self.begin_life(element, life);
-            }
-            1 | 2 => {
-                let open = |c: &Connection| c.open;
-                let connections: Vec<_> = (0..self.connections.len())
-                    .filter(|number| open(&self.connections[*number]))
-                    .collect();
-                if let Some(pick) = connections.len().checked_sub(1) {
-                    let pick = self.random.below(pick as u64 + 1) as usize;
-                    self.tally.cut += 1;
-                    self.cut(connections[pick]);
-                }
-            }
-            3 => self.manager_away = !self.manager_away,
-            4 => {
-                let now = self.now().instant;
-                self.with(element, peer, |sap| sap.begin_epoch(now));
-            }
-            5 => {
-                let now = self.now().instant;
-                // Both at once: a simultaneous open.
-                self.with(element, peer, |sap| sap.begin_epoch(now));
-                self.with(peer, element, |sap| sap.begin_epoch(now));
-            }
-            6 => {
-                self.tally.withdrawals += 1;
-                let kept = self.random.next();
-                let all = segments().into_iter().enumerate();
-                let some = all.filter(|(number, _)| kept >> number & 3 != 0).map(|(_, view)| view);
-                self.set_segments(element, some.collect());
-            }
-            _ => self.set_segments(element, segments()),
-        }
-    }
-
-    /// The ends learn of it at different times; one may have to find out by itself.
-    fn cut(&mut self, connection: usize) {
-        self.connections[connection].open = false;
-        for at in [0, 1] {
-            let told = self.random.per_mille(800);
-            let wait = self.random.ms(0, 3000);
-            if told {
-                self.later(wait, Later::HangUp { connection, at });
-            }
-        }
-    }
-
-    fn set_segments(&mut self, element: u16, segments: Vec<SegmentView>) {
+    pub(super) fn set_segments(&mut self, element: u16, segments: Vec<SegmentView>) {
         let now = self.now().instant;
         for peer in ELEMENTS {
             self.with(element, peer, |sap| sap.set_segments(now, &segments));
@@ -538,12 +273,12 @@ impl World {
     }
 
     /// Calls an agreement whose wishes are asked for later.
-    fn without_events(&mut self, element: u16, peer: u16, call: impl FnOnce(&mut Sap)) {
+    pub(super) fn without_events(&mut self, element: u16, peer: u16, call: impl FnOnce(&mut Sap)) {
         call(self.elements.get_mut(&element).unwrap().saps.get_mut(&peer).unwrap());
     }
 
     /// Calls an agreement, then does what it says.
-    fn with(&mut self, element: u16, peer: u16, call: impl FnOnce(&mut Sap)) {
+    pub(super) fn with(&mut self, element: u16, peer: u16, call: impl FnOnce(&mut Sap)) {
         let Some(sap) = self.elements.get_mut(&element).and_then(|e| e.saps.get_mut(&peer)) else {
             return;
         };
@@ -564,7 +299,7 @@ impl World {
         }
     }
 
-    fn send(&mut self, element: u16, session: SessionId, peer: u16, bytes: &[u8]) {
+    pub(super) fn send(&mut self, element: u16, session: SessionId, peer: u16, bytes: &[u8]) {
         let life = self.elements[&element].life;
         let end = (element, life, session);
         let found = self.connections.iter().enumerate().rev().find_map(|(number, connection)| {
@@ -593,7 +328,7 @@ impl World {
         }
     }
 
-    fn obey(&mut self, id: u16, peer: u16, event: Event) {
+    pub(super) fn obey(&mut self, id: u16, peer: u16, event: Event) {
         let life = self.elements[&id].life;
         let wait = self.random.ms(0, if self.calm { 20 } else { 3000 });
         let element = self.elements.get_mut(&id).unwrap();
@@ -651,52 +386,6 @@ impl World {
             }
             Event::RenewLease { digest, .. } => {
                 self.later(wait, Later::Lease { element: id, life, digest });
-            }
-        }
-    }
-
-    /// Nothing outlives the leases of either end, and a place is sealed for with one key.
-    fn check_always(&self) {
-        let now = self.now();
-        for (id, element) in &self.elements {
-            for sa in element.inbound.values().chain(element.outbound.values()) {
-                assert!(sa.expires > now.instant, "{id}: {sa:?} outlived its lease");
-                let digest = PathDigest([sa.place.path.0 as u8; 32]);
-                let granted = |element| self.granted.get(&(element, digest)).copied().unwrap_or(0);
-                let end = granted(*id).min(granted(sa.peer)) - START_UNIX_S;
-                // The wall clock counts whole seconds.
-                let end = self.start + Duration::from_secs(end + 1);
-                assert!(sa.expires <= end, "{id}: {sa:?} was never granted for so long");
-            }
-            let mut places: Vec<_> = element.outbound.values().map(|sa| sa.place).collect();
-            let count = places.len();
-            places.sort_unstable();
-            places.dedup();
-            assert_eq!(places.len(), count, "{id} seals for one place with two keys");
-        }
-    }
-
-    /// Every segment and worker has one association, the same at both ends, and nothing else is left.
-    fn check_agreed(&self) {
-        for view in segments() {
-            let (sender, receiver) = (view.sender.0, view.receiver.0);
-            for worker in 0..view.sender_workers {
-                let is_it = |sa: &&Installed, peer: u16| {
-                    sa.peer == peer
-                        && (sa.place.path, sa.place.segment) == (view.path, view.index)
-                        && sa.place.worker.0 == worker
-                };
-                let out = &self.elements[&sender].outbound;
-                let out: Vec<_> = out.values().filter(|sa| is_it(sa, receiver)).collect();
-                let inn = &self.elements[&receiver].inbound;
-                let inn: Vec<_> = inn.values().filter(|sa| is_it(sa, sender)).collect();
-                let shown =
-                    || format!("{view:?} {out:?} {inn:?} {:?}", self.elements[&sender].saps);
-                assert_eq!(out.len(), 1, "not agreed on: {}", shown());
-                let current = inn.iter().filter(|sa| sa.key == out[0].key).count();
-                assert_eq!(current, 1, "the ends differ: {}", shown());
-                // A new epoch may just have begun: then the last association drains.
-                assert!(inn.len() <= 2, "associations are left over: {}", shown());
             }
         }
     }
