@@ -57,6 +57,15 @@ impl TunConfig {
     }
 }
 
+/// Makes a TAP in the calling thread's namespace, for another program to open by its name. It has no queue, is down, and goes
+/// with the namespace.
+///
+/// # Errors
+/// What the system said: the name is taken, or the right is missing (CAP_NET_ADMIN).
+pub fn make_tap(name: &str) -> io::Result<()> {
+    sys::make_tap(name)
+}
+
 /// One queue of a TUN. The interface goes when its last queue is dropped.
 pub struct TunLink {
     queue: File,

@@ -27,6 +27,17 @@ pub(super) fn open_queue(name: &str, multi_queue: bool) -> io::Result<(File, Str
     Ok((file, String::from_utf8_lossy(&name.collect::<Vec<_>>()).into_owned()))
 }
 
+/// Makes a TAP that stays when nobody has it open; it goes with its namespace.
+pub(super) fn make_tap(name: &str) -> io::Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(DEVICE)?;
+    let mut request = request(name)?;
+    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: TUNSETIFF reads and writes one ifreq.
+    check(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })?;
+    // SAFETY: TUNSETPERSIST takes a number by value.
+    check(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETPERSIST, 1 as libc::c_ulong) })
+}
+
 /// Says which super-packets this queue takes.
 pub(super) fn set_offload(queue: &File, flags: libc::c_uint) -> io::Result<()> {
     // SAFETY: TUNSETOFFLOAD takes its flags by value.

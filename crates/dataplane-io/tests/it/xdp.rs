@@ -137,6 +137,8 @@ fn the_kernel_gets_all_that_is_not_for_the_link() {
             frame(other, 0x8847, 4),
             frame(Address::BROADCAST, 0x8847, 5),
             frame(own, 0x8100, 6),
+            frame(Address([6, 0, 0, 0, 0, 2]), 0x8847, 8),
+            frame(Address([2, 0, 0, 0, 0, 6]), 0x8847, 9),
             frame(own, 0x8847, 7),
         ] {
             stranger.send(&[&[IoSlice::new(&frame)]], &mut []);
@@ -148,7 +150,7 @@ fn the_kernel_gets_all_that_is_not_for_the_link() {
         let _some = kernel.receive(&mut batch, Default::default()).unwrap();
         let last: Vec<u8> =
             (0..batch.len()).filter_map(|i| batch.packet(i).last().copied()).collect();
-        assert_eq!(last, [2, 3, 4, 5, 6]);
+        assert_eq!(last, [2, 3, 4, 5, 6, 8, 9]);
     });
 }
 

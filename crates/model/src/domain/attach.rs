@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub struct AttachSettings {
     /// What stands between the interfaces.
     pub shape: Shape,
+    /// What `in0` and `out0` are.
+    pub interfaces: Interfaces,
     /// Whether it sends packets of flows that it was not given: address translation, proxies. Without this they are
     /// dropped and counted.
     pub rewrites: bool,
@@ -56,6 +58,18 @@ pub enum Shape {
     Bridge,
     /// A router with one interface, `in0`, where everything goes in and comes out.
     OneArmed,
+}
+
+/// What the interfaces of an attached function are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Interfaces {
+    /// Ends of veth pairs, for the kernel's own stack and for programs with packet sockets.
+    #[default]
+    Veth,
+    /// TAP devices, for programs that open them by name (`/dev/net/tun`): virtual machines, user-space switches. They have
+    /// no addresses and no routes: those are whoever's who opens them.
+    Tap,
 }
 
 /// How the path of a packet is known whose flow is not.

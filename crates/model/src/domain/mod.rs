@@ -19,7 +19,7 @@ mod rule;
 mod schema;
 mod service;
 
-pub use attach::{AttachSettings, Checksums, Shape, TellApart};
+pub use attach::{AttachSettings, Checksums, Interfaces, Shape, TellApart};
 pub use client::{Client, Identity, IdentityError};
 pub use firewall::{
     AddressEntry, AddressSet, EntryError, FirewallAction, FirewallLimits, FirewallRule,

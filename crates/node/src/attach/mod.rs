@@ -4,6 +4,10 @@
 //!   namespace sf1            namespace sf1.function
 //!   hop ── fn-in  ═════════ in0  ─┐
 //!       ── fn-out ═════════ out0 ─┴ the program, or the kernel's routes and rules
+//!
+//!   with `interfaces: tap`
+//!   hop ── fn-in  ═════════ cable-in  ─ br-in  ─ in0  ─┐
+//!       ── fn-out ═════════ cable-out ─ br-out ─ out0 ─┴ who opens these TAPs
 //! ```
 
 pub(crate) mod network;
@@ -28,6 +32,14 @@ pub(crate) fn interfaces(side: Side) -> [&'static str; 2] {
     match side {
         Side::In => ["fn-in", "in0"],
         Side::Out => ["fn-out", "out0"],
+    }
+}
+
+/// With TAPs: the cable's end at the function, and the bridge that joins it with the function's interface.
+fn behind(side: Side) -> [&'static str; 2] {
+    match side {
+        Side::In => ["cable-in", "br-in"],
+        Side::Out => ["cable-out", "br-out"],
     }
 }
 

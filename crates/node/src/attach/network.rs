@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use anyhow::Result;
 use ringmail_dataplane::Side;
-use ringmail_model::domain::{AttachSettings, Domain, Shape};
+use ringmail_model::domain::{AttachSettings, Domain, Interfaces, Shape};
 use ringmail_model::pathset::{Element, PathSet, Role};
 
-use super::{addresses, interfaces, namespace};
-use crate::topology::{Bridge, Cable, Cidr, End, Namespace, Route, Sysctl, Topology};
+use super::{addresses, behind, interfaces, namespace};
+use crate::topology::{Bridge, Cable, Cidr, End, Namespace, Route, Sysctl, Tap, Topology};
 
 /// The bridge of a function of shape `bridge`.
 const BRIDGE: &str = "br0";
@@ -43,11 +43,16 @@ pub(crate) fn add(domain: &Domain, set: &PathSet, plan: &mut Topology) -> Result
             plan.namespaces.push(Namespace { name: function, ..Namespace::default() });
             continue;
         }
+        if attached.interfaces == Interfaces::Tap {
+            taps(element, attached.shape, mtu, plan);
+            continue;
+        }
         let bridged = attached.shape == Shape::Bridge;
         let bridge = bridged.then(|| Bridge { name: BRIDGE.to_owned(), mtu });
         plan.namespaces.push(Namespace {
             name: function.clone(),
             bridges: bridge.into_iter().collect(),
+            taps: Vec::new(),
             routes: routes(domain, attached)?,
             sysctls: Sysctl::forwarding(),
         });
@@ -74,6 +79,34 @@ pub(crate) fn add(domain: &Domain, set: &PathSet, plan: &mut Topology) -> Result
         }
     }
     Ok(())
+}
+
+/// The namespace of a function behind TAPs: a bridge a side, with the cable and the TAP. Nothing in it has an address.
+fn taps(element: &Element, shape: Shape, mtu: u32, plan: &mut Topology) {
+    let name = namespace(&element.name);
+    let quiet = Sysctl::wished("net.ipv6.conf.default.disable_ipv6", "1");
+    let sysctls = Sysctl::bridging().into_iter().chain([quiet]).collect();
+    let mut function = Namespace { name: name.clone(), sysctls, ..Namespace::default() };
+    for side in sides(shape) {
+        let [ours, theirs] = interfaces(*side);
+        let [cable, bridge] = behind(*side);
+        function.bridges.push(Bridge { name: bridge.to_owned(), mtu });
+        function.taps.push(Tap { name: theirs.to_owned(), mtu, bridge: bridge.to_owned() });
+        let at_hop = End {
+            namespace: element.name.clone(),
+            interface: ours.to_owned(),
+            mac: Some(addresses(element.id, *side)[0].0),
+            ..End::default()
+        };
+        let at_function = End {
+            namespace: name.clone(),
+            interface: cable.to_owned(),
+            bridge: Some(bridge.to_owned()),
+            ..End::default()
+        };
+        plan.cables.push(Cable { mtu, ends: [at_hop, at_function] });
+    }
+    plan.namespaces.push(function);
 }
 
 /// Towards clients everything that the gateway sends from, towards the service the rest.

@@ -6,6 +6,8 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
+use ringmail_dataplane_io::tun::make_tap;
+
 use super::error::TopologyError;
 use super::growth::Growth;
 use super::netlink::{Netlink, VethEnd};
@@ -219,7 +221,7 @@ impl Fabric {
     }
 }
 
-/// Settings, the loopback interface and bridges of a new namespace.
+/// Settings, the loopback interface, bridges and TAPs of a new namespace.
 fn furnish(plan: &Namespace, netns: &Netns) -> Result<(), TopologyError> {
     inside(netns, async |netlink| {
         for sysctl in Sysctl::basic().iter().chain(&plan.sysctls) {
@@ -241,6 +243,18 @@ fn furnish(plan: &Namespace, netns: &Netns) -> Result<(), TopologyError> {
         for bridge in &plan.bridges {
             netlink.add_bridge(bridge).await.map_err(|source| {
                 interface_error(&named(&bridge.name), "the bridge cannot be made", source)
+            })?;
+        }
+        for tap in &plan.taps {
+            let made = async {
+                make_tap(&tap.name)?;
+                let index = netlink.interface(&tap.name).await?;
+                netlink.set_mtu(index, tap.mtu).await?;
+                netlink.set_bridge(index, netlink.interface(&tap.bridge).await?).await?;
+                netlink.set_up(index).await
+            };
+            made.await.map_err(|source| {
+                interface_error(&named(&tap.name), "the TAP cannot be made", source)
             })?;
         }
         Ok(())

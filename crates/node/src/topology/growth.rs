@@ -133,8 +133,8 @@ impl Topology {
 
 /// The routes of `next` that a namespace does not have, if nothing else is different.
 fn more_routes(known: &Namespace, next: Namespace) -> Result<Vec<(String, Route)>, GrowthError> {
-    let Namespace { name, bridges, routes, sysctls } = next;
-    if known.bridges != bridges || known.sysctls != sysctls {
+    let Namespace { name, bridges, taps, routes, sysctls } = next;
+    if known.bridges != bridges || known.taps != taps || known.sysctls != sysctls {
         return Err(GrowthError::Namespace { namespace: name });
     }
     let new: Vec<Route> =

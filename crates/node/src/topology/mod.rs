@@ -24,6 +24,6 @@ pub use error::{GrowthError, PlanError, TopologyError};
 pub use growth::Growth;
 pub use netlink::Netlink;
 pub use netns::Netns;
-pub use plan::{Bridge, Cable, Cidr, End, Namespace, Route, Topology, valid_name};
+pub use plan::{Bridge, Cable, Cidr, End, Namespace, Route, Tap, Topology, valid_name};
 pub use privilege::{Privilege, PrivilegeError};
 pub use sysctl::Sysctl;

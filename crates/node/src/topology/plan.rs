@@ -27,6 +27,8 @@ pub struct Namespace {
     pub name: String,
     /// Bridges to make, before any cable is laid.
     pub bridges: Vec<Bridge>,
+    /// TAP devices to make behind the bridges.
+    pub taps: Vec<Tap>,
     /// Routes, added once all interfaces are up.
     pub routes: Vec<Route>,
     /// Written behind [`Sysctl::basic`] and before any interface is made, so that defaults hold for all of them.
@@ -40,6 +42,17 @@ pub struct Bridge {
     pub name: String,
     /// In bytes.
     pub mtu: u32,
+}
+
+/// A TAP device, a port of a bridge of its namespace, that a program is to open by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tap {
+    /// The interface's name.
+    pub name: String,
+    /// In bytes.
+    pub mtu: u32,
+    /// The bridge.
+    pub bridge: String,
 }
 
 /// A veth pair.
@@ -114,6 +127,15 @@ impl Topology {
             }
             for bridge in &namespace.bridges {
                 interface(&mut interfaces, &namespace.name, &bridge.name)?;
+            }
+            for tap in &namespace.taps {
+                interface(&mut interfaces, &namespace.name, &tap.name)?;
+                if !namespace.bridges.iter().any(|known| known.name == tap.bridge) {
+                    return Err(PlanError::NoBridge {
+                        bridge: tap.bridge.clone(),
+                        namespace: namespace.name.clone(),
+                    });
+                }
             }
             for route in &namespace.routes {
                 route.check(&namespace.name)?;

@@ -2,6 +2,7 @@
 
 mod flows;
 mod ids;
+mod tap;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
