@@ -221,7 +221,7 @@ fn packets_of_other_links_are_left_alone() {
 #[test]
 fn ipv6_neighbours_work_as_well() {
     isolated("udp::ipv6_neighbours_work_as_well", || {
-        crate::netns::add_address("fd00::2", 128, "lo");
+        add_address("fd00::2", 128, "lo");
         let (one, two) = ("[::1]:6635", "[fd00::2]:6635");
         let (mut a, mut b) = (open(one, &[(1, two)]), open(two, &[(0, one)]));
         let packets: Vec<_> = (0..64).map(|i| (1, packet(i, 1400))).collect();
