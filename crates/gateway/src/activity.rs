@@ -1,8 +1,8 @@
 //! What goes on on one client connection, so that its watchdog can tell busy from idle, slow from
 //! stalled, and a client from a flood. Times are milliseconds since the connection began.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::access::{Entry, Record};
 use crate::counters::Counters;
 use crate::limits::{H2_CANCEL_WINDOW_MS, Limits, ms};
+use crate::times::Histogram;
 
 /// Shared by a connection's driver, its stream and its requests.
 #[derive(Debug)]
@@ -155,6 +156,8 @@ pub(crate) struct Ticket {
     /// The line that tells of it.
     pub(crate) record: Option<Record>,
     answered: AtomicBool,
+    /// Where its time is noted, once a rule gave it a path.
+    times: OnceLock<Arc<Histogram>>,
 }
 
 impl Ticket {
@@ -170,7 +173,23 @@ impl Ticket {
             counters: Arc::clone(counters),
             record,
             answered: AtomicBool::new(false),
+            times: OnceLock::new(),
         })
+    }
+
+    /// It takes this path.
+    pub(crate) fn takes(&self, path: Option<&str>) {
+        if let Some(times) = path.and_then(|path| self.counters.times.of(path)) {
+            // A request has one path.
+            let _again = self.times.set(times);
+        }
+    }
+
+    /// How long it was under way, if it took a path.
+    pub(crate) fn took(&self, time: Duration) {
+        if let Some(times) = self.times.get() {
+            times.note(time);
+        }
     }
 
     /// Notes something for the log; the time is in microseconds since the request came.

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::times::TimesByPath;
+
 /// A number that only grows.
 #[derive(Default)]
 pub struct Counter(AtomicU64);
@@ -49,7 +51,11 @@ macro_rules! counters {
         /// All counters of a gateway, shared by its workers.
         #[derive(Debug, Default)]
         #[allow(missing_docs, reason = "each has its description beside it")]
-        pub struct Counters { $(#[doc = $description] pub $name: Counter,)* }
+        pub struct Counters {
+            $(#[doc = $description] pub $name: Counter,)*
+            /// From the head of a request to that of its answer, for each path.
+            pub times: TimesByPath,
+        }
 
         impl Counters {
             /// Every counter with its present value, in a fixed order.

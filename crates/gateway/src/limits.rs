@@ -47,6 +47,9 @@ pub const BODY_PREFIX_MS: u64 = 10_000;
 
 /// Concurrent streams of one HTTP/2 connection.
 pub const H2_STREAMS: u32 = 128;
+/// Paths whose requests are timed; those of later ones are not.
+pub const TIMED_PATHS: usize = 1024;
+
 /// Requests that a client may cancel unanswered within [`H2_CANCEL_WINDOW_MS`] (CVE-2023-44487).
 pub const H2_CANCELLED: u32 = 200;
 /// The window over which cancelled requests are counted.

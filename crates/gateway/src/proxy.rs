@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use ringmail_model::domain::ApplicationProtocol;
 use ringmail_model::rules::{Decision, Denied, RequestFacts};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::access::{AccessSink, Entry, Kind, Outcome, Record};
 use crate::activity::{Activity, Busy, Ticket};
@@ -63,6 +63,7 @@ struct Prefix {
 /// Counts and notes that a rule allowed a request.
 fn allowed(ticket: &Ticket, policy: &Policy, client: &str, key: &PoolKey) {
     ticket.counters.requests_allowed.one();
+    ticket.takes(policy.rules.path_name(key.path));
     ticket.note(|entry, us| {
         entry.client = client.into();
         entry.decision = Outcome::Allowed;
@@ -83,6 +84,7 @@ impl<C: Chain> Session<C> {
     /// The answer to a request: the service's, or a refusal.
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         let counters = &self.exchange.counters;
+        let begun = Instant::now();
         let record = self.access.as_ref();
         let record = record.map(|(sink, known)| Record::new(sink, Kind::Request, known));
         let ticket = Ticket::new(&self.activity, counters, record);
@@ -101,6 +103,7 @@ impl<C: Chain> Session<C> {
             }
         };
         ticket.note(|entry, _| entry.status = Some(answer.status().as_u16()));
+        ticket.took(begun.elapsed());
         ticket.answered();
         answer
     }

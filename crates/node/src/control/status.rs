@@ -24,6 +24,12 @@ pub struct ElementStatus {
     /// that are in no place before. One batch in sixteen is looked at.
     #[serde(default)]
     pub inside_ns_log2: Vec<u64>,
+    /// The sum of those times, in nanoseconds.
+    #[serde(default)]
+    pub inside_ns_sum: u64,
+    /// Of the gateway: how long requests took, by path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<RequestTimes>,
     /// Packets that went nowhere, by reason; reasons without a packet are left out.
     pub drops: Vec<Drops>,
 }
@@ -66,6 +72,17 @@ pub struct PathStatus {
     /// Seconds until the first association in use fails closed; absent where none is, or its lease never ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_s: Option<f64>,
+}
+
+/// How long requests took, from the head of a request to that of its answer; refused ones left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RequestTimes {
+    /// The path's name.
+    pub path: String,
+    /// At place `n` those below 2^n microseconds that are in no place before.
+    pub us_log2: Vec<u64>,
+    /// Their sum, in microseconds.
+    pub us_sum: u64,
 }
 
 /// One counter.

@@ -24,6 +24,8 @@ pub(crate) struct Report {
     pub(crate) flows: Option<[u64; 3]>,
     /// How long batches were inside, over powers of two of a nanosecond.
     pub(crate) inside_ns_log2: Vec<u64>,
+    /// Their sum.
+    pub(crate) inside_ns_sum: u64,
     /// The link to other elements.
     pub(crate) link: Vec<Count>,
     /// The inner side; empty at a hop.
@@ -132,6 +134,7 @@ impl Report {
             })
             .collect();
         report.inside_ns_log2 = stay.buckets.to_vec();
+        report.inside_ns_sum = stay.sum_ns;
         report.link = link(&links.link);
         report.link.extend(faults.into_iter().flat_map(injected));
         report.inner = sum(links.inner.iter().map(|counters| link(counters)));

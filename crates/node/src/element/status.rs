@@ -17,7 +17,7 @@ use super::proxy::Proxy;
 use super::report::Report;
 use super::versions::{Version, Versions};
 use super::worker::Handle;
-use crate::control::{Counter, Drops, ElementStatus, PathStatus};
+use crate::control::{Counter, Drops, ElementStatus, PathStatus, RequestTimes};
 
 /// What the manual says of the table of flows, too.
 pub(crate) const FLOWS: &str = "Flows that are remembered now.";
@@ -74,8 +74,22 @@ pub(super) async fn of(parts: Parts<'_>) -> ElementStatus {
         paths,
         counters,
         inside_ns_log2: inside(&reports),
+        inside_ns_sum: reports.iter().map(|report| report.inside_ns_sum).sum(),
+        requests: proxy.map(requests).unwrap_or_default(),
         drops: drops(&reports),
     }
+}
+
+/// Listeners together.
+fn requests(proxy: &Proxy) -> Vec<RequestTimes> {
+    let mut paths: BTreeMap<String, RequestTimes> = BTreeMap::new();
+    for (path, times) in proxy.counters().flat_map(|counters| counters.times.read()) {
+        let of = paths.entry(path.clone()).or_default();
+        (of.path, of.us_sum) = (path, of.us_sum + times.sum_us);
+        of.us_log2.resize(times.us_log2.len(), 0);
+        of.us_log2.iter_mut().zip(times.us_log2).for_each(|(sum, count)| *sum += count);
+    }
+    paths.into_values().collect()
 }
 
 fn inside(reports: &[Report]) -> Vec<u64> {

@@ -60,6 +60,7 @@ pub(crate) struct Links {
 pub(crate) struct Stay {
     batches: u32,
     pub(crate) buckets: [u64; STAY_BUCKETS],
+    pub(crate) sum_ns: u64,
 }
 
 impl Stay {
@@ -70,6 +71,7 @@ impl Stay {
             let ns = u64::try_from(came.elapsed().as_nanos()).unwrap_or(u64::MAX);
             let bucket = (u64::BITS - ns.leading_zeros()) as usize;
             self.buckets[bucket.min(STAY_BUCKETS - 1)] += 1;
+            self.sum_ns = self.sum_ns.wrapping_add(ns);
         }
     }
 }

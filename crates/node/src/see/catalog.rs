@@ -20,6 +20,8 @@ pub struct Family {
     pub name: String,
     /// Whether it may fall.
     pub gauge: bool,
+    /// Whether it is counted in buckets.
+    pub histogram: bool,
     /// E.g. `packets`; empty for a yes or no.
     pub unit: String,
     /// One sentence.
@@ -43,7 +45,28 @@ impl Family {
         if !gauge {
             name.push_str("_total");
         }
-        Family { name, gauge, unit: unit.to_owned(), help: help.to_owned(), labels }
+        let histogram = false;
+        Family { name, gauge, histogram, unit: unit.to_owned(), help: help.to_owned(), labels }
+    }
+
+    /// One that is counted in buckets, in seconds.
+    fn histogram(stem: &str, help: &str, labels: &[&str]) -> Family {
+        let labels = labels.iter().map(|&label| label.to_owned()).collect();
+        // Its name is that of a gauge.
+        let family = Family::new(stem, "seconds", true, help, labels);
+        Family { gauge: false, histogram: true, ..family }
+    }
+
+    /// How long batches of packets are inside of an element.
+    pub(super) fn batch() -> Family {
+        let help = "How long batches of packets are inside of the element, from their receipt until they are sent; one in sixteen is looked at.";
+        Family::histogram("batch_seconds", help, &["element"])
+    }
+
+    /// How long requests take.
+    pub(super) fn requests() -> Family {
+        let help = "How long allowed requests take at the gateway, from the head of the request to that of the answer.";
+        Family::histogram("gateway_request_seconds", help, &["element", "path"])
     }
 }
 
@@ -99,7 +122,7 @@ impl Fixed {
         debug_assert_eq!(family.labels.len(), N);
         let values = labels.iter().map(|value| value.as_ref().to_owned());
         let labels = family.labels.iter().cloned().zip(values).collect();
-        Sample { family, labels, value }
+        Sample { family, suffix: "", labels, value }
     }
 }
 
@@ -111,6 +134,9 @@ pub fn families() -> Result<BTreeMap<String, Family>> {
     let mut all = BTreeMap::new();
     for fixed in Fixed::ALL {
         let family = fixed.family();
+        all.insert(family.name.clone(), family);
+    }
+    for family in [Family::batch(), Family::requests()] {
         all.insert(family.name.clone(), family);
     }
     for (counter, of) in counters()? {
@@ -182,7 +208,8 @@ mod tests {
             let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
             assert!(family.name.chars().all(allowed), "{}", family.name);
             assert!(family.help.ends_with('.'), "{}: {}", family.name, family.help);
-            assert_eq!(family.gauge, !family.name.ends_with("_total"), "{}", family.name);
+            let counter = !family.gauge && !family.histogram;
+            assert_eq!(counter, family.name.ends_with("_total"), "{}", family.name);
         }
     }
 }

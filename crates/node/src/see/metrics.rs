@@ -11,7 +11,7 @@ use ringmail_dataplane_io::LinkCounter;
 
 use super::catalog::{self, Family, Fixed};
 use crate::admin::{DomainStatus, ElementReport, VersionReport};
-use crate::control::{Counter, ElementStatus, PathStatus};
+use crate::control::{Counter, ElementStatus, PathStatus, RequestTimes};
 use crate::limits::METRIC_SERIES;
 
 /// One series with its value as of now.
@@ -19,7 +19,9 @@ use crate::limits::METRIC_SERIES;
 pub struct Sample {
     /// What it belongs to.
     pub family: Family,
-    /// Names and values, in the family's order.
+    /// What stands behind its name: of histograms `_bucket`, `_sum` or `_count`.
+    pub suffix: &'static str,
+    /// Names and values, in the family's order; of a bucket its bound `le` last.
     pub labels: Vec<(String, String)>,
     /// The value.
     pub value: f64,
@@ -73,6 +75,11 @@ fn of_element(report: &ElementReport, all: &mut Vec<Sample>) {
     for path in &status.paths {
         of_path(name, path, all);
     }
+    let buckets = &status.inside_ns_log2;
+    histogram(&Family::batch(), &[name], (buckets, status.inside_ns_sum), 1e-9, all);
+    for RequestTimes { path, us_log2, us_sum } in &status.requests {
+        histogram(&Family::requests(), &[name, path], (us_log2, *us_sum), 1e-6, all);
+    }
     if !status.paths.is_empty() {
         for reason in DropReason::ALL {
             let drops = status.drops.iter().find(|drops| drops.reason == reason.name());
@@ -84,9 +91,46 @@ fn of_element(report: &ElementReport, all: &mut Vec<Sample>) {
         let Named { family, labels } = named(counter, status);
         let element = ("element".to_owned(), name.to_owned());
         let labels = std::iter::once(element).chain(labels).collect();
-        all.push(Sample { family, labels, value: counter.value as f64 });
+        all.push(Sample { family, suffix: "", labels, value: counter.value as f64 });
     }
 }
+
+/// Buckets over powers of two of a part of a second, as many as it takes from a microsecond to 17 seconds.
+fn histogram(
+    family: &Family,
+    labels: &[&str],
+    (buckets, sum): (&[u64], u64),
+    unit_s: f64,
+    all: &mut Vec<Sample>,
+) {
+    if buckets.is_empty() {
+        return;
+    }
+    let values = labels.iter().map(|&value| value.to_owned());
+    let labels: Vec<(String, String)> = family.labels.iter().cloned().zip(values).collect();
+    let mut push = |suffix, le: Option<String>, value| {
+        let le = le.map(|le| ("le".to_owned(), le));
+        let labels = labels.iter().cloned().chain(le).collect();
+        all.push(Sample { family: family.clone(), suffix, labels, value });
+    };
+    let mut below = 0;
+    // The last one holds whatever is longer.
+    for (place, count) in buckets.iter().enumerate().take(buckets.len() - 1) {
+        below += count;
+        let bound_s = unit_s * (1_u64 << place) as f64;
+        if (HISTOGRAM_FROM_S..HISTOGRAM_TO_S).contains(&bound_s) {
+            push("_bucket", Some(format!("{bound_s:e}")), below as f64);
+        }
+    }
+    let count = buckets.iter().sum::<u64>() as f64;
+    push("_bucket", Some("+Inf".to_owned()), count);
+    push("_sum", None, sum as f64 * unit_s);
+    push("_count", None, count);
+}
+
+/// The least and the greatest bound of a bucket, in seconds.
+const HISTOGRAM_FROM_S: f64 = 0.9e-6;
+const HISTOGRAM_TO_S: f64 = 18.0;
 
 fn of_version(element: &str, version: &VersionReport, all: &mut Vec<Sample>) {
     let yes = |yes: bool| f64::from(u8::from(yes));
@@ -195,6 +239,40 @@ mod tests {
         assert_eq!(alerts.family.labels, ["element", "rule"]);
         let inner = named(&counter("inner_sent_packets", "packets"), &status);
         assert_eq!(inner.labels, [("link".to_owned(), "inner".to_owned())]);
+    }
+
+    #[test]
+    fn a_histogram_says_how_many_were_below_each_bound() {
+        let requests = RequestTimes {
+            path: "plain".into(),
+            // Three of 2 or 3 us, one of about a second, one beyond every bound.
+            us_log2: (0..32)
+                .map(|n| [(2, 3), (20, 1), (31, 1)].iter().find(|b| b.0 == n).map_or(0, |b| b.1))
+                .collect(),
+            us_sum: 1_000_009,
+        };
+        let status = ElementStatus { requests: vec![requests], ..ElementStatus::default() };
+        let element =
+            ElementReport { name: "gw".into(), status: Some(status), ..ElementReport::default() };
+        let all = samples(&DomainStatus { elements: vec![element], ..DomainStatus::default() });
+        let of: Vec<_> = all.iter().filter(|s| s.family == Family::requests()).collect();
+        let value = |suffix: &str, le: Option<&str>| {
+            let found = of.iter().find(|sample| {
+                let bound = sample.labels.iter().find(|(name, _)| name == "le");
+                sample.suffix == suffix && bound.map(|(_, value)| value.as_str()) == le
+            });
+            found.map(|sample| sample.value)
+        };
+        assert_eq!(value("_bucket", Some("2e-6")), Some(0.0));
+        assert_eq!(value("_bucket", Some("4e-6")), Some(3.0));
+        assert_eq!(value("_bucket", Some("+Inf")), Some(5.0));
+        assert_eq!((value("_count", None), value("_sum", None)), (Some(5.0), Some(1.000_009)));
+        let bounds: Vec<f64> = of
+            .iter()
+            .filter_map(|sample| sample.labels.last().filter(|(name, _)| name == "le"))
+            .map(|(_, bound)| bound.replace("+Inf", "inf").parse().expect("a number"))
+            .collect();
+        assert!(bounds.is_sorted() && bounds.len() == 26, "{bounds:?}");
     }
 
     #[test]

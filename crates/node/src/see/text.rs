@@ -41,6 +41,7 @@ pub fn render(samples: &[Sample], format: Format) -> String {
             head(&mut out, sample, format);
         }
         out.push_str(family);
+        out.push_str(sample.suffix);
         for (nth, (name, value)) in sample.labels.iter().enumerate() {
             out.push(if nth == 0 { '{' } else { ',' });
             out.push_str(name);
@@ -62,7 +63,11 @@ pub fn render(samples: &[Sample], format: Format) -> String {
 
 fn head(out: &mut String, sample: &Sample, format: Format) {
     let family = &sample.family;
-    let kind = if family.gauge { "gauge" } else { "counter" };
+    let kind = match (family.histogram, family.gauge) {
+        (true, _) => "histogram",
+        (false, true) => "gauge",
+        (false, false) => "counter",
+    };
     let name = match format {
         Format::OpenMetrics => family.name.trim_end_matches("_total"),
         Format::Prometheus => &family.name,
@@ -103,6 +108,7 @@ mod tests {
         let family = Family::new("x", "packets", false, "Says \"no\".", labels);
         let sample = |rule: &str, value| Sample {
             family: family.clone(),
+            suffix: "",
             labels: vec![("rule".to_owned(), rule.to_owned())],
             value,
         };

@@ -56,8 +56,17 @@ fn parse(text: &str) -> BTreeMap<String, Family> {
         };
         let family = families.get_mut(&current).expect("a head comes first");
         let suffix = name.strip_prefix(current.as_str()).expect(line);
-        assert_eq!(suffix, if family.kind == "counter" { "_total" } else { "" }, "{line}");
-        let twice = family.series.insert(labels.to_owned(), value.parse().expect(line));
+        match &*family.kind {
+            "counter" => assert_eq!(suffix, "_total", "{line}"),
+            "histogram" => assert!(["_bucket", "_sum", "_count"].contains(&suffix), "{line}"),
+            _ => assert_eq!(suffix, "", "{line}"),
+        }
+        // What a histogram is summed up in is told by labels here, as its buckets are.
+        let labels = match suffix {
+            "_sum" | "_count" => format!("{labels},is=\"{suffix}\""),
+            _ => labels.to_owned(),
+        };
+        let twice = family.series.insert(labels, value.parse().expect(line));
         assert_eq!(twice, None, "{line} stands twice");
     }
     families
@@ -132,6 +141,12 @@ fn what_is_told_is_what_was_counted() {
         assert_eq!(value("ringmail_path_in_packets", &end), left);
         assert!(value("ringmail_path_lease_seconds", &begin) > 0.0);
         assert_eq!(value("ringmail_gateway_requests_allowed", &[]), 1.0);
+        let times = [("element", "gateway"), ("path", "inspected")];
+        let time = |of| value("ringmail_gateway_request_seconds", &[&times[..], &[of]].concat());
+        assert_eq!((time(("le", "+Inf")), time(("is", "_count"))), (1.0, 1.0));
+        assert!(time(("is", "_sum")) > 0.0 && time(("is", "_sum")) < 60.0);
+        // One batch in sixteen is timed: a page of 48 kB may be fewer.
+        assert!(families.contains_key("ringmail_batch_seconds"));
         let searched = world.counter("sf2", "function_searched_bytes") as f64;
         assert!(searched >= 48_000.0);
         assert_eq!(value("ringmail_dpi_searched_bytes", &[("element", "sf2")]), searched);
@@ -147,8 +162,11 @@ fn what_is_told_is_what_was_counted() {
                 assert_eq!(known.unit, *unit, "{name}");
             }
             for series in family.series.keys().filter(|series| !series.is_empty()) {
-                let labels: Vec<_> =
+                let mut labels: Vec<_> =
                     series.split(',').map(|l| l.split_once('=').unwrap().0).collect();
+                if family.kind == "histogram" {
+                    assert!(["le", "is"].contains(&labels.pop().expect("a bound")), "{name}");
+                }
                 assert_eq!(labels, known.labels, "{name}");
             }
         }
