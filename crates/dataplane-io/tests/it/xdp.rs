@@ -260,6 +260,23 @@ fn a_killed_process_leaves_the_interface_as_it_was() {
 }
 
 #[test]
+fn who_comes_while_another_is_leaving_waits_for_the_interface() {
+    isolated_as_root("xdp::who_comes_while_another_is_leaving_waits_for_the_interface", || {
+        bridge(1500);
+        let leaving = open(0, None);
+        let left = std::thread::spawn(move || {
+            // Nothing says that the other waits by now; if it comes later, it need not wait.
+            std::thread::sleep(Duration::from_millis(200));
+            drop(leaving);
+        });
+        let (mut a, mut b) = (open(0, None), open(1, None));
+        left.join().unwrap();
+        send_all(&mut a, &[(1, packet(1, 64))]);
+        assert_eq!(recv_all(&mut b, 1).len(), 1);
+    });
+}
+
+#[test]
 fn what_cannot_work_is_refused_with_what_to_do() {
     isolated_as_root("xdp::what_cannot_work_is_refused_with_what_to_do", || {
         bridge(1500);
