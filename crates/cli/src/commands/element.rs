@@ -23,10 +23,7 @@ pub(crate) struct Args {
 
 /// Runs the element until its parent ends it.
 pub(crate) fn run(args: Args, _context: &mut Context) -> Result<Outcome, Failure> {
-    // A gateway has two descriptors and more a connection; what the system's soft limit is made for are programs of old.
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
-    let _as_it_was = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
+    open_as_many_as_allowed();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let control = ControlChannel::inherited(args.control)?;
@@ -36,4 +33,11 @@ pub(crate) fn run(args: Args, _context: &mut Context) -> Result<Outcome, Failure
         }
     })?;
     Ok(Outcome::Done)
+}
+
+/// A gateway has two descriptors and more a connection; what the system's soft limit is made for are programs of old.
+pub(super) fn open_as_many_as_allowed() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
+    let _as_it_was = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
 }

@@ -10,6 +10,7 @@ use ringmail_model::pathset::Role;
 use ringmail_node::pdp::{self, MachineSettings, limits::CONTROL_PORT};
 use ringmail_trust::Token;
 
+use super::element::open_as_many_as_allowed;
 use crate::context::Context;
 use crate::error::{Failure, OrFail, Outcome};
 use crate::signals::Signals;
@@ -46,6 +47,7 @@ impl Machine {
         role: Role,
         _context: &mut Context,
     ) -> Result<Outcome, Failure> {
+        open_as_many_as_allowed();
         let token = self.token.as_deref().map(read_token).transpose()?.flatten();
         let enrolled = self.state.join("identity.json");
         let settings = MachineSettings {

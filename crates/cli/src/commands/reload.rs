@@ -51,7 +51,7 @@ impl Report for Reloaded {
         for ElementAnswer { element, away, nack } in elements {
             match nack {
                 None if *away => {
-                    writeln!(out, "{element}  is away; it takes the version when it is back")?
+                    writeln!(out, "{element}  is away; it takes the version when it is back")?;
                 }
                 None => writeln!(out, "{element}  ready for it")?,
                 Some(nack) => writeln!(out, "{element}  no: {nack}")?,

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use ringmail_node::topology::Netns;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustls_pki_types::ServerName;
 
@@ -61,12 +62,21 @@ impl Load {
     /// Opens this many connections as `client`; the n-th asks for the n-th file again and again.
     pub(crate) fn start(world: &World, client: &str, count: usize, files: &[Wanted]) -> Load {
         let tls = world.client_tls(client);
+        Load::from(&world.namespace(client), world.address, &tls, count, files)
+    }
+
+    /// The same from a namespace to an address.
+    pub(crate) fn from(
+        netns: &Arc<Netns>,
+        address: SocketAddr,
+        tls: &Arc<ClientConfig>,
+        count: usize,
+        files: &[Wanted],
+    ) -> Load {
         let (stop, tally) = (Arc::<AtomicBool>::default(), Arc::<Tally>::default());
-        let netns = world.namespace(client);
-        let address = world.address;
         let start = |nth: usize| {
-            let (tls, stop, tally) = (Arc::clone(&tls), Arc::clone(&stop), Arc::clone(&tally));
-            let (netns, wanted) = (Arc::clone(&netns), files[nth % files.len()].clone());
+            let (tls, stop, tally) = (Arc::clone(tls), Arc::clone(&stop), Arc::clone(&tally));
+            let (netns, wanted) = (Arc::clone(netns), files[nth % files.len()].clone());
             let work = move || {
                 netns.enter().expect("the namespace can be entered");
                 while !stop.load(Ordering::Relaxed) {

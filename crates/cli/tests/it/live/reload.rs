@@ -171,12 +171,12 @@ fn sizes_and_times_of_the_data_plane_change_in_place() {
 }
 
 /// A file that nobody else's file is like.
-fn pattern(seed: usize, bytes: usize) -> Arc<Vec<u8>> {
+pub(crate) fn pattern(seed: usize, bytes: usize) -> Arc<Vec<u8>> {
     Arc::new((0..bytes).map(|at| (at * (seed + 3) / 5 + at / 509) as u8).collect())
 }
 
 /// What the n-th reload changes: hops, the order of rules, and what a function looks for.
-fn variant(text: &str, nth: usize) -> String {
+pub(crate) fn variant(text: &str, nth: usize) -> String {
     let (a, b) = match nth % 4 {
         0 => ("[a2]", "[b1]"),
         1 => ("[a1, a2]", "[b2]"),

@@ -30,7 +30,7 @@ impl Machines {
                 before = word;
                 continue;
             };
-            let said = format!("{old:?}: {}", self::said(&changed));
+            let said = format!("{old:?}: {}", said(&changed));
             if !changed.status.success() {
                 // It names who cannot take part in a change until it is upgraded.
                 assert!(said.contains("of an older build"), "{said}\n{}", self.logs());
@@ -49,7 +49,7 @@ impl Machines {
         for file in ["campus.yaml", "same.yaml"] {
             self.must("one", &format!("cmp -s {file} campus.yaml || cp {file} campus.yaml"));
             if let Some(changed) = self.reload_somehow("--restart") {
-                let said = self::said(&changed);
+                let said = said(&changed);
                 eprintln!("{old:?}: --restart: {}", changed.status);
                 assert!(changed.status.success() || said.contains("of an older build"), "{said}");
             }

@@ -9,6 +9,7 @@
 //! ```
 
 mod change;
+mod load;
 mod manual;
 mod mixed;
 
@@ -294,13 +295,17 @@ impl Machines {
         let dir = self.folder("service");
         std::fs::create_dir(dir.join("html")).expect("a new folder");
         std::fs::write(dir.join("html/index.html"), "a page\n").expect("a file");
+        self.nginx_with("server { listen 10.79.0.10:80; root html; }");
+    }
+
+    fn nginx_with(&mut self, servers: &str) {
+        let dir = self.folder("service");
         let temp: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|kind| format!("{kind}_temp_path temp_{kind};\n"))
             .concat();
         let config = format!(
             "user root root; daemon off; master_process off; pid nginx.pid; error_log error.log warn;\n\
-             events {{}}\nhttp {{ access_log off; {temp}\
-             server {{ listen 10.79.0.10:80; root html; }} }}\n"
+             events {{ worker_connections 8192; }}\nhttp {{ access_log off; {temp} {servers} }}\n"
         );
         std::fs::write(dir.join("nginx.conf"), config).expect("a file");
         let mut nginx = self.shell("service", "exec nginx -p . -e error.log -c nginx.conf");
