@@ -20,8 +20,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::notices;
+
 /// How this packaging of a version is numbered (deb-version(7)).
 const REVISION: &str = "1";
+/// Who builds a package for others says so as with Debian's own tools: DEBFULLNAME and DEBEMAIL (debchange(1)).
 const MAINTAINER: &str = "The ringmail authors <maintainers@ringmail.example>";
 const DESCRIPTION: &str = "\
 service function chains between machines that nobody trusts
@@ -82,7 +85,9 @@ impl Deb<'_> {
         copy_all(&own.join("etc"), &stage.join("etc/ringmail"))?;
         self.made_by_the_program(stage)?;
         let doc = stage.join(DOC);
-        copy(&own.join("debian/copyright"), &doc.join("copyright"))?;
+        let head = fs::read_to_string(own.join("debian/copyright"))?;
+        make_parent(&doc.join("copyright"))?;
+        fs::write(doc.join("copyright"), notices::copyright(self.root, &head)?)?;
         copy_all(&self.root.join("examples"), &doc.join("examples"))?;
         copy(&self.root.join("CHANGELOG.md"), &doc.join("changelog"))?;
         fs::write(doc.join("changelog.Debian"), self.debian_changelog()?)?;
@@ -120,9 +125,10 @@ impl Deb<'_> {
         let depends = depends(&fs::read(stage.join("usr/bin/ringmail"))?);
         let control = format!(
             "Package: ringmail\nVersion: {version}\nArchitecture: {architecture}\n\
-             Maintainer: {MAINTAINER}\nInstalled-Size: {bytes}\nDepends: {depends}\n\
+             Maintainer: {}\nInstalled-Size: {bytes}\nDepends: {depends}\n\
              Recommends: iproute2, systemd\nSection: net\nPriority: optional\n\
-             Description: {DESCRIPTION}\n"
+             Description: {DESCRIPTION}\n",
+            maintainer()
         );
         fs::write(folder.join("control"), control)?;
         let conffiles = installed.iter().filter(|(path, _)| path.starts_with("etc"));
@@ -148,7 +154,8 @@ impl Deb<'_> {
         let version = format!("{}-{REVISION}", env!("CARGO_PKG_VERSION"));
         let text = format!(
             "ringmail ({version}) unstable; urgency=medium\n\n  * See changelog.gz for what changed in this version.\n\n \
-             -- {MAINTAINER}  {}\n",
+             -- {}  {}\n",
+            maintainer(),
             date.trim()
         );
         Ok(text.into_bytes())
@@ -164,6 +171,13 @@ pub fn epoch_s(root: &Path) -> Result<u64> {
     git.args(["log", "-1", "--format=%ct"]).current_dir(root);
     let told = String::from_utf8(output(&mut git)?)?;
     told.trim().parse().context("git says no time (hint: set SOURCE_DATE_EPOCH)")
+}
+
+fn maintainer() -> String {
+    match (std::env::var("DEBFULLNAME"), std::env::var("DEBEMAIL")) {
+        (Ok(name), Ok(address)) => format!("{name} <{address}>"),
+        _ => MAINTAINER.to_owned(),
+    }
 }
 
 /// A folder that goes when it is no longer needed.
@@ -273,7 +287,7 @@ fn done(command: &mut Command) -> Result<()> {
     output(command).map(drop)
 }
 
-fn output(command: &mut Command) -> Result<Vec<u8>> {
+pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>> {
     command.stdin(Stdio::null()).stderr(Stdio::piped()).stdout(Stdio::piped());
     let output = command.output().with_context(|| format!("{command:?} could not be started"))?;
     let said = String::from_utf8_lossy(&output.stderr);

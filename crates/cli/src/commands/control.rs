@@ -113,6 +113,7 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure>
             tokio::select! {
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
+                () = control.asked_to_end() => break,
                 _ = hangup.recv() => publish(&control, &args),
                 () = tick(alive.as_mut()) => notifier.alive(),
             }

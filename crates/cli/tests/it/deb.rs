@@ -101,6 +101,19 @@ fn the_package_is_installed_again_removed_and_purged() {
             let roff = run("gzip", &["-dc", page.to_str().unwrap()]);
             assert!(roff.contains(".TH ringmail"), "{}", page.display());
         }
+        // The notices of what is linked in, and nothing under a licence that binds the whole.
+        let copyright = scratch.text("usr/share/doc/ringmail/copyright");
+        for library in ["rustls", "tokio", "aws-lc-sys", "serde"] {
+            assert!(copyright.contains(&format!("\nFiles: vendor/{library}-")), "{library}");
+        }
+        for notice in ["Permission is hereby granted, free of charge", "Amazon.com", "Tokio"] {
+            assert!(copyright.contains(notice), "{notice}");
+        }
+        for build_only in ["vendor/clap_derive", "vendor/serde_derive", "vendor/insta-"] {
+            assert!(!copyright.contains(build_only), "{build_only} is not linked in");
+        }
+        let gpl = |line: &&str| line.starts_with("License:") && line.contains("GPL");
+        assert_eq!(copyright.lines().find(gpl), None);
         let log = scratch.path("usr/share/doc/ringmail/changelog.Debian.gz");
         let log = run("gzip", &["-dc", log.to_str().unwrap()]);
         assert!(log.contains("  Thu, 01 Jan 2026 00:00:00 +0000\n"), "{log}");

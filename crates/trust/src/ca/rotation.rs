@@ -18,7 +18,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::state::{OtherRoot, Record, Serial, Stage, State};
+use super::state::{Kind, OtherRoot, Record, Serial, Stage, State};
 use super::{EmbeddedCa, certificate, roots};
 use crate::error::AuthorityError;
 use crate::limits;
@@ -33,7 +33,7 @@ pub struct Rotation {
     pub stage: Option<Stage>,
     /// Seconds since 1970 from which on the new root may sign, or the old one may go: when the next stage may begin.
     pub ready_unix_s: Option<u64>,
-    /// What the old root signed and still holds, in the order of its end: what it is believed for.
+    /// What the old root signed, still holds and nothing took the place of, in the order of its end: what it is believed for.
     pub waits_for: Vec<(Serial, Record)>,
 }
 
@@ -113,14 +113,17 @@ impl EmbeddedCa {
         let _locked = self.store.lock()?;
         let mut state = State::load(&self.store)?;
         let waits_for = self.status(&state)?.waits_for;
+        let now_unix_s = self.now_unix_s();
+        let old = state.other.as_ref().map_or(0, |other| other.number);
+        let held = held_by(old, &state.certificates, now_unix_s);
         let Some(other) = state.other.take_if(|other| other.stage == Stage::Switched) else {
             return Err(wrong("no old root waits to go"));
         };
         if !early && !waits_for.is_empty() {
             return Err(AuthorityError::TooEarly { what: "the old root signed what still holds" });
         }
-        for (serial, mut record) in waits_for {
-            record.revoked_unix_s = Some(self.now_unix_s());
+        for (serial, mut record) in held {
+            record.revoked_unix_s = Some(now_unix_s);
             state.certificates.insert(serial, record);
         }
         self.put_roots(&mut state)?;
@@ -178,6 +181,7 @@ impl EmbeddedCa {
             Stage::Announced => other.since_unix_s + limits::ROOT_KNOWN_AFTER.as_secs(),
             Stage::Switched => {
                 waits_for = held_by(other.number, &state.certificates, self.now_unix_s());
+                waits_for.retain(|(_, record)| !is_replaced(record, &state.certificates));
                 let last = waits_for.last().map(|(_, record)| record.not_after_unix_s);
                 last.map_or(other.since_unix_s, |last| last + 1)
             }
@@ -202,6 +206,18 @@ fn held_by(
     let mut held: Vec<_> = held.map(|(serial, record)| (*serial, record.clone())).collect();
     held.sort_by_key(|(serial, record)| (record.not_after_unix_s, *serial));
     held
+}
+
+/// Whether the element or server of a certificate has got another one, of another root. A client may have several.
+fn is_replaced(record: &Record, certificates: &BTreeMap<Serial, Record>) -> bool {
+    let same = |other: &Record| (other.kind, &other.name) == (record.kind, &record.name);
+    let other = |other: &Record| {
+        same(other)
+            && other.root != record.root
+            && other.not_before_unix_s >= record.not_before_unix_s
+            && other.revoked_unix_s.is_none()
+    };
+    record.kind != Kind::Client && certificates.values().any(other)
 }
 
 fn anchor(number: u32, der: &CertificateDer<'_>) -> Result<Anchor, AuthorityError> {

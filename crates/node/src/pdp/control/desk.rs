@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use ringmail_model::pdp::{self, Progress, Proposing, Refusal, Standing};
+use tokio::sync::Notify;
 
 use super::{ControlError, Distributed, Line, Overview};
 use crate::admin::{
@@ -19,11 +21,13 @@ use crate::control::{Fault, KeyExport, Nack};
 pub(super) struct ControlDesk {
     line: Line,
     since: Instant,
+    stop: Arc<Notify>,
 }
 
 impl ControlDesk {
-    pub(super) fn new(line: Line) -> ControlDesk {
-        ControlDesk { line, since: Instant::now() }
+    /// `stop` hears of the wish to end.
+    pub(super) fn new(line: Line, stop: Arc<Notify>) -> ControlDesk {
+        ControlDesk { line, since: Instant::now(), stop }
     }
 
     async fn report(&self) -> DomainStatus {
@@ -93,7 +97,7 @@ impl Backend for ControlDesk {
     }
 
     fn stop(&self) {
-        tracing::warn!("control is ended by a signal, not over its socket");
+        self.stop.notify_one();
     }
 }
 

@@ -16,7 +16,7 @@ use ringmail_model::PathVersion;
 use ringmail_model::pdp::{Absent, Message, Nack, Proposing, PublisherConfig, SessionId, Standing};
 use ringmail_trust::Authority;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use self::accept::{Arrived, accept};
@@ -80,6 +80,8 @@ pub struct Control {
     line: Line,
     address: SocketAddr,
     desk: Desk,
+    /// An operator wants it to end.
+    stop: Arc<Notify>,
     tasks: JoinSet<()>,
 }
 
@@ -130,7 +132,8 @@ impl Control {
         let address = listener.local_addr()?;
         let (inputs, queue) = mpsc::channel(INPUTS);
         let line = Line(inputs.clone());
-        let backend = Arc::new(ControlDesk::new(line.clone()));
+        let stop = Arc::new(Notify::new());
+        let backend = Arc::new(ControlDesk::new(line.clone(), Arc::clone(&stop)));
         let desk = Desk::open(press.dir(), backend, settings.metrics).await?;
         let config = PublisherConfig { life: random::bytes()?, absent: settings.absent };
         let hub = Hub::new(
@@ -146,7 +149,12 @@ impl Control {
         let mut tasks = JoinSet::new();
         tasks.spawn(hub.run(queue));
         tasks.spawn(accept(listener, trust, press.clone(), inputs));
-        Ok(Control { line, address, desk, tasks })
+        Ok(Control { line, address, desk, stop, tasks })
+    }
+
+    /// Waits until an operator asks control to end.
+    pub async fn asked_to_end(&self) {
+        self.stop.notified().await;
     }
 
     /// Where it listens.

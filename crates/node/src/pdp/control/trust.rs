@@ -1,6 +1,5 @@
 //! By what control judges handshakes and sessions: who is an element, which certificates are revoked, and who it is itself.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,10 +23,7 @@ pub(super) struct Trust {
 
 impl Trust {
     pub(super) fn new(press: &Press, identity: &Identity, bundle: &TrustBundle) -> Result<Trust> {
-        let live = press.live();
-        let elements = live.iter().flat_map(|pressed| &pressed.set.elements);
-        let ids: BTreeSet<String> = elements.map(|element| element.spiffe_id.clone()).collect();
-        let (sessions, verifier) = tls::sessions(identity, bundle, ids)?;
+        let (sessions, verifier) = tls::sessions(identity, bundle, press.spiffe_ids())?;
         Ok(Trust { sessions, enrolments: tls::enrolments(identity, bundle)?, verifier })
     }
 }

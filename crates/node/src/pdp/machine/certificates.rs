@@ -198,6 +198,17 @@ impl Machine {
         Ok(all)
     }
 
+    /// Another root signs from now on: what the one before signed is renewed, so that it may go.
+    pub(super) fn renew_all(&mut self) {
+        tracing::info!("another root signs: certificates are renewed");
+        let now = Instant::now();
+        (self.renew_at, self.listeners_at, self.listeners_asked_at) = (now, now, now);
+        let due = unix_s() + LISTENER_RENEWED_BEFORE_S;
+        for kept in self.listeners.values_mut() {
+            kept.not_after_unix_s = kept.not_after_unix_s.min(due);
+        }
+    }
+
     /// When the certificate is to be renewed: when half of its time is over.
     pub(super) fn renewal(&self) -> Instant {
         let half = ringmail_trust::limits::ELEMENT_LASTS / 2;

@@ -1,12 +1,13 @@
 //! What a lone element answers an operator: how it is, which version it runs, its keys, a tap.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::Machine;
@@ -17,6 +18,7 @@ use crate::admin::{
 use crate::change::ReloadReport;
 use crate::control::{FromElement, KeyExport, Observe, ToElement};
 use crate::limits::{ANSWER_WITHIN, OBSERVED_WITHIN, PENDING_REQUESTS};
+use crate::see::trace::{Trace, TraceWish};
 
 /// What the machine is asked.
 pub(super) enum Question {
@@ -40,13 +42,15 @@ pub(super) struct MachineDesk {
     questions: mpsc::Sender<Question>,
     exposure: Exposure,
     since: Instant,
+    stop: Arc<Notify>,
 }
 
 impl MachineDesk {
-    /// A desk, and what is asked there. Taps have their sockets in this directory.
-    pub(super) fn new(dir: PathBuf) -> (MachineDesk, mpsc::Receiver<Question>) {
+    /// A desk, and what is asked there. Taps have their sockets in this directory. `stop` hears of the wish to end.
+    pub(super) fn new(dir: PathBuf, stop: Arc<Notify>) -> (MachineDesk, mpsc::Receiver<Question>) {
         let (questions, asked) = mpsc::channel(PENDING_REQUESTS);
-        (MachineDesk { questions, exposure: Exposure::new(dir), since: Instant::now() }, asked)
+        let (exposure, since) = (Exposure::new(dir), Instant::now());
+        (MachineDesk { questions, exposure, since, stop }, asked)
     }
 
     async fn report(&self) -> DomainStatus {
@@ -125,6 +129,12 @@ impl Backend for MachineDesk {
         self.exposure.tap(wish, ask).boxed()
     }
 
+    fn trace(&self, _wish: TraceWish) -> BoxFuture<'_, Result<Trace, String>> {
+        let reason = "an element alone cannot follow packets to others on their machines; `ringmail top --state` shows what \
+                      passes here, and `ringmail tap --state` what it is";
+        async move { Err(reason.to_owned()) }.boxed()
+    }
+
     fn reload(
         &self,
         _text: String,
@@ -135,7 +145,7 @@ impl Backend for MachineDesk {
     }
 
     fn stop(&self) {
-        tracing::warn!("an element is ended by a signal, not over its socket");
+        self.stop.notify_one();
     }
 }
 

@@ -20,7 +20,7 @@ use ringmail_model::pathset::{PublicKey, Role};
 use ringmail_model::pdp::{Follower, FollowerConfig, Usage};
 use ringmail_model::{Name, PathVersion};
 use ringmail_trust::Token;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{sleep_until, timeout};
 
 use self::certificates::Wanted;
@@ -69,7 +69,14 @@ pub async fn run(settings: MachineSettings, mut stop: impl AsyncFnMut()) -> Resu
         enrolled = enrolled(&settings, &dir) => enrolled?,
         () = stop() => return Ok(()),
     };
-    let (backend, questions) = MachineDesk::new(settings.state.clone());
+    let ending = Arc::new(Notify::new());
+    let (backend, questions) = MachineDesk::new(settings.state.clone(), Arc::clone(&ending));
+    let mut stop = async || {
+        tokio::select! {
+            () = stop() => {}
+            () = ending.notified() => tracing::info!("asked to end"),
+        }
+    };
     let _desk = Desk::open(&settings.state, Arc::new(backend), settings.metrics).await?;
     let mut machine = Machine::new(settings, dir, enrolled, questions)?;
     machine.start_from_disk().await?;

@@ -6,6 +6,7 @@ use anyhow::Result;
 use ringmail_dataplane::sap::SignedLease;
 use ringmail_model::pathset::PublicKey;
 use ringmail_model::pdp::FollowerEvent;
+use ringmail_trust::TrustBundle;
 
 use super::super::limits::CLOCK_DIFFERS;
 use super::super::link::Heard;
@@ -89,6 +90,10 @@ impl Machine {
                 bundle.crls = crls.into_iter().map(Into::into).collect();
                 bundle.path_key = path_key;
                 if *bundle != before {
+                    let signs = |bundle: &TrustBundle| bundle.roots.first().cloned();
+                    if signs(bundle) != signs(&before) {
+                        self.renew_all();
+                    }
                     self.follower.set_path_key(PublicKey(path_key));
                     self.dir.save_enrolled(&self.enrolled)?;
                     self.tell_identity().await?;

@@ -5,6 +5,7 @@ mod pressed;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -287,6 +288,17 @@ impl Press {
         let mut state = self.state();
         state.expire();
         state.past.iter().find_map(|past| past.element(spiffe_id)).map(str::to_owned)
+    }
+
+    /// The ids of all elements that may have a session: of versions in use, and of paths that drain.
+    pub(super) fn spiffe_ids(&self) -> BTreeSet<String> {
+        let live = self.live();
+        let elements = live.iter().flat_map(|pressed| &pressed.set.elements);
+        let mut ids: BTreeSet<String> = elements.map(|element| element.spiffe_id.clone()).collect();
+        let mut state = self.state();
+        state.expire();
+        ids.extend(state.past.iter().flat_map(Past::spiffe_ids).map(str::to_owned));
+        ids
     }
 
     /// The listener of this name, if the element is the gateway of a version in use.

@@ -78,6 +78,10 @@ impl Past {
         path.elements.contains(&member.id).then_some((id, self.lease_s))
     }
 
+    pub(super) fn spiffe_ids(&self) -> impl Iterator<Item = &str> {
+        self.elements.iter().map(|member| member.spiffe_id.as_str())
+    }
+
     /// The name of the element that is known by this id.
     pub(super) fn element(&self, spiffe_id: &str) -> Option<&str> {
         let found = self.elements.iter().find(|member| member.spiffe_id == spiffe_id);

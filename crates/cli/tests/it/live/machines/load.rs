@@ -162,8 +162,15 @@ fn reloads_under_load_lose_nothing_and_misroute_nothing_over_several_machines() 
                 let lines = metrics.lines().filter(|line| line.starts_with(name));
                 lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
             };
-            assert_eq!(of("ringmail_function_alerts"), 0.0, "{function} saw what is not its own");
-            assert!(of("ringmail_function_tcp_packets") > 0.0, "{function} saw nothing: {metrics}");
+            assert_eq!(
+                of("ringmail_dpi_alerts_packets_total"),
+                0.0,
+                "{function} saw what is not its own"
+            );
+            assert!(
+                of("ringmail_dpi_tcp_packets_total") > 0.0,
+                "{function} saw nothing: {metrics}"
+            );
         }
     });
 }

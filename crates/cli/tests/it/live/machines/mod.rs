@@ -12,6 +12,7 @@ mod change;
 mod load;
 mod manual;
 mod mixed;
+mod rotation;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
