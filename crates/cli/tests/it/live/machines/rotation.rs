@@ -43,6 +43,8 @@ fn a_root_is_replaced_on_several_machines_while_a_download_runs() {
             let both = |(machine, state): &(&str, &str)| machines.believed(machine, state) == 2;
             elements.iter().all(both).then_some(())
         });
+        // Clients are given both before the new one signs.
+        machines.carry("scp ca/root.pem client:");
         machines.rotate("switch --early");
         // Elements, the listener and control ask for others; the client is for people to see to.
         eventually("only the client's is left", || {
