@@ -9,11 +9,13 @@ use super::watch::Seen;
 use crate::control::ElementStatus;
 use crate::testbed::Testbed;
 
-/// How long nothing may move until a chain counts as at rest: more than Linux delays an acknowledgement.
-const SETTLE_EVERY: Duration = Duration::from_millis(250);
+/// How long a chain is left alone before it is asked whether it rests: more than Linux delays an acknowledgement.
+const SETTLE: Duration = Duration::from_millis(250);
 
-/// How often a chain is looked at before it is given up.
-const SETTLE_LOOKS: usize = 20;
+/// How often a chain is looked at before it is given up, and how far apart: connections that say every second that
+/// they are alive leave gaps.
+const SETTLE_LOOKS: usize = 200;
+const SETTLE_EVERY: Duration = Duration::from_millis(25);
 
 /// What frames count as that one element sent and none received.
 const ON_LINKS: &str = "on_links";
@@ -49,16 +51,16 @@ impl Counts {
         Ok(Counts(all))
     }
 
-    /// As soon as nothing moves any more: delayed acknowledgements are the last to come.
+    /// As soon as delayed acknowledgements have come and nothing moves while all elements are asked twice.
     pub(super) async fn at_rest(testbed: &Testbed) -> Result<Counts> {
-        let mut last = Counts::now(testbed).await?;
+        tokio::time::sleep(SETTLE).await;
         for _ in 0..SETTLE_LOOKS {
-            tokio::time::sleep(SETTLE_EVERY).await;
-            let now = Counts::now(testbed).await?;
-            if now == last {
-                return Ok(now);
+            let once = Counts::now(testbed).await?;
+            let again = Counts::now(testbed).await?;
+            if once == again {
+                return Ok(again);
             }
-            last = now;
+            tokio::time::sleep(SETTLE_EVERY).await;
         }
         bail!("the chain does not come to rest")
     }
