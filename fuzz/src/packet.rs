@@ -6,14 +6,14 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ringmail_packet::flow::{FlowError, FlowKey};
 use ringmail_packet::ip::{Addresses, Ecn};
 use ringmail_packet::{
-    Error, checksum, esp, ethernet, icmp, ipv4, ipv6, limits, mpls, tcp, udp, vlan,
+    Error, Layer, checksum, esp, ethernet, icmp, ipv4, ipv6, limits, mpls, nsh, tcp, udp, vlan,
 };
 
 /// The body of one target.
 pub type Body = fn(&[u8]);
 
 /// Every target by name; the name is the corpus's folder too.
-pub const TARGETS: [(&str, Body); 11] = [
+pub const TARGETS: [(&str, Body); 12] = [
     ("packet_checksum", checksum),
     ("packet_esp", esp),
     ("packet_ethernet", ethernet),
@@ -22,6 +22,7 @@ pub const TARGETS: [(&str, Body); 11] = [
     ("packet_ipv4", ipv4),
     ("packet_ipv6", ipv6),
     ("packet_mpls", mpls),
+    ("packet_nsh", nsh),
     ("packet_tcp", tcp),
     ("packet_udp", udp),
     ("packet_vlan", vlan),
@@ -159,6 +160,36 @@ fn extension(data: &[u8]) {
         repr.emit(&mut ipv6::fragment::Packet::new_unchecked(&mut bytes)).expect("there is room");
         let again = ipv6::fragment::Repr::parse(&ipv6::fragment::Packet::new_unchecked(&bytes));
         assert_eq!(again, Ok(repr));
+    }
+}
+
+/// A packet that begins with an NSH, and the same bytes as context headers.
+pub fn nsh(data: &[u8]) {
+    use ringmail_packet::nsh::context::Contexts;
+    let mut walked = 0;
+    for context in Contexts::new(data).map_while(Result::ok) {
+        let mut bytes = vec![0xa5; context.buffer_len()];
+        assert_eq!(context.emit(&mut bytes), Ok(bytes.len()));
+        assert_eq!(Contexts::new(&bytes).next(), Some(Ok(context)));
+        walked += bytes.len();
+    }
+    assert!(walked <= data.len());
+
+    let Ok(packet) = nsh::Packet::new_checked(data) else { return };
+    let repr = nsh::Repr::parse(&packet).expect("a checked packet parses");
+    assert_eq!(repr.buffer_len() + packet.payload().len(), data.len());
+    assert!(packet.contexts().all(|context| context.is_ok()) || repr.md_type == 2);
+    let mut bytes = data.to_vec();
+    let mut copy = nsh::Packet::new_unchecked(&mut bytes);
+    copy.set_ttl(repr.ttl.wrapping_sub(1));
+    copy.set_si(!repr.si);
+    copy.metadata_mut().fill(0);
+    match repr.emit(&mut copy) {
+        Ok(()) => assert_eq!(nsh::Repr::parse(&copy), Ok(repr)),
+        Err(error) => {
+            assert_eq!(error, Error::FieldValue { layer: Layer::Nsh, field: "metadata type" });
+            assert!(!(1..=2).contains(&repr.md_type));
+        }
     }
 }
 

@@ -15,6 +15,8 @@ pub enum Layer {
     Vlan,
     /// An MPLS label stack.
     Mpls,
+    /// The Network Service Header.
+    Nsh,
     /// IPv4.
     Ipv4,
     /// The fixed header of IPv6.
@@ -118,6 +120,7 @@ impl fmt::Display for Layer {
             Layer::Ethernet => "Ethernet",
             Layer::Vlan => "802.1Q",
             Layer::Mpls => "MPLS",
+            Layer::Nsh => "NSH",
             Layer::Ipv4 => "IPv4",
             Layer::Ipv6 => "IPv6",
             Layer::Ipv6Extension => "IPv6 extension",

@@ -39,6 +39,7 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod limits;
 pub mod mpls;
+pub mod nsh;
 pub mod tcp;
 pub mod udp;
 pub mod vlan;

@@ -1,13 +1,15 @@
 #!/usr/bin/python3
-"""Writes with scapy (Debian's python3-scapy) what kernels here do not send: vlan.pcap, mpls.pcap, esp.pcap, headers.pcap.
+"""Writes with scapy (Debian's python3-scapy) what kernels here do not send: vlan.pcap, mpls.pcap, nsh.pcap, esp.pcap, headers.pcap.
 
 Not part of any test: the results are committed. Times are fixed, keys are throw-away, so that a second run gives the
 same bytes.
 """
 
 import os
+import struct
 
 from scapy.contrib.mpls import MPLS
+from scapy.contrib.nsh import NSH
 from scapy.layers.dns import DNS, DNSQR
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_Router_Alert
 from scapy.layers.inet6 import (
@@ -69,6 +71,23 @@ write("mpls.pcap", [
     ether(type=0x8848) / stack((17, 0, 64)) / IP(**V4, id=3) / QUERY,
     ether() / IP(**V4, id=4) / UDP(sport=49152, dport=6635, chksum=0) / stack((2001, 4, 64), (2002, 4, 64)) / IP(**V4, id=5) / PING,
     ether() / IPv6(**V6) / UDP(sport=49153, dport=6635) / stack((2003, 0, 64)) / IP(**V4, id=6) / SYN,
+])
+
+
+def nsh(spi, si, *contexts, **more):
+    """An NSH of MD type 2 with one context header a (class, type, value), which scapy has no right fields for."""
+    words = [struct.pack("!HBB", kind, number, len(value)) + value + bytes(-len(value) % 4) for kind, number, value in contexts]
+    metadata = b"".join(words)
+    return NSH(mdtype=2, spi=spi, si=si, length=2 + len(metadata) // 4, vlch=[Raw(metadata)], **more)
+
+
+write("nsh.pcap", [
+    ether(type=0x894F) / NSH(mdtype=1, spi=1, si=255, ttl=63, nextproto=1, context_header=bytes(range(16))) / IP(**V4, id=1) / PING,
+    ether(type=0x894F) / nsh(0xFFFFFF, 0, ttl=0, nextproto=2) / IPv6(**V6) / PING6,
+    ether(type=0x894F) / nsh(42, 254, (0xFFF6, 3, bytes(range(20))), ttl=62, nextproto=1) / IP(**V4, id=2) / SYN,
+    ether(type=0x894F) / nsh(43, 1, (0xFFF6, 1, b"\xaa" * 100), (0xFFF6, 2, b""), (0, 0x80, b"abc"), ttl=1, nextproto=1) / IP(**V4, id=3) / QUERY,
+    ether(type=0x894F) / nsh(44, 253, (0x0102, 9, b"12345678"), ttl=63, nextproto=3) / ether() / IP(**V4, id=4) / PING,
+    ether(type=0x894F) / nsh(45, 255, ttl=63, nextproto=1, oam=1) / IP(**V4, id=5) / PING,
 ])
 
 

@@ -8,7 +8,7 @@ use ringmail_packet::ip::{Addresses, protocol};
 use ringmail_packet::{ethernet, ipv4, ipv6, mpls, udp, vlan};
 
 /// Every committed capture.
-pub(crate) const ALL: [&str; 7] = ["http", "dns", "icmp", "vlan", "mpls", "esp", "headers"];
+pub(crate) const ALL: [&str; 8] = ["http", "dns", "icmp", "vlan", "mpls", "nsh", "esp", "headers"];
 
 /// Little-endian microseconds, as tcpdump and scapy write here.
 const MAGIC: u32 = 0xa1b2_c3d4;

@@ -8,7 +8,7 @@ use ringmail_packet::ethernet::{Address, EtherType};
 use ringmail_packet::ip::{Addresses, Ecn};
 use ringmail_packet::tcp::{Flags, Options, TcpOption, options};
 use ringmail_packet::{
-    Error, Layer, esp, ethernet, icmp, ipv4, ipv6, limits, mpls, tcp, udp, vlan,
+    Error, Layer, esp, ethernet, icmp, ipv4, ipv6, limits, mpls, nsh, tcp, udp, vlan,
 };
 
 fn ecn() -> impl Strategy<Value = Ecn> {
@@ -102,6 +102,46 @@ proptest! {
         let stack = mpls::Stack::new_checked(&bytes)?;
         prop_assert_eq!(stack.entries().collect::<Vec<_>>(), entries);
         prop_assert_eq!(stack.payload(), payload);
+    }
+
+    #[test]
+    fn nsh(
+        (oam, next_protocol, si) in any::<(bool, u8, u8)>(),
+        (ttl, spi) in (0..64u8, 0..=nsh::MAX_SPI),
+        fixed in prop::option::weighted(0.2, any::<[u8; nsh::MD1_LEN_BYTES]>()),
+        contexts in vec((any::<(u16, u8)>(), vec(any::<u8>(), 0..40)), 0..5),
+        payload in vec(any::<u8>(), 0..8),
+    ) {
+        let contexts: Vec<_> = contexts
+            .iter()
+            .map(|((class, kind), value)| nsh::context::Context { class: *class, kind: *kind, value })
+            .collect();
+        let metadata_len = match fixed {
+            Some(fixed) => fixed.len(),
+            None => contexts.iter().map(|context| context.buffer_len()).sum(),
+        };
+        let md_type = if fixed.is_some() { nsh::md_type::FIXED } else { nsh::md_type::VARIABLE };
+        let repr = nsh::Repr { oam, ttl, md_type, next_protocol, spi, si, metadata_len };
+        let mut bytes = vec![0xa5; repr.buffer_len()];
+        refused_when_short(Layer::Nsh, bytes.len(), |short| repr.emit(&mut nsh::Packet::new_unchecked(short)));
+        let mut packet = nsh::Packet::new_unchecked(&mut bytes);
+        repr.emit(&mut packet)?;
+        match fixed {
+            Some(fixed) => packet.metadata_mut().copy_from_slice(&fixed),
+            None => {
+                let mut rest = packet.metadata_mut();
+                for context in &contexts {
+                    let len = context.emit(rest)?;
+                    rest = &mut rest[len..];
+                }
+            }
+        }
+        bytes.extend_from_slice(&payload);
+        let packet = nsh::Packet::new_checked(&bytes[..])?;
+        prop_assert_eq!(nsh::Repr::parse(&packet)?, repr);
+        prop_assert_eq!(packet.payload(), payload);
+        let read = packet.contexts().collect::<Result<Vec<_>, _>>()?;
+        prop_assert_eq!(read, if fixed.is_some() { vec![] } else { contexts });
     }
 
     #[test]

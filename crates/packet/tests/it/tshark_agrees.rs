@@ -8,7 +8,7 @@ use std::process::Command;
 
 use ringmail_packet::flow::{FlowError, FlowKey};
 use ringmail_packet::ip::protocol;
-use ringmail_packet::{esp, icmp, udp};
+use ringmail_packet::{esp, icmp, nsh, udp};
 
 use crate::capture;
 
@@ -22,6 +22,26 @@ struct Run {
 const MPLS: Run = Run {
     name: "mpls",
     fields: &["mpls.label", "mpls.exp", "mpls.bottom", "mpls.ttl"],
+    preferences: &[],
+};
+
+const NSH: Run = Run {
+    name: "nsh",
+    fields: &[
+        "nsh.version",
+        "nsh.Obit",
+        "nsh.ttl",
+        "nsh.length",
+        "nsh.mdtype",
+        "nsh.nextproto",
+        "nsh.spi",
+        "nsh.si",
+        "nsh.contextheader",
+        "nsh.metadataclass",
+        "nsh.metadatatype",
+        "nsh.metadatalen",
+        "nsh.metadata",
+    ],
     preferences: &[],
 };
 
@@ -126,7 +146,7 @@ impl Run {
 
 #[test]
 fn tshark_itself_still_says_the_committed_text() {
-    for run in [MPLS, ESP, ICMP, HEADERS] {
+    for run in [MPLS, NSH, ESP, ICMP, HEADERS] {
         let said = run.tshark();
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::write(run.golden_path(), &said).expect("the text is written");
@@ -156,6 +176,39 @@ fn tshark_reads_the_same_label_stacks() {
         ];
         assert_eq!(golden, ours);
     }
+}
+
+#[test]
+fn tshark_reads_the_same_service_headers() {
+    let mut contexts = 0;
+    for (frame, golden) in capture::frames(NSH.name).iter().zip(NSH.golden()) {
+        let packet = nsh::Packet::new_checked(capture::link(frame).payload).expect("an NSH");
+        let base = [
+            packet.version().to_string(),
+            u8::from(packet.oam()).to_string(),
+            format!("{:#06x}", packet.ttl()),
+            (packet.header_len() / nsh::WORD_BYTES).to_string(),
+            packet.md_type().to_string(),
+            packet.next_protocol().to_string(),
+            packet.spi().to_string(),
+            packet.si().to_string(),
+        ];
+        assert_eq!(golden[..8], base);
+        let fixed = packet.md_type() == nsh::md_type::FIXED;
+        let words = packet.metadata().chunks(nsh::WORD_BYTES).filter(|_| fixed);
+        assert_eq!(golden[8], joined(words.map(hex)));
+        let read: Vec<_> = packet.contexts().collect::<Result<_, _>>().expect("context headers");
+        let with_value = read.iter().filter(|context| !context.value.is_empty());
+        let ours = [
+            joined(read.iter().map(|context| context.class)),
+            joined(read.iter().map(|context| context.kind)),
+            joined(read.iter().map(|context| format!("{:#04x}", context.value.len()))),
+            joined(with_value.map(|context| hex(context.value))),
+        ];
+        assert_eq!(golden[9..], ours);
+        contexts += read.len();
+    }
+    assert_eq!(contexts, 5);
 }
 
 #[test]
