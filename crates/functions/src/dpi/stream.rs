@@ -6,6 +6,10 @@
 //! 1. Content once forwarded under a sequence number is never forwarded differently, until the receiver acknowledged it.
 //! 2. Content is searched when no gap is left before it, together with what precedes it; a segment that completes a
 //!    match is dropped, and the stream stops there.
+//!
+//! A stream that is first seen in the middle, as after a restart, may have a gap that was filled before: the receiver goes
+//! on behind it, and nobody sends what lies in it again. So for its first [`STREAM_JOINING_BYTES`] nothing is forwarded
+//! ahead of a gap, and where the receiver acknowledges more than was seen, the stream goes on from there.
 
 use super::history::{Chain, Pool};
 use super::hits::Hits;
@@ -14,8 +18,8 @@ use super::ranges::{Range, RangePool, RangeSet};
 use super::refusal::Refusal;
 use super::regexes::State;
 use crate::limits::{
-    STREAM_AHEAD_BYTES, STREAM_BLOCK_BYTES, STREAM_WINDOW_BYTES, STREAM_WINDOW_SCARCE_BYTES,
-    STREAM_WINDOW_SHARE_SHIFT,
+    STREAM_AHEAD_BYTES, STREAM_BLOCK_BYTES, STREAM_JOINING_BYTES, STREAM_WINDOW_BYTES,
+    STREAM_WINDOW_SCARCE_BYTES, STREAM_WINDOW_SHARE_SHIFT,
 };
 
 /// How far `settled` may lag behind while no acknowledgement is seen: far more than the window, far less than half the
@@ -52,8 +56,11 @@ enum Begin {
     Unseen,
     /// With a SYN: nothing precedes `start`.
     Syn,
-    /// In the middle: what precedes `start` was never this function's to judge.
+    /// In the middle: what precedes `start` was never this function's to judge. The receiver may also hold what lies
+    /// further on, forwarded before this function's time; only its acknowledgements tell.
     Middle,
+    /// In the middle, and so long ago that the receiver holds nothing further on that was not seen here.
+    Joined,
 }
 
 impl Stream {
@@ -83,7 +90,7 @@ impl Stream {
                 Ok(())
             }
             Begin::Syn if self.start == start => Ok(()),
-            Begin::Syn | Begin::Middle => Err(Refusal::SynInUse),
+            Begin::Syn | Begin::Middle | Begin::Joined => Err(Refusal::SynInUse),
         }
     }
 
@@ -95,6 +102,12 @@ impl Stream {
         // Beyond `next` lies at most a FIN, or what was forwarded before this function came; an honest receiver has
         // all before it either way.
         let ahead = acknowledged.wrapping_sub(self.next) as i32;
+        if ahead > 0 && self.begin == Begin::Middle {
+            self.release(shared);
+            self.state = shared.matcher.start();
+            self.begin_at(Begin::Middle, acknowledged);
+            return;
+        }
         let settled = if ahead <= 0 {
             acknowledged
         } else if ahead as u32 <= STREAM_AHEAD_BYTES {
@@ -177,6 +190,9 @@ impl Stream {
         if end > i64::from(STREAM_AHEAD_BYTES) {
             return Err(Refusal::TooFarAhead);
         }
+        if start > 0 && self.begin == Begin::Middle {
+            return Err(Refusal::Joining);
+        }
 
         let settled = position(self.settled);
         if start < settled {
@@ -249,6 +265,10 @@ impl Stream {
 
     /// Lets go of what neither a retransmission nor a tail can need.
     fn trim(&mut self, shared: &mut Shared) {
+        if self.begin == Begin::Middle && self.next.wrapping_sub(self.start) >= STREAM_JOINING_BYTES
+        {
+            self.begin = Begin::Joined;
+        }
         if self.next.wrapping_sub(self.settled) > UNSETTLED_BYTES {
             // Sequence numbers compare over half their space only. Nothing so far back is kept for comparison.
             self.settled = self.next.wrapping_sub(UNSETTLED_BYTES / 2);

@@ -45,7 +45,8 @@ fn no_packet_allocates() {
         (bytes("forbidden"), OnMatch::Drop),
         (bytes("noted"), OnMatch::Alert),
         (regex("gr[ae]y"), OnMatch::Alert),
-    ]);
+    ])
+    .opened(0);
     let content = vec![b'.'; 1400];
     let packets: Vec<Vec<u8>> = (0..3000u32).map(|n| out(n * 1400, &content)).collect();
     let others = [

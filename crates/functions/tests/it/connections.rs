@@ -75,6 +75,8 @@ fn every_block_comes_back() {
     for round in 0..20u32 {
         for port in 1..60 {
             let seq = round * 5000;
+            let syn = segment_from(port, Way::Out, seq.wrapping_sub(1), None, SYN, b"");
+            assert!(inspector.passes(&syn));
             assert!(inspector.passes(&segment_from(port, Way::Out, seq, None, 0, &[b'.'; 3000])));
             let ahead = seq + 3000 + 500;
             assert!(inspector.passes(&segment_from(port, Way::Out, ahead, None, 0, &[b'.'; 300])));

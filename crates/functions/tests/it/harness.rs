@@ -137,6 +137,12 @@ impl Inspector {
         self.inspect(packet) == Action::Pass
     }
 
+    /// Lets the connection begin, so that its content goes out from sequence number `start` on.
+    pub(crate) fn opened(mut self, start: u32) -> Inspector {
+        assert!(self.passes(&segment(Way::Out, start.wrapping_sub(1), None, SYN, b"")));
+        self
+    }
+
     /// Lets time go by and the function age, as a hop does.
     pub(crate) fn wait(&mut self, seconds: u64) {
         self.now += Duration::from_secs(seconds);

@@ -1,7 +1,7 @@
 //! What TCP does on purpose or by accident, one case a test.
 
 use ringmail_dataplane::Action;
-use ringmail_functions::{DpiSettings, OnMatch};
+use ringmail_functions::{DpiSettings, OnMatch, limits};
 
 use crate::harness::{
     FIN, Inspector, RST, SYN, URG, Way, bytes, ipv4, ipv6_with_options, named, out, regex, segment,
@@ -40,7 +40,7 @@ fn a_gap_is_waited_for_and_the_segment_that_fills_it_is_dropped() {
 
 #[test]
 fn a_match_wholly_in_what_came_early_is_found_when_the_gap_fills() {
-    let mut inspector = Inspector::dropping(b"forbidden");
+    let mut inspector = Inspector::dropping(b"forbidden").opened(100);
     assert!(inspector.passes(&out(100, b"xx")));
     assert!(inspector.passes(&out(105, b"..forbidden..")));
     assert_eq!(inspector.inspect(&out(102, b"yyy")), DROPPED);
@@ -59,7 +59,7 @@ fn a_retransmission_with_other_content_is_refused_and_the_same_passes() {
 
 #[test]
 fn what_came_early_cannot_be_changed_either() {
-    let mut inspector = Inspector::dropping(b"forbidden");
+    let mut inspector = Inspector::dropping(b"forbidden").opened(100);
     assert!(inspector.passes(&out(100, b"..")));
     assert!(inspector.passes(&out(110, b"bidden")));
     assert_eq!(inspector.inspect(&out(109, b"xB")), Action::Refuse);
@@ -169,7 +169,7 @@ fn a_probe_of_a_closed_window_passes_and_what_it_held_is_compared() {
 
 #[test]
 fn content_far_ahead_is_refused_until_the_gap_closes() {
-    let mut inspector = Inspector::dropping(b"forbidden");
+    let mut inspector = Inspector::dropping(b"forbidden").opened(0);
     assert!(inspector.passes(&out(0, b"begin")));
     assert_eq!(inspector.inspect(&out((4 << 20) + 5, b"x")), Action::Refuse);
     assert!(inspector.passes(&out((4 << 20) + 4, b"x")));
@@ -283,4 +283,57 @@ fn gigabytes_without_an_acknowledgement_are_followed() {
     assert!(inspector.passes(&out(seq.wrapping_sub(1000), b"...")));
     assert!(inspector.passes(&out(seq, b"forb")));
     assert_eq!(inspector.inspect(&out(seq.wrapping_add(4), b"idden")), DROPPED);
+}
+
+/// As after a restart of the function: what lies in the gap was forwarded before, and nobody sends it again.
+#[test]
+fn a_stream_seen_first_in_the_middle_goes_on_where_its_receiver_does() {
+    let mut inspector = Inspector::dropping(b"forbidden");
+    assert!(inspector.passes(&out(100, b"resent")));
+    assert_eq!(inspector.inspect(&out(5000, b"for")), Action::Refuse);
+    assert_eq!(inspector.counter("refused_joining"), 1);
+    assert!(inspector.passes(&segment(Way::Back, 1, Some(5000), 0, b"")));
+    assert!(inspector.passes(&out(5000, b"for")));
+    assert_eq!(inspector.inspect(&out(5006, b"den")), Action::Refuse);
+    assert_eq!(inspector.inspect(&out(5003, b"bidden")), DROPPED);
+}
+
+/// What lies before the gap and what lies behind it are no neighbours.
+#[test]
+fn nothing_is_found_over_a_gap_that_nobody_fills() {
+    for pattern in [bytes("forbidden"), regex("for[^0-9]*bidden")] {
+        let mut inspector = Inspector::new(&[(pattern, OnMatch::Drop)]);
+        assert!(inspector.passes(&out(100, b"..for")));
+        assert!(inspector.passes(&segment(Way::Back, 1, Some(5000), 0, b"")));
+        assert!(inspector.passes(&out(5000, b"bidden")));
+    }
+}
+
+/// A receiver of a stream that was seen from its beginning cannot have more than passed here.
+#[test]
+fn a_stream_seen_from_its_beginning_goes_on_nowhere_else() {
+    let mut inspector = Inspector::dropping(b"forbidden").opened(100);
+    assert!(inspector.passes(&out(100, b"for")));
+    assert!(inspector.passes(&segment(Way::Back, 1, Some(106), 0, b"")));
+    assert!(inspector.passes(&out(106, b"den")));
+    assert_eq!(inspector.inspect(&out(103, b"bid")), DROPPED);
+}
+
+#[test]
+fn a_stream_that_was_seen_for_long_may_have_gaps_again() {
+    let mut inspector = Inspector::dropping(b"forbidden");
+    let content = vec![b'.'; 1 << 14];
+    let count = limits::STREAM_JOINING_BYTES >> 14;
+    for n in 0..count {
+        let seq = n << 14;
+        if n > 0 {
+            assert_eq!(inspector.inspect(&out(seq + 3, b"den")), Action::Refuse, "{n}");
+        }
+        assert!(inspector.passes(&out(seq, &content)));
+        assert!(inspector.passes(&segment(Way::Back, 1, Some(seq + (1 << 14)), 0, b"")));
+    }
+    let end = count << 14;
+    assert!(inspector.passes(&out(end + 6, b"den")));
+    assert!(inspector.passes(&out(end, b"for")));
+    assert_eq!(inspector.inspect(&out(end + 3, b"bid")), DROPPED);
 }
