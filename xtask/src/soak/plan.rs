@@ -73,7 +73,8 @@ mod tests {
     #[test]
     fn the_same_seed_does_the_same_and_another_another() {
         assert_eq!(rounds(7), rounds(7));
-        assert_ne!(rounds(7), rounds(8));
+        // Not only whose turn it is to be killed.
+        assert_ne!(Round::of(7, 0), Round::of(8, 0));
     }
 
     #[test]
