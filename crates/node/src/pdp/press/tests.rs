@@ -65,7 +65,7 @@ fn a_path_that_changes_gets_a_number_that_no_element_knows_even_after_a_restart(
     let (folder, text) = (Folder::new(), file().text);
     let numbers = |pressed: &Pressed| {
         let ids = pressed.set.paths.iter().map(|path| path.id);
-        ids.collect::<std::collections::BTreeSet<_>>()
+        ids.collect::<BTreeSet<_>>()
     };
     let changed = |word: &str| text.replace("bytes: test", &format!("bytes: {word}"));
     assert_ne!(changed("x"), text, "the file has such a pattern");
