@@ -108,8 +108,15 @@ impl Chains {
         destination: SocketAddr,
     ) -> Result<ChainStream, ChainError> {
         let connect = |source| ChainError::Connect { service: request.service.to_owned(), source };
-        let (socket, pin) = self.prepare(path, request.service, destination).await?;
-        let stream = socket.connect(destination).await.map_err(connect)?;
+        let mut tried = 0;
+        let (stream, pin) = loop {
+            let (socket, pin) = self.prepare(path, request.service, destination).await?;
+            match socket.connect(destination).await {
+                Ok(stream) => break (stream, pin),
+                Err(error) if still_connected(&error) && tried < PORTS_TRIED => tried += 1,
+                Err(error) => return Err(connect(error)),
+            }
+        };
         stream.set_nodelay(true).map_err(connect)?;
         let socket = stream.as_fd().try_clone_to_owned().map_err(connect)?;
         lock(&self.open).insert(pin.flow, (path, Arc::new(socket)));
@@ -204,6 +211,12 @@ fn bind(socket: &TcpSocket, to: SocketAddr) -> io::Result<()> {
     socket.bind(to)
 }
 
+/// Whether the system did not connect because it holds another connection between the same ends: one whose path went
+/// before its last segments were answered stays for minutes, longer than its port rests.
+fn still_connected(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+}
+
 /// An egress that was started again knows no flows, and drops what a service sends until it sees a packet of the client's
 /// side: where only the service speaks, there has to be one soon.
 fn keepalive() -> TcpKeepalive {
@@ -282,5 +295,9 @@ mod tests {
         bind(&second, port).expect("the same port");
         let _open = second.connect(at(&other)).await.expect("it listens");
         assert!(bind(&socket(), at(&one)).is_err());
+        let third = socket();
+        bind(&third, port).expect("the same port");
+        let again = third.connect(at(&one)).await.expect_err("it is connected there");
+        assert!(still_connected(&again), "{again}");
     }
 }
