@@ -263,7 +263,7 @@ impl Repr {
         let words = self.buffer_len() / WORD_BYTES;
         let metadata_fits = match self.md_type {
             md_type::FIXED => self.metadata_len == MD1_LEN_BYTES,
-            _ => self.metadata_len % WORD_BYTES == 0 && self.buffer_len() <= MAX_LEN_BYTES,
+            _ => self.metadata_len.is_multiple_of(WORD_BYTES) && self.buffer_len() <= MAX_LEN_BYTES,
         };
         need_fit(Layer::Nsh, "ttl", u16::from(self.ttl) <= TTL_MASK >> TTL_SHIFT)?;
         need_fit(Layer::Nsh, "metadata type", (1..=2).contains(&self.md_type))?;
