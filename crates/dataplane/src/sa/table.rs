@@ -17,6 +17,9 @@ const INDEX_MASK: u32 = INBOUND_SAS as u32 - 1;
 
 const _: () = assert!(INBOUND_SAS.is_power_of_two() && INBOUND_SAS >= MIN_SPI.0 as usize);
 
+// No two SPIs that are out have one place, so no two agree in their low 16 bits: key ids of proofs are that short.
+const _: () = assert!(INBOUND_SAS <= 1 << 16);
+
 fn index(spi: SaSpi) -> usize {
     (spi.0 & INDEX_MASK) as usize
 }

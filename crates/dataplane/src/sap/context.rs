@@ -1,15 +1,11 @@
 //! Keys from the session: exporter outputs, a label a use (RFC 8446 section 7.5, RFC 5705; `docs/sap.md`, "Keys").
 
 use ringmail_model::{ElementId, Epoch, PathDigest, SaSpi, WorkerId};
-use zeroize::Zeroizing;
 
 use super::segment::{Profile, suite_code};
+use super::uses::{AgreedKey, Use};
 use super::wire::Writer;
-use crate::sa::{SaKey, Suite};
-
-/// The label of ESP keys between the two ends of a segment. Labels that begin so need no registration (RFC 5705
-/// section 4). Each further use of a session gets a label of its own.
-pub const ESP_LABEL: &[u8] = b"EXPERIMENTAL ringmail-sap/1 esp";
+use crate::sa::Suite;
 
 /// Derives secrets from the session that both ends share, and nobody else: a TLS exporter.
 pub trait Exporter {
@@ -28,15 +24,17 @@ pub struct ExportFailed;
 /// What a key is for. Both ends must agree on all of it to get the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyContext {
+    /// The use: it chooses the label and the algorithm, and is not in the context itself.
+    pub usage: Use,
     /// The path.
     pub digest: PathDigest,
     /// The profile of the path.
     pub profile: Profile,
     /// The suite of the path.
     pub suite: Suite,
-    /// The element that seals.
+    /// The element that seals, or makes the MAC.
     pub sender: ElementId,
-    /// The element that opens.
+    /// The element that opens, or checks the MAC.
     pub receiver: ElementId,
     /// The sender's core.
     pub worker: WorkerId,
@@ -61,13 +59,11 @@ impl KeyContext {
             .finish()
     }
 
-    /// The ESP key: key ‖ 4-byte salt.
+    /// The key that both ends get from one session for this, and for nothing else.
     ///
     /// # Errors
     /// [`ExportFailed`] when the session derives nothing.
-    pub fn esp_key(&self, exporter: &dyn Exporter) -> Result<SaKey, ExportFailed> {
-        let mut material = Zeroizing::new(vec![0; self.suite.material_len_bytes()]);
-        exporter.export(ESP_LABEL, &self.encode(), &mut material)?;
-        SaKey::new(self.suite, &material).map_err(|_| ExportFailed)
+    pub fn key(&self, exporter: &dyn Exporter) -> Result<AgreedKey, ExportFailed> {
+        self.usage.key(self, exporter)
     }
 }

@@ -8,14 +8,17 @@ use ringmail_model::{ElementId, Epoch, PathDigest, PathId, SaSpi, WorkerId};
 use super::context::ExportFailed;
 use super::message::{BootId, DecodeError, Goodbye, Message, OfferId};
 use super::session::SessionId;
-use crate::sa::{SaKey, SegmentIndex};
+use super::uses::{AgreedKey, Use};
+use crate::sa::SegmentIndex;
 
-/// Which association: there is one for each path, segment and worker of the sender.
+/// Which association: there is one for each path, use, segment (or position) and worker of the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// The path.
     pub path: PathId,
-    /// The segment of the path.
+    /// What it is for.
+    pub usage: Use,
+    /// The segment of the path; of another use than ESP, a position on it.
     pub segment: SegmentIndex,
     /// The sender's worker.
     pub worker: WorkerId,
@@ -43,7 +46,7 @@ pub enum Event {
         /// Why.
         reason: EndReason,
     },
-    /// Let packets with this SPI in, at every worker; then call [`installed`](super::Sap::installed) or
+    /// Let in, at every worker, packets with this SPI, or what carries it as the id of its key; then call [`installed`](super::Sap::installed) or
     /// [`install_failed`](super::Sap::install_failed). Nothing is sent to the SPI before.
     InstallInbound {
         /// What the packets are.
@@ -51,7 +54,7 @@ pub enum Event {
         /// The SPI, from the allocator that the core was given.
         spi: SaSpi,
         /// The key.
-        key: SaKey,
+        key: AgreedKey,
         /// When the data plane has to stop by itself.
         expires: Instant,
     },
@@ -72,14 +75,14 @@ pub enum Event {
         /// The last sequence number that the sender used, where it said so.
         last_sequence: Option<u64>,
     },
-    /// Seal packets of this place with this key from now on; the receiver has installed it.
+    /// Seal packets of this place, or make its MACs, with this key from now on; the receiver has installed it.
     InstallOutbound {
         /// What it is for.
         place: Place,
         /// The SPI that the receiver chose.
         spi: SaSpi,
         /// The key.
-        key: SaKey,
+        key: AgreedKey,
         /// When the data plane has to stop by itself.
         expires: Instant,
     },
@@ -93,7 +96,7 @@ pub enum Event {
         expires: Instant,
     },
     /// Seal nothing more with this association and destroy its key; then call [`stopped`](super::Sap::stopped) with the
-    /// last sequence number used.
+    /// last sequence number used, 0 where there are none.
     StopSending {
         /// What it was for.
         place: Place,

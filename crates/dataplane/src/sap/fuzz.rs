@@ -1,9 +1,10 @@
 //! The body of the fuzz target: bytes become what a hostile neighbour, a slow driver and the clock do.
 //!
-//! Leases always verify, so that the input gets past signatures. What is checked: nothing panics, nothing grows without
-//! bound, no key is used twice to seal, and every inbound association goes exactly once.
+//! Leases always verify, so that the input gets past signatures; all uses are mixed. What is checked: nothing panics,
+//! nothing grows without bound, no key is used twice to seal, a key is of its place's use, key ids of proofs differ in 16
+//! bits, and every inbound association goes exactly once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use ringmail_model::{ElementId, Epoch, PathDigest, PathId, SaSpi, WorkerId};
@@ -13,8 +14,9 @@ use super::lease::{Lease, Now, SIGNATURE_BYTES, SignedLease, VerifyLease};
 use super::message::{BootId, Framer, Hello, Installed, Message, Offer, OfferId};
 use super::segment::{Profile, SegmentView};
 use super::session::{Opener, SessionId};
+use super::uses::Use;
 use super::wire::Reader;
-use super::{Config, Event, ExportFailed, Exporter, Sap};
+use super::{Config, Event, ExportFailed, Exporter, Place, Sap};
 use crate::sa::{SegmentIndex, Suite};
 
 const US: ElementId = ElementId(1);
@@ -50,7 +52,7 @@ struct Run {
     passed: Duration,
     sessions: Vec<SessionId>,
     /// What the data plane holds.
-    inbound: BTreeSet<SaSpi>,
+    inbound: BTreeMap<SaSpi, Place>,
     /// Session and SPI of every association that was ever sealed with: the key depends on nothing else here.
     sealed: BTreeSet<(SessionId, SaSpi)>,
     current: SessionId,
@@ -65,14 +67,19 @@ impl VerifyLease for AnyLease {
     }
 }
 
+/// Breaks its promise: two at a time agree in their low 16 bits.
 struct Counting(u32);
 impl AllocateSpi for Counting {
     fn allocate(&mut self) -> Option<SaSpi> {
         self.0 += 1;
-        Some(SaSpi(255 + self.0))
+        Some(given(self.0 - 1))
     }
 
     fn release(&mut self, _: SaSpi) {}
+}
+
+fn given(number: u32) -> SaSpi {
+    SaSpi((number & 1) << 16 | (256 + number / 2))
 }
 
 struct Zeros;
@@ -86,9 +93,10 @@ impl Exporter for Zeros {
 impl Run {
     fn new() -> Run {
         let start = Instant::now();
-        let view = |sender, receiver, index| SegmentView {
+        let view = |sender, receiver, usage, index| SegmentView {
             path: PathId(1),
             digest: DIGEST,
+            usage,
             index: SegmentIndex(index),
             profile: Profile::Mpls,
             suite: Suite::Aes128Gcm,
@@ -98,13 +106,14 @@ impl Run {
         };
         let boot = BootId([3; 16]);
         let mut config = Config::new(US, PEER, boot, Box::new(AnyLease), Box::new(Counting(0)));
-        config.segments = vec![view(US, PEER, 0), view(PEER, US, 1)];
+        let both = |usage| [view(US, PEER, usage, 0), view(PEER, US, usage, 1)];
+        config.segments = Use::ALL.into_iter().flat_map(both).collect();
         Run {
             sap: Sap::new(start, config),
             start,
             passed: Duration::ZERO,
             sessions: Vec::new(),
-            inbound: BTreeSet::new(),
+            inbound: BTreeMap::new(),
             sealed: BTreeSet::new(),
             current: SessionId(u64::MAX),
             epoch: Epoch(0),
@@ -134,11 +143,14 @@ impl Run {
                 self.give(reader, &Message::Hello(message))?;
             }
             3 => {
+                let offer = OfferId(u32::from(reader.u8()?));
+                let (usage, segment) = Use::of_offer_byte(reader.u8()? & 0xc3);
                 let message = Offer {
-                    offer: OfferId(u32::from(reader.u8()?)),
+                    offer,
                     epoch: self.epoch,
                     digest: DIGEST,
-                    segment: SegmentIndex(reader.u8()? & 3),
+                    usage,
+                    segment,
                     profile: 1,
                     suite: 1,
                     worker: WorkerId(u16::from(reader.u8()? & 3)),
@@ -155,7 +167,7 @@ impl Run {
                 self.give(reader, &Message::Installed(message))?;
             }
             5 => {
-                let (spi, sequence) = (SaSpi(256 + u32::from(reader.u8()?)), reader.u64()?);
+                let (spi, sequence) = (given(reader.u8()?.into()), reader.u64()?);
                 self.give(reader, &Message::Last { spi, sequence })?;
             }
             6 => {
@@ -166,7 +178,7 @@ impl Run {
                 let lease = self.lease(US, reader)?;
                 let _ = self.sap.set_lease(now, &lease);
             }
-            8 => self.sap.installed(now.instant, SaSpi(256 + u32::from(reader.u8()?))),
+            8 => self.sap.installed(now.instant, given(reader.u8()?.into())),
             9 => self.sap.stopped(now.instant, self.last_spi, u64::from(reader.u8()?)),
             10 => {
                 let lease = self.lease(PEER, reader)?;
@@ -215,14 +227,24 @@ impl Run {
         while self.sap.poll_transmit().is_some() {}
         while let Some(event) = self.sap.poll_event() {
             match event {
-                Event::InstallInbound { spi, .. } => {
-                    assert!(self.inbound.insert(spi), "an SPI was given twice");
+                Event::InstallInbound { place, spi, key, .. } => {
+                    let there = self.inbound.iter().filter(|(_, there)| {
+                        (there.usage, there.segment) == (place.usage, place.segment)
+                    });
+                    for (other, _) in there {
+                        assert!(place.usage.tells_apart(spi, *other), "{place:?}: {spi}, {other}");
+                    }
+                    assert_eq!(key.usage(), place.usage, "a key of another use");
+                    let there = self.inbound.insert(spi, place);
+                    assert!(there.is_none(), "an SPI was given twice");
                     assert!(self.inbound.len() < 1024, "inbound associations have no bound");
                 }
                 Event::RemoveInbound { spi, .. } => {
-                    assert!(self.inbound.remove(&spi), "removed what was never installed");
+                    let removed = self.inbound.remove(&spi);
+                    assert!(removed.is_some(), "removed what was never installed");
                 }
-                Event::InstallOutbound { spi, .. } => {
+                Event::InstallOutbound { place, spi, key, .. } => {
+                    assert_eq!(key.usage(), place.usage, "a key of another use");
                     let first = self.sealed.insert((self.current, spi));
                     assert!(first, "a key begins to count again");
                 }

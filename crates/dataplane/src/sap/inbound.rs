@@ -29,6 +29,8 @@ struct Inbound {
     session: SessionId,
     offer: OfferId,
     state: State,
+    /// INSTALLED was said at least once: one that drains may not have come so far.
+    was_installed: bool,
     expires: Instant,
     last_sequence: Option<u64>,
     /// The session that made it has ended.
@@ -57,7 +59,8 @@ pub(super) struct Judge<'a> {
 
 /// Gives out the SPIs of this element, all neighbours and workers together.
 pub trait AllocateSpi {
-    /// An SPI of at least 256 that no association of this element has; `None` when there is none left.
+    /// An SPI of at least 256 that no association of this element has; `None` when there is none left. No two that are out
+    /// agree in their low 16 bits: that is all that a proof of transit carries of them.
     fn allocate(&mut self) -> Option<SaSpi>;
 
     /// Takes back an SPI that the data plane never heard of. All others come back with
@@ -86,13 +89,13 @@ impl Inbounds {
         judge: &mut Judge<'_>,
         out: &mut Outbox,
     ) -> Result<OfferOutcome, Violation> {
-        let key = SegmentKey { digest: offer.digest, index: offer.segment };
+        let key = SegmentKey { digest: offer.digest, usage: offer.usage, index: offer.segment };
         let mut known = self.by_spi.iter().filter(|(_, inbound)| inbound.session == current.id);
         if let Some((spi, inbound)) = known.find(|(_, inbound)| inbound.offer == offer.offer) {
             if (inbound.key, inbound.place.worker) != (key, offer.worker) {
                 return Err(Violation::OfferChanged(offer.offer));
             }
-            if !matches!(inbound.state, State::Installing { .. }) {
+            if inbound.was_installed {
                 say_installed(now.instant, *spi, inbound, leases, out);
             }
             return Ok(OfferOutcome::Taken);
@@ -131,7 +134,7 @@ impl Inbounds {
         if offer.suite != suite_code(view.suite) {
             return Err(Refusal::WrongSuite);
         }
-        if offer.worker.0 >= view.sender_workers {
+        if offer.worker.0 >= view.workers() {
             return Err(Refusal::UnknownWorker);
         }
         let lease = leases.set_peer(now, &offer.lease, offer.digest, judge.verifier);
@@ -172,13 +175,16 @@ impl Inbounds {
             out.send(current.id, refused);
             return OfferOutcome::Refused;
         };
-        if !current.session.give(spi) {
+        let key = view.key();
+        let mut there = self.by_spi.iter().filter(|(_, inbound)| inbound.key == key);
+        let apart = there.all(|(other, _)| view.usage.tells_apart(spi, *other));
+        if !apart || !current.session.give(spi) {
             judge.spis.release(spi);
             out.send(current.id, refused);
             return OfferOutcome::Refused;
         }
         let context = view.key_context(offer.worker, current.epoch, spi);
-        let key = match context.esp_key(judge.exporter) {
+        let key = match context.key(judge.exporter) {
             Ok(key) => key,
             Err(failed) => {
                 judge.spis.release(spi);
@@ -199,6 +205,7 @@ impl Inbounds {
             session: current.id,
             offer: offer.offer,
             state: State::Installing { give_up_at: now + INSTALL_TIMEOUT },
+            was_installed: false,
             expires,
             last_sequence: None,
             orphan: false,
@@ -219,6 +226,7 @@ impl Inbounds {
             && matches!(inbound.state, State::Installing { .. })
         {
             inbound.state = State::Installed;
+            inbound.was_installed = true;
             say_installed(now, spi, inbound, leases, out);
         }
     }
@@ -284,7 +292,7 @@ impl Inbounds {
             let worker = inbound.place.worker;
             let view = segments.get(&inbound.key);
             let stays = view.is_some_and(|view| {
-                worker.0 < view.sender_workers && view.place(worker) == inbound.place
+                worker.0 < view.workers() && view.place(worker) == inbound.place
             });
             if !stays {
                 inbound.drain(now + WITHDRAWN_GRACE, Cause::Withdrawn);

@@ -14,6 +14,7 @@ use ringmail_model::{ElementId, Epoch, PathDigest, SaSpi, WorkerId};
 
 use super::lease::SignedLease;
 use super::limits::MESSAGE_BYTES_MAX;
+use super::uses::Use;
 use super::wire::{Reader, Short, Writer};
 use crate::sa::SegmentIndex;
 
@@ -84,7 +85,9 @@ pub struct Offer {
     pub epoch: Epoch,
     /// The path.
     pub digest: PathDigest,
-    /// The segment of the path.
+    /// What the association is for.
+    pub usage: Use,
+    /// The segment of the path; of another use than ESP, a position on it. At most 63.
     pub segment: SegmentIndex,
     /// The code of the profile.
     pub profile: u8,
@@ -240,7 +243,8 @@ impl Message {
                 .u32(hello.epoch.0),
             Message::Offer(offer) => {
                 let writer = kind.u32(offer.offer.0).u32(offer.epoch.0).digest(&offer.digest);
-                let writer = writer.u8(offer.segment.0).u8(offer.profile).u8(offer.suite);
+                let writer = writer.u8(offer.usage.offer_byte(offer.segment));
+                let writer = writer.u8(offer.profile).u8(offer.suite);
                 offer.lease.write(writer.u16(offer.worker.0))
             }
             Message::Installed(installed) => {
@@ -293,16 +297,7 @@ impl Message {
     fn read(kind: u8, reader: &mut Reader<'_>) -> Result<Message, ReadError> {
         Ok(match kind {
             1 => Message::Hello(read_hello(reader)?),
-            2 => Message::Offer(Offer {
-                offer: OfferId(reader.u32()?),
-                epoch: Epoch(reader.u32()?),
-                digest: reader.digest()?,
-                segment: SegmentIndex(reader.u8()?),
-                profile: reader.u8()?,
-                suite: reader.u8()?,
-                worker: WorkerId(reader.u16()?),
-                lease: SignedLease::read(reader)?,
-            }),
+            2 => Message::Offer(read_offer(reader)?),
             3 => Message::Installed(Installed {
                 offer: OfferId(reader.u32()?),
                 spi: SaSpi(reader.u32()?),
@@ -338,6 +333,23 @@ fn read_hello(reader: &mut Reader<'_>) -> Result<Hello, ReadError> {
         element: ElementId(reader.u16()?),
         boot: BootId(reader.array()?),
         epoch: Epoch(reader.u32()?),
+    })
+}
+
+fn read_offer(reader: &mut Reader<'_>) -> Result<Offer, ReadError> {
+    let (offer, epoch) = (OfferId(reader.u32()?), Epoch(reader.u32()?));
+    let digest = reader.digest()?;
+    let (usage, segment) = Use::of_offer_byte(reader.u8()?);
+    Ok(Offer {
+        offer,
+        epoch,
+        digest,
+        usage,
+        segment,
+        profile: reader.u8()?,
+        suite: reader.u8()?,
+        worker: WorkerId(reader.u16()?),
+        lease: SignedLease::read(reader)?,
     })
 }
 

@@ -1,4 +1,4 @@
-//! The Segment Agreement Protocol without I/O: the two ends of a segment agree on ESP keys, by themselves (`docs/sap.md`).
+//! The Segment Agreement Protocol without I/O: the two ends of a segment agree on keys, by themselves (`docs/sap.md`).
 //!
 //! A driver authenticates the neighbour with TLS 1.3 (RFC 8446) and passes messages, time and the session's exporter in;
 //! messages, keys for the data plane and wishes come out. One [`Sap`] stands for one neighbour:
@@ -30,11 +30,12 @@ pub mod message;
 mod outbound;
 mod segment;
 mod session;
+mod uses;
 mod wire;
 
 pub use agreement::{Sap, Transmit};
 pub use config::{Config, Counters};
-pub use context::{ESP_LABEL, ExportFailed, Exporter, KeyContext};
+pub use context::{ExportFailed, Exporter, KeyContext};
 pub use event::{Cause, EndReason, Event, Place, Violation};
 pub use inbound::AllocateSpi;
 pub use lease::{
@@ -43,6 +44,7 @@ pub use lease::{
 pub use message::{BootId, Framer, Message};
 pub use segment::{Profile, SegmentView, suite_code};
 pub use session::{Opener, SessionId};
+pub use uses::{AgreedKey, MAC_KEY_BYTES, MacKey, Use};
 
 /// The ALPN protocol id (RFC 7301) of sessions.
 pub const ALPN: &[u8] = b"ringmail-sap/1";

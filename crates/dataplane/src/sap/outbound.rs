@@ -67,7 +67,7 @@ impl Outbounds {
     ) {
         let mut before = std::mem::take(&mut self.slots);
         for view in segments {
-            for worker in (0..view.sender_workers).map(WorkerId) {
+            for worker in (0..view.workers()).map(WorkerId) {
                 let key = (view.key(), worker);
                 let known = before.remove(&key);
                 let (kept, changed) = match known {
@@ -153,7 +153,7 @@ impl Outbounds {
             return Ok(Ok(()));
         };
         let context = slot.view.key_context(slot.worker, current.epoch, spi);
-        let key = match context.esp_key(exporter) {
+        let key = match context.key(exporter) {
             Ok(key) => key,
             Err(failed) => return Ok(Err(failed)),
         };
@@ -299,6 +299,7 @@ impl Slot {
                 offer,
                 epoch: current.epoch,
                 digest: self.view.digest,
+                usage: self.view.usage,
                 segment: self.view.index,
                 profile: self.view.profile.code(),
                 suite: suite_code(self.view.suite),

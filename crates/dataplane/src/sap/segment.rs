@@ -4,6 +4,7 @@ use ringmail_model::{ElementId, Epoch, PathDigest, PathId, SaSpi, WorkerId};
 
 use super::context::KeyContext;
 use super::event::Place;
+use super::uses::Use;
 use crate::sa::{SegmentIndex, Suite};
 
 /// What stands in front of ESP on the wire.
@@ -11,6 +12,10 @@ use crate::sa::{SegmentIndex, Suite};
 pub enum Profile {
     /// A stack of MPLS labels.
     Mpls,
+    /// A stack of MPLS labels and NSH (RFC 8300).
+    MplsNsh,
+    /// NSH alone.
+    Nsh,
 }
 
 impl Profile {
@@ -18,6 +23,8 @@ impl Profile {
     pub const fn code(self) -> u8 {
         match self {
             Profile::Mpls => 1,
+            Profile::MplsNsh => 2,
+            Profile::Nsh => 3,
         }
     }
 }
@@ -31,24 +38,26 @@ pub const fn suite_code(suite: Suite) -> u8 {
     }
 }
 
-/// One segment of one path, one direction.
+/// One segment of one path, one direction; or what another [`Use`] has in its place, with a sender and a receiver, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentView {
     /// The path, for the data plane; the neighbour knows it by its digest.
     pub path: PathId,
     /// The digest of the path.
     pub digest: PathDigest,
-    /// Which segment of the path.
+    /// What its associations are for.
+    pub usage: Use,
+    /// Which segment of the path; of another use, a position on it, as [`Use`] says. At most 63.
     pub index: SegmentIndex,
     /// The profile of the path.
     pub profile: Profile,
     /// The suite of the path.
     pub suite: Suite,
-    /// Seals.
+    /// Seals, or makes the MAC.
     pub sender: ElementId,
-    /// Opens.
+    /// Opens, or checks the MAC.
     pub receiver: ElementId,
-    /// How many workers the sender has; each gets an association of its own.
+    /// How many workers the sender has. With a use of counters each gets an association of its own.
     pub sender_workers: u16,
 }
 
@@ -56,28 +65,35 @@ pub struct SegmentView {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SegmentKey {
     pub(super) digest: PathDigest,
+    pub(super) usage: Use,
     pub(super) index: SegmentIndex,
 }
 
 impl SegmentView {
     pub(super) fn key(&self) -> SegmentKey {
-        SegmentKey { digest: self.digest, index: self.index }
+        SegmentKey { digest: self.digest, usage: self.usage, index: self.index }
     }
 
     /// Whether associations of the other view are as good for this one.
     pub(super) fn same_keys(&self, other: &SegmentView) -> bool {
-        let SegmentView { path, digest, index, profile, suite, sender, receiver, .. } = self;
-        (path, digest, index) == (&other.path, &other.digest, &other.index)
+        let SegmentView { path, profile, suite, sender, receiver, .. } = self;
+        (path, self.key()) == (&other.path, other.key())
             && (profile, suite) == (&other.profile, &other.suite)
             && (sender, receiver) == (&other.sender, &other.receiver)
     }
 
     pub(super) fn place(&self, worker: WorkerId) -> Place {
-        Place { path: self.path, segment: self.index, worker }
+        Place { path: self.path, usage: self.usage, segment: self.index, worker }
+    }
+
+    /// How many of the sender's workers get an association.
+    pub(super) fn workers(&self) -> u16 {
+        self.usage.workers(self.sender_workers)
     }
 
     pub(super) fn key_context(&self, worker: WorkerId, epoch: Epoch, spi: SaSpi) -> KeyContext {
         KeyContext {
+            usage: self.usage,
             digest: self.digest,
             profile: self.profile,
             suite: self.suite,

@@ -1,30 +1,30 @@
 //! The element's side of key agreement: with whom, about which segments, and what its notices lead to.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use ringmail_dataplane::replay::WindowPackets;
-use ringmail_dataplane::sa::{SegmentIndex, Suite};
-use ringmail_dataplane::sap::{Counters, Event, Profile, SegmentView, SignedLease};
+use ringmail_dataplane::sap::{Counters, Event, SignedLease};
 use ringmail_model::ElementId;
 use ringmail_model::domain::{self, Domain};
 use ringmail_model::pathset::{Element, Path, PathSet, Segment};
 use ringmail_trust::{Identity, TrustBundle};
 use tokio::net::TcpListener;
 
+use super::asked::Asked;
 use super::keys::{Answer, Keys};
+use super::relations::neighbours;
 use crate::control::FromElement;
 use crate::limits::AGREEMENT_ANSWERS_WITHIN;
-use crate::sap::{Driver, Neighbour, Notice, Settings, SetupError, TcpDial};
+use crate::sap::{Driver, Notice, Settings, SetupError, TcpDial};
 
 /// A running agreement with all neighbours, and the associations that came of it.
 pub(crate) struct Agreement {
     element: ElementId,
     driver: Driver,
     keys: Keys,
+    asked: Asked,
 }
 
 impl Agreement {
@@ -49,7 +49,7 @@ impl Agreement {
             epoch_lifetime: Duration::from_secs(domain.limits.rekey_after_s.into()),
         };
         let driver = Driver::start(settings, identity, bundle, listener, Arc::new(TcpDial))?;
-        Ok(Agreement { element: element.id, driver, keys })
+        Ok(Agreement { element: element.id, driver, keys, asked: Asked::default() })
     }
 
     /// Agrees on the segments of all these path sets from now on; those that stay keep their associations.
@@ -91,7 +91,8 @@ impl Agreement {
         let agreements = self.driver.agreements();
         match event {
             Event::RenewLease { digest, .. } => {
-                return Some(FromElement::LeaseRequest { digest: digest.0.to_vec().into() });
+                let ask = self.asked.ask(Instant::now(), digest);
+                return ask.then(|| FromElement::LeaseRequest { digest: digest.0.to_vec().into() });
             }
             Event::Established { epoch, .. } => {
                 tracing::debug!(%neighbour, %epoch, "key agreement established");
@@ -114,9 +115,12 @@ impl Agreement {
     }
 
     /// Passes on a lease that the parent got signed. One that is malformed is left out and the next one awaited.
-    pub(crate) async fn lease(&self, signed: &[u8]) {
+    pub(crate) async fn lease(&mut self, signed: &[u8]) {
         match SignedLease::from_bytes(signed) {
-            Some(lease) => self.driver.agreements().set_lease(&lease).await,
+            Some(lease) => {
+                self.asked.came(lease.lease.digest);
+                self.driver.agreements().set_lease(&lease).await;
+            }
             None => tracing::error!(bytes = signed.len(), "what came is no lease"),
         }
     }
@@ -165,54 +169,5 @@ impl Agreement {
 
     pub(crate) async fn stop(self) {
         self.driver.stop().await;
-    }
-}
-
-/// The elements at the other ends of this element's segments, with those segments.
-fn neighbours<'a>(
-    sets: impl Iterator<Item = &'a PathSet>,
-    element: ElementId,
-) -> Result<Vec<Neighbour>> {
-    let mut by_other: BTreeMap<ElementId, Neighbour> = BTreeMap::new();
-    let mut seen = BTreeSet::new();
-    for set in sets {
-        for path in set.paths.iter().filter(|path| seen.insert(path.digest)) {
-            for (index, segment) in (0u8..).zip(&path.segments) {
-                let other = match element {
-                    id if id == segment.sender => segment.receiver,
-                    id if id == segment.receiver => segment.sender,
-                    _ => continue,
-                };
-                let sender =
-                    set.element(segment.sender).context("a segment's sender is unknown")?;
-                let other = set.element(other).context("a segment's end is unknown")?;
-                let neighbour = by_other.entry(other.id).or_insert_with(|| Neighbour {
-                    element: other.id,
-                    spiffe_id: other.spiffe_id.clone(),
-                    control: SocketAddr::V4(other.control),
-                    segments: Vec::new(),
-                });
-                neighbour.segments.push(SegmentView {
-                    path: path.id,
-                    digest: path.digest,
-                    index: SegmentIndex(index),
-                    profile: Profile::Mpls,
-                    suite: suite(set.suite),
-                    sender: segment.sender,
-                    receiver: segment.receiver,
-                    sender_workers: sender.workers.max(1),
-                });
-            }
-        }
-    }
-    Ok(by_other.into_values().collect())
-}
-
-/// The data plane's suite of the domain file's.
-pub(crate) fn suite(suite: domain::Suite) -> Suite {
-    match suite {
-        domain::Suite::Aes128Gcm => Suite::Aes128Gcm,
-        domain::Suite::Aes256Gcm => Suite::Aes256Gcm,
-        domain::Suite::ChaCha20Poly1305 => Suite::ChaCha20Poly1305,
     }
 }

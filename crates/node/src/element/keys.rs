@@ -9,7 +9,7 @@ use ringmail_dataplane::replay::WindowPackets;
 use ringmail_dataplane::sa::{
     InboundOptions, InboundSa, Lease, OutboundOptions, OutboundSa, SaError, SaKey,
 };
-use ringmail_dataplane::sap::{Cause, Event, Place};
+use ringmail_dataplane::sap::{AgreedKey, Cause, Event, Place};
 use ringmail_model::pathset::Segment;
 use ringmail_model::{ElementId, PathId, SaSpi};
 use tokio::sync::oneshot;
@@ -68,6 +68,10 @@ impl Keys {
     pub(crate) async fn carry_out(&mut self, neighbour: ElementId, event: Event) -> Answer {
         match event {
             Event::InstallInbound { place, spi, key, expires } => {
+                let AgreedKey::Esp(key) = key else {
+                    tracing::error!(%spi, usage = %place.usage, "no worker takes such keys");
+                    return Answer::InstallFailed(spi);
+                };
                 match self.install_inbound(place, spi, key, expires).await {
                     Ok(()) => Answer::Installed(spi),
                     Err(error) => {
@@ -89,6 +93,10 @@ impl Keys {
                 Answer::Nothing
             }
             Event::InstallOutbound { place, spi, key, expires } => {
+                let AgreedKey::Esp(key) = key else {
+                    tracing::error!(%spi, usage = %place.usage, "no worker takes such keys");
+                    return Answer::Nothing;
+                };
                 if let Err(error) =
                     self.install_outbound(neighbour, place, spi, &key, expires).await
                 {
@@ -227,16 +235,21 @@ fn lease_until(expires: Instant) -> Lease {
 #[cfg(test)]
 mod tests {
     use ringmail_dataplane::sa::{SegmentIndex, Suite};
+    use ringmail_dataplane::sap::{MacKey, Use};
     use ringmail_dataplane_io::poll::Poller;
     use ringmail_model::WorkerId;
 
     use super::*;
 
+    fn place(usage: Use) -> Place {
+        Place { path: PathId(1), usage, segment: SegmentIndex(0), worker: WorkerId(0) }
+    }
+
     /// The window of an association that a worker is given.
     async fn installed(keys: &mut Keys, given: &std::sync::mpsc::Receiver<Command>) -> u32 {
         let key = SaKey::new(Suite::Aes128Gcm, &[7; 20]).expect("a key");
-        let place = Place { path: PathId(1), segment: SegmentIndex(0), worker: WorkerId(0) };
-        let (spi, expires) = (SaSpi(0x1000), Instant::now());
+        let (place, spi, expires) = (place(Use::Esp), SaSpi(0x1000), Instant::now());
+        let key = AgreedKey::Esp(key);
         let event = Event::InstallInbound { place, spi, key, expires };
         let carried_out = keys.carry_out(ElementId(2), event);
         let worker = async {
@@ -263,5 +276,19 @@ mod tests {
         assert!(!keys.set_window(window(4096)), "it is the same");
         assert!(keys.set_window(window(1024)), "it is another");
         assert_eq!(installed(&mut keys, &given).await, 1024);
+    }
+    #[tokio::test]
+    async fn keys_that_no_worker_takes_are_refused_and_never_said_to_be_installed() {
+        let mut keys = Keys::new(Vec::new(), WindowPackets::new(4096).expect("a window"));
+        let (spi, expires) = (SaSpi(0x1000), Instant::now());
+        let mac = |of: fn(MacKey) -> AgreedKey| of(MacKey::new([7; 16]));
+        let gcm = SaKey::new(Suite::Aes128Gcm, &[7; 20]).expect("a key");
+        let all = [mac(AgreedKey::Link), mac(AgreedKey::Proof), AgreedKey::Metadata(gcm)];
+        for key in all {
+            let place = place(key.usage());
+            let event = Event::InstallInbound { place, spi, key, expires };
+            let answer = keys.carry_out(ElementId(2), event).await;
+            assert_eq!(answer, Answer::InstallFailed(spi), "{place:?}");
+        }
     }
 }

@@ -8,6 +8,7 @@
 
 mod agreement;
 mod alerts;
+mod asked;
 mod attached;
 mod begin;
 mod build;
@@ -26,6 +27,7 @@ mod plan;
 mod ports;
 mod proxy;
 pub(crate) mod psk;
+mod relations;
 mod report;
 mod run;
 mod status;

@@ -22,8 +22,8 @@ use ringmail_model::{ElementId, PathId, SaSpi};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use super::agreement::suite;
 use super::command::Command;
+use super::relations::suite;
 use super::versions::{Version, Versions};
 use super::worker::{Core, Handle};
 use crate::control::Secret;

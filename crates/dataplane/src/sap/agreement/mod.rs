@@ -21,6 +21,7 @@ use super::message::{BootId, Hello, Message};
 use super::outbound::Outbounds;
 use super::segment::{SegmentKey, SegmentView};
 use super::session::{Opener, Session, SessionId};
+use super::uses::INDEX_MAX;
 
 /// A message for the driver to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +97,8 @@ impl Sap {
     pub fn set_segments(&mut self, now: Instant, segments: &[SegmentView]) {
         let (element, peer) = (self.element, self.peer);
         let ours = segments.iter().filter(|view| {
-            [(element, peer), (peer, element)].contains(&(view.sender, view.receiver))
+            view.index.0 <= INDEX_MAX
+                && [(element, peer), (peer, element)].contains(&(view.sender, view.receiver))
         });
         self.segments = ours.map(|view| (view.key(), view.clone())).collect();
         let paths = self.segments.values().map(|view| (view.digest, view.path));

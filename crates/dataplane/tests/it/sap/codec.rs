@@ -7,7 +7,7 @@ use ringmail_dataplane::sap::message::{
     DecodeError, Goodbye, Hello, Installed, Offer, OfferId, Refusal,
 };
 use ringmail_dataplane::sap::{
-    BootId, ESP_LABEL, Framer, KeyContext, Lease, Message, Profile, SignedLease, VerifyLease,
+    AgreedKey, BootId, Framer, KeyContext, Lease, Message, Profile, SignedLease, Use, VerifyLease,
     fuzz::fuzz_sap,
 };
 use ringmail_model::{ElementId, Epoch, PathDigest, SaSpi, WorkerId};
@@ -49,6 +49,7 @@ fn golden_bytes_of_every_message() {
         offer,
         epoch: Epoch(0x0304_0506),
         digest: PathDigest([0xd2; 32]),
+        usage: Use::Esp,
         segment: SegmentIndex(3),
         profile: 1,
         suite: 2,
@@ -107,6 +108,7 @@ fn golden_bytes_of_what_a_lease_signs() {
 
 fn context() -> KeyContext {
     KeyContext {
+        usage: Use::Esp,
         digest: PathDigest([0xd3; 32]),
         profile: Profile::Mpls,
         suite: Suite::Aes256Gcm,
@@ -122,7 +124,55 @@ fn context() -> KeyContext {
 fn golden_bytes_of_the_exporter_context_and_label() {
     let expected = format!("{} 01 02 0102 0304 0506 0708090a 0b0c0d0e", "d3".repeat(32));
     assert_eq!(hex(&context().encode()), expected.replace(' ', ""));
-    assert_eq!(ESP_LABEL, b"EXPERIMENTAL ringmail-sap/1 esp");
+    for (profile, code) in [(Profile::MplsNsh, "02"), (Profile::Nsh, "03")] {
+        let context = KeyContext { profile, ..context() };
+        assert_eq!(hex(&context.encode()[32..33]), code);
+    }
+}
+
+#[test]
+fn golden_bytes_of_an_offer_and_a_key_of_each_use() {
+    let offer = Offer {
+        offer: OfferId(0x0a0b_0c0d),
+        epoch: Epoch(0x0304_0506),
+        digest: PathDigest([0xd2; 32]),
+        usage: Use::Esp,
+        segment: SegmentIndex(5),
+        profile: 2,
+        suite: 1,
+        worker: WorkerId(0),
+        lease: lease().signed([0xee; 64]),
+    };
+    let golden = [
+        (
+            Use::Esp,
+            "05",
+            "esp",
+            "8ce740cd7cce06ae1ef653ce57e20dfeb5ae03d5f2466b06a4fd2e93040d417c7e1df053",
+        ),
+        (Use::Link, "45", "mac", "bdbda23c38914913f170607f62ad11db"),
+        (Use::Proof, "85", "proof", "3b7ee271db828d830709633bf377b4ce"),
+        (Use::Metadata, "c5", "metadata", "a744f9dba1af570915588bd1f86ab13d7f9a2ed0"),
+    ];
+    for (usage, byte, label, key) in golden {
+        let offer = Message::Offer(Offer { usage, ..offer });
+        let front = format!("00a0 02 0a0b0c0d 03040506 {} {byte} 02 01 0000", "d2".repeat(32));
+        let front = front.replace(' ', "");
+        assert_eq!(hex(&offer.encode())[..front.len()], front);
+        assert_eq!(Message::decode(&offer.encode()), Ok(offer));
+
+        assert_eq!(usage.label(), format!("EXPERIMENTAL ringmail-sap/1 {label}").as_bytes());
+        let context = KeyContext { usage, ..context() };
+        assert_eq!(context.encode(), self::context().encode(), "the use is in the label");
+        let agreed = context.key(&Secret([1; 32])).unwrap();
+        assert_eq!(agreed.usage(), usage);
+        assert_eq!(key_hex(&agreed), format!("\"0x{key}\""), "{usage}");
+        match agreed {
+            AgreedKey::Esp(key) => assert_eq!(key.suite(), Suite::Aes256Gcm, "the path's"),
+            AgreedKey::Metadata(key) => assert_eq!(key.suite(), Suite::Aes128Gcm),
+            AgreedKey::Link(_) | AgreedKey::Proof(_) => {}
+        }
+    }
 }
 
 #[test]
@@ -137,11 +187,12 @@ fn whatever_differs_gives_another_key() {
         KeyContext { epoch: Epoch(0), ..c },
         KeyContext { spi: SaSpi(300), ..c },
         KeyContext { suite: Suite::ChaCha20Poly1305, ..c },
+        KeyContext { profile: Profile::Nsh, ..c },
     ];
-    let keys = contexts.map(|context| key_hex(&context.esp_key(&secret).unwrap()));
+    let keys = contexts.map(|context| key_hex(&context.key(&secret).unwrap()));
     assert_eq!(keys.iter().collect::<std::collections::BTreeSet<_>>().len(), keys.len());
-    assert_eq!(key_hex(&c.esp_key(&secret).unwrap()), keys[0]);
-    assert_ne!(key_hex(&c.esp_key(&Secret([2; 32])).unwrap()), keys[0]);
+    assert_eq!(key_hex(&c.key(&secret).unwrap()), keys[0]);
+    assert_ne!(key_hex(&c.key(&Secret([2; 32])).unwrap()), keys[0]);
     assert_eq!(keys[0].trim_matches('"').len(), 2 + 2 * 36, "key and 4 bytes of salt");
 }
 
@@ -196,12 +247,13 @@ fn any_message() -> impl Strategy<Value = Message> {
     );
     let numbers = (any::<u32>(), any::<u32>(), any::<u16>());
     let offer = (numbers, any::<[u8; 32]>(), any::<[u8; 3]>(), any_lease()).prop_map(
-        |((offer, epoch, worker), digest, [segment, profile, suite], lease)| {
+        |((offer, epoch, worker), digest, [byte, profile, suite], lease)| {
             Message::Offer(Offer {
                 offer: OfferId(offer),
                 epoch: Epoch(epoch),
                 digest: PathDigest(digest),
-                segment: SegmentIndex(segment),
+                usage: Use::ALL[usize::from(byte >> 6)],
+                segment: SegmentIndex(byte & 0x3f),
                 profile,
                 suite,
                 worker: WorkerId(worker),

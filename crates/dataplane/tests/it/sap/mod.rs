@@ -7,4 +7,5 @@ mod sender;
 mod sessions;
 mod simulation;
 mod support;
+mod uses;
 mod wire;

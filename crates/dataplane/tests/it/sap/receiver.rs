@@ -255,6 +255,27 @@ fn r7_a_withdrawn_path_drains_and_says_so() {
     assert_eq!(pair.sent(1).last(), Some(&Message::Deleted { spi: SPI }));
 }
 
+/// Found by the simulation: a path that went and came back made the data plane's answer look as if it had come.
+#[test]
+fn r7_what_was_installing_when_its_path_went_is_not_said_to_be_installed() {
+    let mut pair = ready();
+    let offer = Message::Offer(pair.offer(0));
+    pair.give(1, 0, offer).unwrap();
+    let now = pair.now().instant;
+    pair.ends[1].sap.set_segments(now, &[segment(2, 0, 2, 1, 1)]);
+    pair.ends[1].sap.set_segments(now, &[segment(1, 0, 1, 2, 1), segment(2, 0, 2, 1, 1)]);
+    pair.renew_leases(1);
+    pair.lose();
+    pair.give(1, 0, offer).unwrap();
+    assert_eq!(pair.sent(1), [], "the data plane does not have it yet");
+    pair.ack_install(1, SPI);
+    assert_eq!(pair.sent(1), [], "it goes in any case");
+    pair.pass_unmoved(Duration::from_secs(5));
+    assert!(pair.seen(1).contains(&Seen::RemoveInbound(SPI, "path withdrawn".into(), None)));
+    pair.give(1, 0, offer).unwrap();
+    assert_eq!(pair.seen(1), [Seen::InstallInbound(place(0), NEXT_SPI)], "taken as a new one");
+}
+
 #[test]
 fn r8_what_was_installing_when_the_session_ended_goes() {
     let mut pair = ready();

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use ringmail_dataplane::keys::danger_wireshark_line;
-use ringmail_dataplane::sa::{SaKey, SegmentIndex, Suite};
+use ringmail_dataplane::sa::{SegmentIndex, Suite};
 use ringmail_dataplane::sap::message::{Hello, Installed, Offer};
 use ringmail_dataplane::sap::{
-    AllocateSpi, BootId, Config, Event, ExportFailed, Exporter, Lease, LeaseError, Message, Now,
-    Opener, PathKey, Place, Profile, Sap, SegmentView, SessionId, SignedLease, Violation,
+    AgreedKey, AllocateSpi, BootId, Config, Event, ExportFailed, Exporter, Lease, LeaseError,
+    Message, Now, Opener, PathKey, Place, Profile, Sap, SegmentView, SessionId, SignedLease, Use,
+    Violation,
 };
 use ringmail_model::{ElementId, PathDigest, PathId, SaSpi, WorkerId};
 
@@ -41,9 +42,21 @@ pub(super) fn segment(
     receiver: u16,
     workers: u16,
 ) -> SegmentView {
+    relation(Use::Esp, path, index, sender, receiver, workers)
+}
+
+pub(super) fn relation(
+    usage: Use,
+    path: u32,
+    index: u8,
+    sender: u16,
+    receiver: u16,
+    workers: u16,
+) -> SegmentView {
     SegmentView {
         path: PathId(path),
         digest: digest(path),
+        usage,
         index: SegmentIndex(index),
         profile: Profile::Mpls,
         suite: Suite::Aes128Gcm,
@@ -55,11 +68,22 @@ pub(super) fn segment(
 
 /// A place of path 1, segment 0.
 pub(super) fn place(worker: u16) -> Place {
-    Place { path: PathId(1), segment: SegmentIndex(0), worker: WorkerId(worker) }
+    place_of(Use::Esp, worker)
 }
 
-/// Key ‖ salt in hex.
-pub(super) fn key_hex(key: &SaKey) -> String {
+pub(super) fn place_of(usage: Use, worker: u16) -> Place {
+    Place { path: PathId(1), usage, segment: SegmentIndex(0), worker: WorkerId(worker) }
+}
+
+/// The key, and its salt if it has one, in hex.
+pub(super) fn key_hex(key: &AgreedKey) -> String {
+    let key = match key {
+        AgreedKey::Esp(key) | AgreedKey::Metadata(key) => key,
+        AgreedKey::Link(key) | AgreedKey::Proof(key) => {
+            let digits = key.danger_bytes().map(|byte| format!("{byte:02x}"));
+            return format!("\"0x{}\"", digits.concat());
+        }
+    };
     let address = std::net::IpAddr::from([0, 0, 0, 0]);
     let line = danger_wireshark_line(address, address, SaSpi(0), key);
     line.split(',').nth(5).unwrap().to_owned()
@@ -141,6 +165,17 @@ pub(super) struct Pair {
 
 pub(super) fn end(now: Instant, id: u16, peer: u16, boot: u8, segments: Vec<SegmentView>) -> End {
     let spis = Box::new(Counting(u32::from(id) * 0x1000 + u32::from(boot) * 0x10_0000));
+    end_with(now, id, peer, boot, segments, spis)
+}
+
+pub(super) fn end_with(
+    now: Instant,
+    id: u16,
+    peer: u16,
+    boot: u8,
+    segments: Vec<SegmentView>,
+    spis: Box<dyn AllocateSpi + Send>,
+) -> End {
     let (element, peer) = (ElementId(id), ElementId(peer));
     let mut config = Config::new(element, peer, BootId([boot; 16]), Box::new(path_key()), spis);
     config.segments = segments;
@@ -383,6 +418,7 @@ impl Pair {
             offer: ringmail_dataplane::sap::message::OfferId(offer),
             epoch: self.ends[1].sap.epoch().unwrap(),
             digest: digest(1),
+            usage: Use::Esp,
             segment: SegmentIndex(0),
             profile: Profile::Mpls.code(),
             suite: 1,
@@ -432,6 +468,7 @@ impl Pair {
             Event::Established { epoch, .. } => Seen::Established(epoch.0),
             Event::EndSession { reason, .. } => Seen::Ended(reason.to_string()),
             Event::InstallInbound { place, spi, key, .. } => {
+                assert_eq!(key.usage(), place.usage);
                 end.keys_in.insert(spi, key_hex(&key));
                 if self.acks {
                     end.sap.installed(now, spi);
@@ -439,6 +476,7 @@ impl Pair {
                 Seen::InstallInbound(place, spi)
             }
             Event::InstallOutbound { place, spi, key, .. } => {
+                assert_eq!(key.usage(), place.usage);
                 end.keys_out.insert(spi, key_hex(&key));
                 Seen::InstallOutbound(place, spi)
             }

@@ -3,11 +3,11 @@
 mod handshake;
 mod support;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use ringmail_dataplane::sap::Cause;
+use ringmail_dataplane::sap::{Cause, Use};
 use ringmail_model::ElementId;
 use ringmail_node::sap::{Dial, Dialing, Io};
 
@@ -32,6 +32,27 @@ async fn two_elements_agree_and_a_packet_crosses() {
     let status = alpha.agreements.status().await;
     assert_eq!((status.len(), status[0].neighbour), (1, ElementId(2)));
     assert!(status[0].epoch.is_some() && status[0].counters.violations == 0);
+}
+
+#[tokio::test]
+async fn every_use_has_a_key_of_its_own_in_one_session() {
+    let authority = Authority::new();
+    let (mut alpha, mut beta, _) = agreed(&authority).await;
+    until(&authority, [&mut alpha, &mut beta], |alpha, _| alpha.keys[1].len() == 3).await;
+    assert_eq!(alpha.keys[1], beta.keys[0]);
+    let uses: BTreeSet<_> = alpha.keys[1].values().map(|(place, _)| place.usage).collect();
+    assert_eq!(uses, BTreeSet::from([Use::Link, Use::Proof, Use::Metadata]));
+    let fronts: BTreeSet<_> = alpha.keys[1].values().map(|(_, key)| &key[..16]).collect();
+    assert_eq!(fronts.len(), uses.len(), "two uses have one key");
+
+    let first: Vec<_> = alpha.keys[1].keys().copied().collect();
+    alpha.agreements.begin_epoch(ElementId(2)).await;
+    until(&authority, [&mut alpha, &mut beta], |alpha, beta| {
+        let gone = first.iter().all(|spi| !beta.keys[0].contains_key(spi));
+        gone && alpha.keys[1].len() == 3
+    })
+    .await;
+    assert_eq!(alpha.keys[1], beta.keys[0], "the keys of the new epoch, and no others");
 }
 
 #[tokio::test]

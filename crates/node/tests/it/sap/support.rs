@@ -15,7 +15,9 @@ use ringmail_dataplane::esp;
 use ringmail_dataplane::sa::{
     InboundOptions, InboundSa, Lease as SaLease, OutboundOptions, OutboundSa, SegmentIndex, Suite,
 };
-use ringmail_dataplane::sap::{Cause, Event, Lease, Profile, SegmentView, SignedLease};
+use ringmail_dataplane::sap::{
+    AgreedKey, Cause, Event, Lease, Place, Profile, SegmentView, SignedLease, Use,
+};
 use ringmail_model::{ElementId, PathDigest, PathId};
 use ringmail_node::sap::{Agreements, Dial, Driver, Neighbour, Notice, Settings, TcpDial};
 use ringmail_trust::{Certificates, Identity, PrivateKey, TrustBundle};
@@ -136,11 +138,16 @@ fn unix_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// Elements 1, `alpha`, and 2, `beta`; alpha sends.
-pub(super) fn segment() -> SegmentView {
+/// Elements 1, `alpha`, and 2, `beta`; alpha sends, in every use.
+pub(super) fn segments() -> Vec<SegmentView> {
+    Use::ALL.map(segment).to_vec()
+}
+
+fn segment(usage: Use) -> SegmentView {
     SegmentView {
         path: PathId(1),
         digest: DIGEST,
+        usage,
         index: SegmentIndex(0),
         profile: Profile::Mpls,
         suite: Suite::Aes128Gcm,
@@ -163,6 +170,8 @@ pub(super) struct Element {
     pub(super) agreements: Agreements,
     pub(super) inbound: BTreeMap<u32, InboundSa>,
     pub(super) outbound: Option<OutboundSa>,
+    /// Keys of other uses than ESP, of what comes in and of what goes out, by SPI.
+    pub(super) keys: [BTreeMap<u32, (Place, Vec<u8>)>; 2],
     pub(super) sessions: u32,
     pub(super) stops: Vec<Cause>,
 }
@@ -191,7 +200,7 @@ impl Element {
             element: ElementId(3 - id),
             spiffe_id: spiffe_id(name),
             control: peer,
-            segments: vec![segment()],
+            segments: segments(),
         };
         let settings = Settings {
             element: ElementId(id),
@@ -206,6 +215,7 @@ impl Element {
             driver,
             inbound: BTreeMap::new(),
             outbound: None,
+            keys: Default::default(),
             sessions: 0,
             stops: Vec::new(),
         }
@@ -222,21 +232,34 @@ impl Element {
             Event::InstallInbound { place, spi, key, expires } => {
                 let (path, segment) = (place.path, place.segment);
                 let options = InboundOptions::default();
-                let sa = InboundSa::new(spi, &key, path, segment, lease(expires), options).unwrap();
-                self.inbound.insert(spi.0, sa);
+                if let AgreedKey::Esp(key) = &key {
+                    let sa = InboundSa::new(spi, key, path, segment, lease(expires), options);
+                    self.inbound.insert(spi.0, sa.unwrap());
+                } else {
+                    self.keys[0].insert(spi.0, (place, bytes(&key)));
+                }
                 self.agreements.installed(neighbour, spi).await;
             }
             Event::RemoveInbound { spi, .. } => {
                 self.inbound.remove(&spi.0);
+                self.keys[0].remove(&spi.0);
                 self.agreements.removed(spi);
             }
-            Event::InstallOutbound { spi, key, expires, .. } => {
+            Event::InstallOutbound { place, spi, key, expires } => {
                 let options = OutboundOptions::default();
-                self.outbound = Some(OutboundSa::new(spi, &key, lease(expires), options).unwrap());
+                if let AgreedKey::Esp(key) = &key {
+                    let sa = OutboundSa::new(spi, key, lease(expires), options);
+                    self.outbound = Some(sa.unwrap());
+                } else {
+                    self.keys[1].insert(spi.0, (place, bytes(&key)));
+                }
             }
-            Event::StopSending { spi, cause, .. } => {
-                self.outbound.take_if(|sa| sa.spi() == spi);
-                self.stops.push(cause);
+            Event::StopSending { place, spi, cause } => {
+                if place.usage == Use::Esp {
+                    self.outbound.take_if(|sa| sa.spi() == spi);
+                    self.stops.push(cause);
+                }
+                self.keys[1].remove(&spi.0);
                 self.agreements.stopped(neighbour, spi, 1).await;
             }
             Event::RenewLease { .. } => {
@@ -245,6 +268,13 @@ impl Element {
             Event::Established { .. } => self.sessions += 1,
             _ => {}
         }
+    }
+}
+
+fn bytes(key: &AgreedKey) -> Vec<u8> {
+    match key {
+        AgreedKey::Esp(key) | AgreedKey::Metadata(key) => key.danger_material().to_vec(),
+        AgreedKey::Link(key) | AgreedKey::Proof(key) => key.danger_bytes().to_vec(),
     }
 }
 

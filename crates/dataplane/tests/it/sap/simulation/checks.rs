@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ringmail_dataplane::sap::Use;
 use ringmail_model::PathDigest;
 
 use super::super::support::START_UNIX_S;
@@ -10,7 +11,7 @@ use super::segments;
 use super::world::World;
 
 impl World {
-    /// Nothing outlives the leases of either end, and a place is sealed for with one key.
+    /// Nothing outlives the leases of either end, a place is sealed for with one key, and key ids of proofs differ.
     pub(super) fn check_always(&self) {
         let now = self.now();
         for (id, element) in &self.elements {
@@ -23,6 +24,13 @@ impl World {
                 let end = self.start + Duration::from_secs(end + 1);
                 assert!(sa.expires <= end, "{id}: {sa:?} was never granted for so long");
             }
+            let of_proof = element.inbound.iter().filter(|(_, sa)| sa.place.usage == Use::Proof);
+            let mut key_ids: Vec<_> =
+                of_proof.map(|(spi, sa)| (sa.place.path, sa.place.segment, spi.0 as u16)).collect();
+            let count = key_ids.len();
+            key_ids.sort_unstable();
+            key_ids.dedup();
+            assert_eq!(key_ids.len(), count, "{id} cannot tell two keys of a proof apart");
             let mut places: Vec<_> = element.outbound.values().map(|sa| sa.place).collect();
             let count = places.len();
             places.sort_unstable();
@@ -35,10 +43,15 @@ impl World {
     pub(super) fn check_agreed(&self) {
         for view in segments() {
             let (sender, receiver) = (view.sender.0, view.receiver.0);
-            for worker in 0..view.sender_workers {
+            let workers = match view.usage {
+                Use::Esp | Use::Metadata => view.sender_workers,
+                Use::Link | Use::Proof => 1,
+            };
+            for worker in 0..workers {
                 let is_it = |sa: &&Installed, peer: u16| {
                     sa.peer == peer
                         && (sa.place.path, sa.place.segment) == (view.path, view.index)
+                        && sa.place.usage == view.usage
                         && sa.place.worker.0 == worker
                 };
                 let out = &self.elements[&sender].outbound;

@@ -12,18 +12,18 @@ mod world;
 
 use std::time::Duration;
 
-use ringmail_dataplane::sap::SegmentView;
+use ringmail_dataplane::sap::{SegmentView, Use};
 
 use self::tally::Tally;
 use self::world::World;
-use super::support::segment;
+use super::support::{relation, segment};
 
 const ELEMENTS: [u16; 3] = [1, 2, 3];
 const CHAOS: Duration = Duration::from_secs(150);
 const QUIET: Duration = Duration::from_secs(90);
 const LEASE_S: u64 = 30;
 
-/// Path 1 forward and path 2 back through the hop, path 3 past it.
+/// Path 1 forward and path 2 back through the hop, path 3 past it. Paths 1 and 2 have every use.
 fn segments() -> Vec<SegmentView> {
     vec![
         segment(1, 0, 1, 2, 2),
@@ -31,6 +31,17 @@ fn segments() -> Vec<SegmentView> {
         segment(2, 0, 3, 2, 1),
         segment(2, 1, 2, 1, 1),
         segment(3, 0, 1, 3, 1),
+        relation(Use::Link, 1, 0, 1, 2, 2),
+        relation(Use::Link, 1, 1, 2, 3, 1),
+        relation(Use::Link, 2, 0, 3, 2, 1),
+        relation(Use::Link, 2, 1, 2, 1, 1),
+        relation(Use::Proof, 1, 0, 1, 3, 2),
+        relation(Use::Proof, 1, 1, 2, 3, 1),
+        relation(Use::Proof, 2, 0, 3, 1, 1),
+        relation(Use::Proof, 2, 1, 2, 1, 1),
+        relation(Use::Metadata, 1, 1, 1, 2, 2),
+        relation(Use::Metadata, 1, 2, 1, 3, 2),
+        relation(Use::Metadata, 2, 1, 3, 2, 1),
     ]
 }
 

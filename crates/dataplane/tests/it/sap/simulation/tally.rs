@@ -9,6 +9,7 @@ pub(super) struct Tally {
     pub(super) restarts: u64,
     pub(super) withdrawals: u64,
     pub(super) keys: u64,
+    pub(super) keys_beside_esp: u64,
     pub(super) replaced: u64,
     pub(super) lease_stops: u64,
     pub(super) orphans: u64,
@@ -26,7 +27,7 @@ impl Tally {
         self.fields().iter().all(|count| *count > 10)
     }
 
-    pub(super) fn fields(&self) -> [u64; 10] {
+    pub(super) fn fields(&self) -> [u64; 11] {
         [
             self.lost,
             self.repeated,
@@ -34,6 +35,7 @@ impl Tally {
             self.restarts,
             self.withdrawals,
             self.keys,
+            self.keys_beside_esp,
             self.replaced,
             self.lease_stops,
             self.orphans,
@@ -41,7 +43,7 @@ impl Tally {
         ]
     }
 
-    pub(super) fn fields_mut(&mut self) -> [&mut u64; 10] {
+    pub(super) fn fields_mut(&mut self) -> [&mut u64; 11] {
         [
             &mut self.lost,
             &mut self.repeated,
@@ -49,6 +51,7 @@ impl Tally {
             &mut self.restarts,
             &mut self.withdrawals,
             &mut self.keys,
+            &mut self.keys_beside_esp,
             &mut self.replaced,
             &mut self.lease_stops,
             &mut self.orphans,

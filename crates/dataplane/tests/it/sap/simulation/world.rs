@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ringmail_dataplane::sa::SpiAllocator;
 use ringmail_dataplane::sap::{
-    BootId, Config, Event, Lease, Now, Opener, Place, Sap, SegmentView, SessionId,
+    BootId, Config, Event, Lease, Now, Opener, Place, Sap, SegmentView, SessionId, Use,
 };
 use ringmail_model::{ElementId, PathDigest, SaSpi, SplitMix64};
 
@@ -348,6 +348,7 @@ impl World {
                 }
             }
             Event::InstallInbound { place, spi, key, expires } => {
+                assert_eq!(key.usage(), place.usage, "a key of another use");
                 let key = key_hex(&key);
                 let twice = self.offered_keys.insert(key.clone(), spi);
                 assert!(twice.is_none(), "a receiver was given a key twice");
@@ -357,6 +358,8 @@ impl World {
             }
             Event::InstallOutbound { place, spi, key, expires } => {
                 self.tally.keys += 1;
+                self.tally.keys_beside_esp += u64::from(place.usage != Use::Esp);
+                assert_eq!(key.usage(), place.usage, "a key of another use");
                 let key = key_hex(&key);
                 assert_eq!(self.installed_keys.get(&key), Some(&place), "sent before installed");
                 let twice = self.sealed_keys.insert(key.clone(), spi);
