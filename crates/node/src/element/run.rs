@@ -234,7 +234,7 @@ impl Serving {
                 }
             }
             ToElement::Lease { signed } => {
-                if let Some(agreement) = &self.agreement {
+                if let Some(agreement) = &mut self.agreement {
                     agreement.lease(&signed.0).await;
                 }
                 return None;
