@@ -45,7 +45,7 @@ fn runs() -> Vec<u64> {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     match number("RINGMAIL_SIM_SEED") {
         Some(seed) => vec![seed],
-        None => (0..number("RINGMAIL_SIM_RUNS").unwrap_or(200)).collect(),
+        None => (0..number("RINGMAIL_SIM_RUNS").unwrap_or(100)).collect(),
     }
 }
 
