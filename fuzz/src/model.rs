@@ -9,6 +9,7 @@ use ringmail_model::check;
 use ringmail_model::domain::{self, ApplicationProtocol};
 use ringmail_model::ids::PathVersion;
 use ringmail_model::pathset::{Issue, PathSet, PublicKey, SignedPathSet};
+use ringmail_model::pdp::look::{Look, Seen};
 use ringmail_model::pdp::{
     Absent, Follower, FollowerConfig, FollowerEvent, Framer, Held, Message, Publisher,
     PublisherConfig, PublisherEvent, SessionId,
@@ -95,6 +96,8 @@ pub fn fuzz_pdp(data: &[u8]) {
             3 => publisher.disconnected(now, session),
             4..=7 => now += Duration::from_millis((u64::from(*length) * 1000) >> (step & 3)),
             8..=11 => follower.handle_message(now, 1, bytes),
+            // Whether it can be asked does not matter here.
+            15 => drop(publisher.look(now, "sf1", Look::Stop)),
             _ => publisher.handle_message(now, 1, session, bytes),
         }
         follower.handle_timeout(now);
@@ -107,6 +110,9 @@ pub fn fuzz_pdp(data: &[u8]) {
         }
         while let Some(event) = follower.poll_event() {
             assert!(!matches!(event, FollowerEvent::Stage { .. } | FollowerEvent::Activate(_)));
+            if let FollowerEvent::Look { number, .. } = event {
+                follower.seen(now, number, Seen::Done);
+            }
         }
         while let Some(event) = publisher.poll_event() {
             assert!(!matches!(event, PublisherEvent::Commit(_) | PublisherEvent::Reissue { .. }));

@@ -102,5 +102,19 @@ pub const PDP_NACKS_WITHIN: Duration = Duration::from_secs(2);
 pub const PDP_ACTIVATE_WITHIN: Duration = Duration::from_secs(30);
 /// After this long the version that counts is offered once more to an element that has refused it.
 pub const PDP_REOFFER_AFTER: Duration = Duration::from_secs(60);
+/// Questions about packets of which an element owes the answers at a time.
+pub const PDP_LOOKS: usize = 8;
+/// How long an element may take to answer one, a probe included.
+pub const PDP_LOOK_WITHIN: Duration = Duration::from_secs(5);
+/// Bytes of a path's name in one: that of the domain file, and what a way back and a replica add.
+pub const PDP_PATH_NAME_BYTES: usize = 128;
+/// Sealed packets that one question is about.
+pub const PDP_LOOK_MARKS: usize = 4_096;
+/// Packets of which an element tells in one answer.
+pub const PDP_LOOK_PASSAGES: usize = 4_096;
+/// Packets in one message of an answer: less than [`PDP_REQUEST_BYTES`].
+pub const PDP_SEEN_PASSAGES: usize = 256;
+/// Bytes of the name of a reason for which a packet was dropped.
+pub const PDP_REASON_BYTES: usize = 64;
 /// The least time between two versions that are signed anew because an element has seen a higher one.
 pub const PDP_REISSUE_EVERY: Duration = Duration::from_secs(60);

@@ -1,6 +1,7 @@
 //! What an element's end asks its driver for.
 
 use super::super::documents::Documents;
+use super::super::look::Look;
 use super::super::message::Offer;
 use super::super::reason::{CloseReason, Nack};
 use crate::ids::PathVersion;
@@ -61,6 +62,13 @@ pub enum FollowerEvent {
         not_after_unix_s: u64,
         /// Why control refused.
         detail: String,
+    },
+    /// Control asks about packets; then [`Follower::seen`].
+    Look {
+        /// Comes back in the answer.
+        number: u32,
+        /// What is asked.
+        look: Look,
     },
     /// Whom to believe from now on.
     Bundle {

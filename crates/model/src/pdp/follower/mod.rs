@@ -2,13 +2,14 @@
 
 mod event;
 mod held;
+mod looks;
 mod staging;
 mod timers;
 
 pub use self::event::FollowerEvent;
 pub use self::held::{FollowerConfig, Held};
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use super::PROTOCOL;
@@ -57,6 +58,8 @@ pub struct Follower {
     /// The version of the protocol that the session speaks.
     protocol: u8,
     failures: u32,
+    /// Questions about packets, and until when control waits for the answers.
+    looks: BTreeMap<u32, Instant>,
     heard: Instant,
     said: Instant,
     jitter: u64,
@@ -76,6 +79,7 @@ impl Follower {
             connection: Connection::Waiting(now),
             protocol: PROTOCOL,
             failures: 0,
+            looks: BTreeMap::new(),
             heard: now,
             said: now,
             jitter,
@@ -112,6 +116,7 @@ impl Follower {
     /// The connection stands, and control is authenticated.
     pub fn connected(&mut self, now: Instant) {
         self.transmits.clear();
+        self.looks.clear();
         self.connection = Connection::Greeting(now + PDP_GREETING_WITHIN);
         (self.heard, self.said) = (now, now);
         let Held { active, highest, .. } = self.held;
@@ -192,6 +197,7 @@ impl Follower {
             Message::Bundle { roots, crls, path_key } => {
                 self.events.push_back(FollowerEvent::Bundle { roots, crls, path_key });
             }
+            Message::Look { number, look } => self.asked(now, number, look),
             Message::Heartbeat => {}
             // What only elements say, and a second WELCOME.
             _ => self.hang_up(now, CloseReason::Violation),

@@ -20,7 +20,7 @@ impl Message {
                 out.kind(2).u64(version.0);
             }
             Message::Nack { version, reason, detail } => {
-                out.kind(3).u64(version.0).u8(*reason as u8).bytes(shown(detail).as_bytes());
+                out.kind(3).u64(version.0).u8(*reason as u8).bytes(shown(detail));
             }
             Message::Activated { version } => {
                 out.kind(4).u64(version.0);
@@ -41,6 +41,7 @@ impl Message {
             Message::Enrol { element, secret, request } => {
                 out.kind(7).bytes(element.as_bytes()).fixed(&secret.0).bytes(request);
             }
+            Message::Seen { number, seen } => out.kind(8).u32(*number).seen(seen),
             Message::Welcome { protocol, life, now_unix_ms, committed } => {
                 out.kind(16).u8(*protocol).fixed(life).u64(*now_unix_ms).u64(committed.0);
             }
@@ -63,7 +64,7 @@ impl Message {
                 out.kind(21).u32(*number).u64(*not_after_unix_s).list(chain);
             }
             Message::Refused { number, detail } => {
-                out.kind(22).u32(*number).bytes(shown(detail).as_bytes());
+                out.kind(22).u32(*number).bytes(shown(detail));
             }
             Message::Bundle { roots, crls, path_key } => {
                 out.kind(23).list(roots).list(crls).fixed(path_key);
@@ -73,6 +74,7 @@ impl Message {
                 let names: Vec<_> = names.map(|name| name.as_bytes().to_vec()).collect();
                 out.kind(24).u64(version.0).list(&names);
             }
+            Message::Look { number, look } => out.kind(25).u32(*number).look(look),
             Message::Heartbeat => {
                 out.kind(32);
             }
@@ -124,6 +126,7 @@ impl Message {
                 secret: EnrolSecret(input.fixed("secret")?),
                 request: input.bytes("request", limits::PDP_ITEM_BYTES)?.to_vec(),
             },
+            8 => Message::Seen { number: input.u32("number")?, seen: input.seen()? },
             16 => Message::Welcome {
                 protocol: input.u8("protocol")?,
                 life: input.fixed("life")?,
@@ -168,6 +171,7 @@ impl Message {
                     names.map_err(|_| MessageError::Value("elements"))?
                 },
             },
+            25 => Message::Look { number: input.u32("number")?, look: input.look()? },
             32 => Message::Heartbeat,
             33 => Message::Close {
                 reason: CloseReason::from_code(input.u8("reason")?)
@@ -182,7 +186,12 @@ impl Message {
     }
 }
 
-/// What is sent of a text for people: whole characters, up to the limit.
-fn shown(detail: &str) -> &str {
-    &detail[..detail.floor_char_boundary(limits::PDP_DETAIL_BYTES)]
+/// What is sent of a text for people.
+fn shown(detail: &str) -> &[u8] {
+    short(detail, limits::PDP_DETAIL_BYTES)
+}
+
+/// Whole characters, up to so many bytes.
+pub(super) fn short(text: &str, most: usize) -> &[u8] {
+    &text.as_bytes()[..text.floor_char_boundary(most)]
 }

@@ -8,6 +8,7 @@
 
 mod encoding;
 mod framer;
+mod look;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -15,6 +16,7 @@ mod wire;
 use std::fmt;
 
 use super::documents::Documents;
+use super::look::{Look, Seen};
 use super::reason::{CloseReason, Nack};
 use crate::ids::{PathDigest, PathVersion};
 
@@ -78,6 +80,13 @@ pub enum Message {
         secret: EnrolSecret,
         /// PKCS #10 in DER.
         request: Vec<u8>,
+    },
+    /// The answer to a question about packets, or a part of it.
+    Seen {
+        /// That of the question.
+        number: u32,
+        /// What was seen.
+        seen: Seen,
     },
     /// Control's first message.
     Welcome {
@@ -146,6 +155,13 @@ pub enum Message {
         version: PathVersion,
         /// Names of elements.
         elements: Vec<String>,
+    },
+    /// A question about packets that pass.
+    Look {
+        /// Comes back in the answer.
+        number: u32,
+        /// What is asked.
+        look: Look,
     },
     /// This end lives.
     Heartbeat,

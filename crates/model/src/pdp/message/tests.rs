@@ -3,6 +3,7 @@
 use super::*;
 use crate::limits;
 use crate::pathset::SignedPathSet;
+use crate::pdp::look::{Fate, Flow, Mark, Passage};
 
 fn documents() -> Box<Documents> {
     Box::new(Documents {
@@ -22,6 +23,26 @@ fn golden() -> Vec<(Message, &'static str)> {
     let nack = Message::Nack { version, reason: Nack::Older, detail: "no".to_owned() };
     let listener = Usage::Listener { listener: "web".to_owned(), index: 1 };
     let request = |usage| Message::CertificateRequest { number: 9, usage, request: vec![5] };
+    let flow = Flow {
+        source: "10.0.0.1:80".parse().expect("an address"),
+        destination: "10.0.0.2:81".parse().expect("an address"),
+        protocol: 6,
+    };
+    let (n, f, m) = ("00000009", "040a0000010050040a000002005106", "0000000500000006");
+    let mark = Mark { spi: 5, sequence: 6 };
+    let start = Look::Start { paths: vec!["p".to_owned()], flows: vec![flow] };
+    let seen = |seen| Message::Seen { number: 9, seen };
+    let passage = Passage {
+        flow: Some(flow),
+        arrived: Some(mark),
+        left: Some(mark),
+        in_ns: 1,
+        out_ns: 2,
+        bytes_in: 100,
+        bytes_out: 0,
+        fate: Fate::Dropped,
+        reason: "nope".to_owned(),
+    };
     vec![
         (
             Message::Hello { protocol: 1, life, active: version, highest: version },
@@ -72,6 +93,36 @@ fn golden() -> Vec<(Message, &'static str)> {
             Message::Absent { version, elements: vec!["sf1".to_owned()] },
             bytes(&format!("0000001218{v}000100000003736631")),
         ),
+        (
+            Message::Look { number: 9, look: start },
+            bytes(&format!("0000001e19{n}01000100000001700001{f}")),
+        ),
+        (
+            Message::Look { number: 9, look: Look::Probe { path: "p".to_owned() } },
+            bytes(&format!("0000000b19{n}020000000170")),
+        ),
+        (
+            Message::Look { number: 9, look: Look::Find { flows: vec![], marks: vec![mark] } },
+            bytes(&format!("0000001219{n}03000000010000000500000006")),
+        ),
+        (Message::Look { number: 9, look: Look::Stop }, bytes(&format!("0000000619{n}04"))),
+        (seen(Seen::Refused("no".to_owned())), bytes(&format!("0000000c08{n}00000000026e6f"))),
+        (seen(Seen::Done), bytes(&format!("0000000608{n}01"))),
+        (
+            seen(Seen::Probed { flow, connected_ns: 3, error: String::new() }),
+            bytes(&format!("0000002108{n}02{f}000000000000000300000000")),
+        ),
+        (
+            seen(Seen::Passages { passages: vec![passage], overwritten: 2, more: false }),
+            bytes(&format!(
+                "00000051 08{n}03 0000000000000002 0001 07{f}{m}{m} 0000000000000001 \
+                 0000000000000002 00000064 00000000 04 000000046e6f7065"
+            )),
+        ),
+        (
+            seen(Seen::Passages { passages: vec![], overwritten: 0, more: true }),
+            bytes(&format!("0000001008{n}0400000000000000000000")),
+        ),
         (Message::Heartbeat, "0000000120"),
         (Message::Close { reason: CloseReason::Silent }, "000000022103"),
     ]
@@ -114,6 +165,69 @@ fn a_stream_is_cut_where_messages_end() {
     let mut framer = Framer::new(8);
     framer.push(&9u32.to_be_bytes());
     assert_eq!(framer.next_message(), Err(MessageError::TooLong(9)));
+}
+
+#[test]
+fn a_flow_of_ipv6_and_a_passage_of_nothing_have_their_encoding_too() {
+    let source = "[2001:db8::1]:80".parse().expect("an address");
+    let flow = Flow { source, destination: "[2001:db8::2]:81".parse().expect("it"), protocol: 17 };
+    let passages =
+        [(Some(flow), None, Fate::Sent), (None, Some(Mark { spi: 1, sequence: 2 }), Fate::Pending)];
+    let passages = passages.map(|(flow, arrived, fate)| Passage {
+        flow,
+        arrived,
+        left: None,
+        in_ns: u64::MAX,
+        out_ns: 0,
+        bytes_in: u32::MAX,
+        bytes_out: 1,
+        fate,
+        reason: String::new(),
+    });
+    let seen = Seen::Passages { passages: passages.to_vec(), overwritten: 0, more: true };
+    let message = Message::Seen { number: 1, seen };
+    assert_eq!(Message::decode(&message.encode()[4..]), Ok(message));
+}
+
+#[test]
+fn the_longest_answer_fits_a_message_of_an_element_and_more_is_cut() {
+    let source = "[2001:db8::1]:80".parse().expect("an address");
+    let mark = Some(Mark { spi: 1, sequence: 2 });
+    let passage = Passage {
+        flow: Some(Flow { source, destination: source, protocol: 17 }),
+        arrived: mark,
+        left: mark,
+        in_ns: 0,
+        out_ns: 0,
+        bytes_in: 0,
+        bytes_out: 0,
+        fate: Fate::Dropped,
+        reason: "x".repeat(limits::PDP_REASON_BYTES + 1),
+    };
+    let passages = vec![passage; limits::PDP_SEEN_PASSAGES + 1];
+    let seen = Seen::Passages { passages, overwritten: 0, more: false };
+    let bytes = Message::Seen { number: 1, seen }.encode();
+    assert!(bytes.len() <= limits::PDP_REQUEST_BYTES, "{}", bytes.len());
+    let Ok(Message::Seen { seen: Seen::Passages { passages, .. }, .. }) =
+        Message::decode(&bytes[4..])
+    else {
+        panic!("it is no message any more")
+    };
+    assert_eq!(passages.len(), limits::PDP_SEEN_PASSAGES);
+    assert_eq!(passages[0].reason.len(), limits::PDP_REASON_BYTES);
+    // One more in the count is refused before anything is read.
+    let mut longer = bytes[4..].to_vec();
+    longer[14..16].copy_from_slice(&(limits::PDP_SEEN_PASSAGES as u16 + 1).to_be_bytes());
+    assert_eq!(Message::decode(&longer), Err(MessageError::Value("passages")));
+}
+
+#[test]
+fn every_fate_has_its_code_and_name() {
+    for (index, (fate, name)) in Fate::ALL.into_iter().enumerate() {
+        assert_eq!((fate as usize, fate.name()), (index + 1, name));
+        assert_eq!((Fate::from_code(fate as u8), Fate::named(name)), (Some(fate), Some(fate)));
+    }
+    assert_eq!((Fate::from_code(0), Fate::from_code(6)), (None, None));
 }
 
 #[test]

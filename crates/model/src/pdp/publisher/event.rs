@@ -1,5 +1,6 @@
 //! What control's end is told, and asks its driver for.
 
+use super::super::look::{Seen, Unseen};
 use super::super::message::{Life, Usage};
 use super::super::reason::{CloseReason, Nack};
 use crate::ids::{PathDigest, PathVersion};
@@ -107,6 +108,13 @@ pub enum PublisherEvent {
         usage: Usage,
         /// PKCS #10 in DER.
         request: Vec<u8>,
+    },
+    /// The whole answer to a question of [`Publisher::look`].
+    Seen {
+        /// That of the question.
+        number: u32,
+        /// What was seen, or why there is no answer.
+        seen: Result<Seen, Unseen>,
     },
     /// Hang up, after what waits to be sent.
     HangUp {

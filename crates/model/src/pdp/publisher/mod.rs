@@ -3,12 +3,14 @@
 
 mod activation;
 mod event;
+mod looks;
 mod proposal;
 mod published;
 mod standing;
 mod timers;
 
 pub use self::event::{Absent, PublisherConfig, PublisherEvent, SessionId};
+use self::looks::Looking;
 use self::proposal::Proposal;
 pub use self::proposal::Proposing;
 pub use self::published::Published;
@@ -66,6 +68,9 @@ pub struct Publisher {
     /// Whether [`PublisherEvent::Activated`] is still to be told.
     untold: bool,
     reissued: Option<Instant>,
+    /// Questions about packets that are not answered yet.
+    looks: BTreeMap<u32, Looking>,
+    last_look: u32,
     transmits: VecDeque<(SessionId, Arc<[u8]>)>,
     events: VecDeque<PublisherEvent>,
 }
@@ -82,6 +87,8 @@ impl Publisher {
             refusals: BTreeMap::new(),
             untold: true,
             reissued: None,
+            looks: BTreeMap::new(),
+            last_look: 0,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -114,6 +121,7 @@ impl Publisher {
             self.send_to(old.session, &Message::Close { reason: CloseReason::Superseded });
             let reason = CloseReason::Superseded;
             self.events.push_back(PublisherEvent::HangUp { session: old.session, reason });
+            self.unseen(element);
         }
     }
 
@@ -136,6 +144,7 @@ impl Publisher {
             self.remember(element, &peer);
         }
         self.events.push_back(PublisherEvent::Left { element: element.to_owned() });
+        self.unseen(element);
         self.tell_absent(now);
         self.weigh(now);
         self.activate(now);
@@ -207,6 +216,7 @@ impl Publisher {
                     request,
                 });
             }
+            Message::Seen { number, seen } => self.seen(element, number, seen),
             Message::Heartbeat => {}
             // What only control says, and a second HELLO.
             _ => self.hang_up(now, session, CloseReason::Violation),

@@ -53,6 +53,7 @@ impl Publisher {
                 self.send(now, &element, &Message::Heartbeat);
             }
         }
+        self.look_again(now);
         self.weigh(now);
     }
 
@@ -76,6 +77,6 @@ impl Publisher {
             Some(refused) => proposal.deadline.min(refused + PDP_NACKS_WITHIN),
             None => proposal.deadline,
         });
-        self.peers.values().map(of_peer).chain(deadline).min()
+        self.peers.values().map(of_peer).chain(deadline).chain(self.looks_due()).min()
     }
 }

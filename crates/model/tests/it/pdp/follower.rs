@@ -1,14 +1,16 @@
-//! The element's transitions, F1 to F12 of `docs/pdp.md`.
+//! The element's transitions, F1 to F13 of `docs/pdp.md`.
 
 use std::time::Duration;
 
 use ringmail_model::PathVersion;
+use ringmail_model::limits::{PDP_LOOK_PASSAGES, PDP_LOOK_WITHIN, PDP_LOOKS, PDP_SEEN_PASSAGES};
 use ringmail_model::pathset::Issue;
+use ringmail_model::pdp::look::{Look, Seen};
 use ringmail_model::pdp::{
     CloseReason, Documents, Follower, FollowerEvent, Held, Message, Nack, Offer, PROTOCOL, Usage,
 };
 
-use super::{Clock, NOW_UNIX_S, body, config, decoded, documents, documents_of, held};
+use super::{Clock, NOW_UNIX_S, body, config, decoded, documents, documents_of, held, passage};
 use crate::examples::{ISSUE, campus};
 
 /// An element and the clock that it is shown.
@@ -430,4 +432,83 @@ fn f12_what_was_asked_for_comes_only_while_control_can_be_asked() {
         panic!("{events:?}")
     };
     assert_eq!((&lease[..], chain.len(), detail.as_str()), (&[3][..], 0, "no"));
+}
+
+/// Asks, and what became of it: events or what was said.
+fn asked(world: &mut World, number: u32) -> Vec<FollowerEvent> {
+    world.hear(&Message::Look { number, look: Look::Stop });
+    world.events()
+}
+
+#[test]
+fn f13_a_question_about_packets_is_answered_once_and_in_its_session() {
+    let mut world = World::following(Held::default());
+    let look = FollowerEvent::Look { number: 7, look: Look::Stop };
+    assert_eq!(asked(&mut world, 7), [look]);
+    let now = world.clock.0;
+    world.follower.seen(now, 8, Seen::Done);
+    assert_eq!(world.said(), [], "nobody asked that");
+    world.follower.seen(now, 7, Seen::Done);
+    assert_eq!(world.said(), [Message::Seen { number: 7, seen: Seen::Done }]);
+    world.follower.seen(now, 7, Seen::Done);
+    assert_eq!(world.said(), [], "it was answered");
+    // What was asked in a session that is over is not answered in the next.
+    asked(&mut world, 9);
+    world.follower.disconnected(now);
+    world.follower.connected(now);
+    world.hear(&welcome());
+    world.said();
+    world.follower.seen(now, 9, Seen::Done);
+    assert_eq!(world.said(), []);
+}
+
+#[test]
+fn f13_no_more_questions_are_open_than_may_be() {
+    let mut world = World::following(Held::default());
+    for number in 0..PDP_LOOKS as u32 {
+        assert_eq!(asked(&mut world, number).len(), 1);
+    }
+    assert_eq!(asked(&mut world, 100), []);
+    let said = world.said();
+    let [Message::Seen { number: 100, seen: Seen::Refused(_) }] = &said[..] else {
+        panic!("{said:?}")
+    };
+    // Nobody waits for the answers any more: there is room again.
+    world.clock.turn(PDP_LOOK_WITHIN);
+    assert_eq!(asked(&mut world, 101).len(), 1);
+}
+
+#[test]
+fn f13_a_long_answer_goes_in_parts_and_a_longer_one_is_cut() {
+    let mut world = World::following(Held::default());
+    asked(&mut world, 7);
+    let (passage, more) = (passage(), 10);
+    let passages = vec![passage; PDP_LOOK_PASSAGES + more];
+    let seen = Seen::Passages { passages, overwritten: 1, more: false };
+    world.follower.seen(world.clock.0, 7, seen);
+    let parts: Vec<(usize, u64, bool)> = world
+        .said()
+        .into_iter()
+        .map(|said| match said {
+            Message::Seen { number: 7, seen: Seen::Passages { passages, overwritten, more } } => {
+                (passages.len(), overwritten, more)
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let sum: usize = parts.iter().map(|(passages, ..)| passages).sum();
+    assert_eq!(sum, PDP_LOOK_PASSAGES);
+    let (last, rest) = parts.split_last().expect("parts");
+    assert!(rest.iter().all(|part| *part == (PDP_SEEN_PASSAGES, 1 + more as u64, true)));
+    assert!(!last.2, "{last:?}");
+}
+
+#[test]
+fn f13_a_session_of_the_release_before_has_no_such_question() {
+    let mut world = World::new(Held::default());
+    world.follower.connected(world.clock.0);
+    let (life, committed) = ([2; 16], PathVersion(3));
+    world.hear(&Message::Welcome { protocol: PROTOCOL - 1, life, now_unix_ms: 5, committed });
+    world.events();
+    assert_eq!(asked(&mut world, 7), [FollowerEvent::HangUp(CloseReason::Violation)]);
 }

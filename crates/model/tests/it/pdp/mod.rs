@@ -11,6 +11,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use ringmail_model::PathVersion;
 use ringmail_model::domain::{Domain, Profile};
 use ringmail_model::pathset::{Issue, PathSet, PublicKey, SignedPathSet};
+use ringmail_model::pdp::look::{Fate, Passage};
 use ringmail_model::pdp::{Documents, FollowerConfig, Held, Message, Published};
 
 use crate::examples::{ISSUE, campus};
@@ -102,5 +103,20 @@ impl Clock {
     pub(super) fn turn(&mut self, by: Duration) -> Instant {
         self.0 += by;
         self.0
+    }
+}
+
+/// A packet that passed.
+pub(super) fn passage() -> Passage {
+    Passage {
+        flow: None,
+        arrived: None,
+        left: None,
+        in_ns: 1,
+        out_ns: 2,
+        bytes_in: 3,
+        bytes_out: 4,
+        fate: Fate::Sent,
+        reason: String::new(),
     }
 }

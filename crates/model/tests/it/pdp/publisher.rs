@@ -1,14 +1,16 @@
-//! Control's transitions, C1 to C11 of `docs/pdp.md`.
+//! Control's transitions, C1 to C12 of `docs/pdp.md`.
 
 use std::time::Duration;
 
 use ringmail_model::PathVersion;
+use ringmail_model::limits::{PDP_LOOK_PASSAGES, PDP_LOOK_WITHIN, PDP_LOOKS, PDP_SEEN_PASSAGES};
+use ringmail_model::pdp::look::{Look, Seen, Unseen};
 use ringmail_model::pdp::{
     Absent, CloseReason, Message, Nack, Offer, PROTOCOL, Progress, Proposing, Published, Publisher,
     PublisherConfig, PublisherEvent, Refusal, SessionId, Standing,
 };
 
-use super::{Clock, body, decoded, documents, members, published};
+use super::{Clock, body, decoded, documents, members, passage, published};
 use crate::examples::campus;
 
 struct World {
@@ -591,4 +593,93 @@ fn what_fits_no_message_is_not_published() {
     let mut documents = documents(&campus, 2);
     documents.paths.bytes = vec![0; 5 << 20];
     assert!(Published::new(PathVersion(2), documents, members(&campus), []).is_none());
+}
+
+impl World {
+    fn look(&mut self, element: &str) -> Result<u32, Unseen> {
+        self.publisher.look(self.clock.0, element, Look::Stop)
+    }
+
+    fn answer(&mut self, session: SessionId, number: u32, seen: Seen) {
+        self.hear(session, &Message::Seen { number, seen });
+    }
+}
+
+fn seen(number: u32, seen: Result<Seen, Unseen>) -> PublisherEvent {
+    PublisherEvent::Seen { number, seen }
+}
+
+#[test]
+fn c12_only_who_is_there_and_knows_the_question_is_asked_about_packets() {
+    let mut world = World::with_two(Absent::GoOn);
+    assert_eq!(world.look("egress"), Err(Unseen::Away));
+    world.publisher.connected(world.clock.0, SessionId(9), "egress");
+    assert_eq!(world.look("egress"), Err(Unseen::Away), "it has not said hello");
+    world.join_with(PROTOCOL - 1, SessionId(9), "egress", 1, 1);
+    world.said();
+    assert_eq!(world.look("egress"), Err(Unseen::Older));
+    assert_eq!(world.said(), []);
+    let number = world.look("sf1").expect("it is there");
+    assert_eq!(world.said(), [to(SF1, &format!("Look {{ number: {number}, look: Stop }}"))]);
+    for _ in 1..PDP_LOOKS {
+        world.look("sf1").expect("it is asked");
+    }
+    assert_eq!(world.look("sf1"), Err(Unseen::Busy));
+    world.look("gateway").expect("another one is asked all the same");
+}
+
+#[test]
+fn c12_an_answer_counts_once_and_of_who_was_asked() {
+    let mut world = World::with_two(Absent::GoOn);
+    let number = world.look("sf1").expect("it is there");
+    world.answer(GATEWAY, number, Seen::Done);
+    world.answer(SF1, number + 1, Seen::Done);
+    assert_eq!(world.events(), []);
+    world.answer(SF1, number, Seen::Done);
+    world.answer(SF1, number, Seen::Done);
+    assert_eq!(world.events(), [seen(number, Ok(Seen::Done))]);
+    let number = world.look("sf1").expect("it is there");
+    world.answer(SF1, number, Seen::Refused("no".to_owned()));
+    assert_eq!(world.events(), [seen(number, Err(Unseen::Refused("no".to_owned())))]);
+}
+
+#[test]
+fn c12_parts_are_put_together_and_too_many_are_no_answer() {
+    let part = |passages: usize, more| {
+        let passages = vec![passage(); passages];
+        Seen::Passages { passages, overwritten: 3, more }
+    };
+    let mut world = World::with_two(Absent::GoOn);
+    let number = world.look("sf1").expect("it is there");
+    world.answer(SF1, number, part(2, true));
+    assert_eq!(world.events(), []);
+    world.answer(SF1, number, part(1, false));
+    assert_eq!(world.events(), [seen(number, Ok(part(3, false)))]);
+    let number = world.look("sf1").expect("it is there");
+    for _ in 0..PDP_LOOK_PASSAGES / PDP_SEEN_PASSAGES {
+        world.answer(SF1, number, part(PDP_SEEN_PASSAGES, true));
+        assert_eq!(world.events(), []);
+    }
+    world.answer(SF1, number, part(1, true));
+    assert_eq!(world.events(), [seen(number, Err(Unseen::TooLong))]);
+}
+
+#[test]
+fn c12_nobody_is_waited_for_who_goes_or_is_slow() {
+    let mut world = World::with_two(Absent::GoOn);
+    let number = world.look("sf1").expect("it is there");
+    world.publisher.disconnected(world.clock.0, SF1);
+    assert!(world.events().contains(&seen(number, Err(Unseen::Gone))));
+    let number = world.look("gateway").expect("it is there");
+    assert_eq!(world.publisher.poll_timeout(), Some(world.clock.0 + PDP_LOOK_WITHIN));
+    world.pass(PDP_LOOK_WITHIN - Duration::from_millis(1));
+    assert_eq!(world.events(), []);
+    world.pass(Duration::from_millis(1));
+    assert_eq!(world.events(), [seen(number, Err(Unseen::Late))]);
+    world.answer(GATEWAY, number, Seen::Done);
+    assert_eq!(world.events(), [], "it is too late");
+    // Another session of the element owes nothing of the one before.
+    let number = world.look("gateway").expect("it is there");
+    world.join(SessionId(9), "gateway", 1, 1);
+    assert!(world.events().contains(&seen(number, Err(Unseen::Gone))));
 }
