@@ -83,6 +83,9 @@ pub const TRACE_PASSAGES: usize = 4_096;
 /// How long a trace may wait for packets of a flow.
 pub const TRACE_WAIT: Duration = Duration::from_secs(10);
 
+/// How long an operator waits for a trace: elements on other machines may be slow to say what they saw.
+pub const TRACE_WITHIN: Duration = Duration::from_secs(60);
+
 /// How long a connection may take that is opened for a trace.
 pub const PROBE_WITHIN: Duration = Duration::from_secs(3);
 

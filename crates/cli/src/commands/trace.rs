@@ -11,12 +11,14 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::error::{Failure, Outcome};
 use crate::output::Report;
-use crate::running::Which;
+use crate::running::Whom;
 
 /// Follow packets along a path: each hop with packets, bytes, microseconds and verdict
 ///
 /// Opens a TCP connection through the path to its service and closes it, or, with --from and --to, looks at a flow that is
-/// there. Nothing is added to packets. Times between elements are of one clock while all run on one machine.
+/// there. Nothing is added to packets. Times between elements are of one clock while all run on one machine. Where control
+/// distributes the domain to several machines, name its state directory (`--state`): it asks the elements, and says which
+/// it cannot ask.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The forward path's name
@@ -39,7 +41,7 @@ pub(crate) struct Args {
     wait_ms: u64,
 
     #[command(flatten)]
-    which: Which,
+    whom: Whom,
 }
 
 /// What became of packets.
@@ -79,6 +81,14 @@ impl Report for Traced {
 }
 
 fn line(hop: &HopTrace, out: &mut dyn Write) -> io::Result<()> {
+    if let Some(why) = &hop.unknown {
+        let (element, role) = (&hop.element, &hop.role);
+        return writeln!(
+            out,
+            "{element:<12} {role:<8} {:>7} {:>9} {:>10} {:>10}  not known: {why}",
+            "-", "-", "-", "-"
+        );
+    }
     let HopTrace { element, role, packets, bytes, passed, dropped, inside_us, on_link_us, .. } =
         hop;
     let median = |spread: &Option<Spread>| {
@@ -104,7 +114,7 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure>
     let flow = args.from.zip(args.to);
     let flow = flow.map(|(source, destination)| TraceFlow { source, destination, protocol });
     let wish = TraceWish { path: args.path, flow, wait_ms: args.wait_ms };
-    let running = args.which.find()?;
+    let running = args.whom.find()?;
     let trace = running.ask(async move |client| client.trace(wish.clone()).await)?;
     let failed = trace.probe.as_ref().is_some_and(|probe| probe.error.is_some());
     let mut hops = trace.ways.iter().flat_map(|way| &way.hops);

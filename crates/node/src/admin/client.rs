@@ -17,7 +17,7 @@ use super::server::Reloading;
 use crate::change::ReloadReport;
 use crate::control::lines::{LineReader, LineWriter};
 use crate::control::{ChannelError, KeyExport};
-use crate::limits::{ADMIN_ANSWER_WITHIN, RELOAD_WITHIN};
+use crate::limits::{ADMIN_ANSWER_WITHIN, RELOAD_WITHIN, TRACE_WITHIN};
 use crate::see::trace::{Trace, TraceWish};
 
 /// A connection to a running domain.
@@ -99,7 +99,7 @@ impl Client {
     /// # Errors
     /// It does not answer, or refuses.
     pub async fn trace(&mut self, wish: TraceWish) -> Result<Trace, AdminError> {
-        match self.ask(AdminRequest::Trace(wish)).await? {
+        match self.ask_within(AdminRequest::Trace(wish), TRACE_WITHIN).await? {
             AdminReply::Traced(trace) => Ok(trace),
             _ => Err(AdminError::Mismatch),
         }

@@ -77,5 +77,8 @@ pub const PAST_PATHS: usize = 16_384;
 /// Domain files that counted and are known again when control is started with one of them.
 pub const FILES_REMEMBERED: usize = 64;
 
+/// How long an element notes packets for a trace that control does not end: longer than any takes.
+pub const TRACE_LASTS: Duration = Duration::from_secs(120);
+
 /// How far beyond control's clock a version may be that an element claims to have seen.
 pub const AHEAD_MOST: Duration = Duration::from_secs(86_400);

@@ -15,6 +15,7 @@ mod enrol;
 mod feed;
 pub mod limits;
 mod link;
+mod look;
 mod machine;
 mod press;
 mod session;

@@ -2,9 +2,12 @@
 //!
 //! Elements note what passes ([`Observe::TraceStart`]). The gateway knows a packet by its flow; what it sealed it under is
 //! how the next element knows it, and so on to the end of the path, where it is plain again. Nothing is added to packets.
+//! Who asks the elements is another matter ([`Ask`]): the process that started them, or control over path distribution.
 
 use std::collections::BTreeMap;
 
+use futures_util::future::join_all;
+use ringmail_model::pathset::{Direction, Path, PathSet, Role};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +82,9 @@ pub struct HopTrace {
     pub given_back: u64,
     /// Packets that did not, by reason.
     pub dropped: BTreeMap<String, u64>,
+    /// Why nothing is known of it: it cannot be asked, or comes behind one that cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
     /// Microseconds inside the element, from the receipt of a packet's batch until it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inside_us: Option<Spread>,
@@ -123,33 +129,78 @@ pub(crate) trait Ask {
     async fn settle(&self);
 }
 
-/// Runs a trace. `same_clock` says whether the elements' times can be compared.
+/// Where packets of a path pass: its elements in order, with their roles, and those of the path by which answers come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    forward: Vec<(String, String)>,
+    back: Option<(String, Vec<(String, String)>)>,
+}
+
+impl Route {
+    /// By what the elements say of themselves.
+    pub(crate) fn of_status(status: &DomainStatus, path: &str) -> Result<Route, String> {
+        let forward = stations(status, path, "forward");
+        let back = return_path(status, path);
+        let back = back.map(|back| (back.clone(), stations(status, &back, "return")));
+        Route { forward, back }.known(path)
+    }
+
+    /// By a version's path set.
+    pub(crate) fn of_set(set: &PathSet, path: &str) -> Result<Route, String> {
+        let found = set.path_named(path).filter(|found| found.direction == Direction::Forward);
+        let back = found.and_then(|found| set.path(found.return_path?));
+        let forward = found.map(|found| elements(set, found)).unwrap_or_default();
+        let back = back.map(|back| (back.name.clone(), elements(set, back)));
+        Route { forward, back }.known(path)
+    }
+
+    fn known(self, path: &str) -> Result<Route, String> {
+        match self.forward.is_empty() {
+            true => Err(format!("no forward path is named `{path}`")),
+            false => Ok(self),
+        }
+    }
+
+    /// Each element once.
+    fn elements(&self) -> Vec<&str> {
+        let mut elements: Vec<&str> = Vec::new();
+        let back = self.back.iter().flat_map(|(_, stations)| stations);
+        for (element, _) in self.forward.iter().chain(back) {
+            if !elements.contains(&element.as_str()) {
+                elements.push(element);
+            }
+        }
+        elements
+    }
+}
+
+/// Runs a trace. `same_clock` says whether the elements' times can be compared. An element that cannot be asked is named
+/// in the answer; only without the one at which the path begins there is none.
 pub(crate) async fn run(
     wish: &TraceWish,
-    status: &DomainStatus,
+    route: &Route,
     same_clock: bool,
     asking: &impl Ask,
 ) -> Result<Trace, String> {
-    let forward = stations(status, &wish.path, "forward");
-    let Some((gateway, ..)) = forward.first() else {
-        return Err(format!("no forward path is named `{}`", wish.path));
-    };
-    let back = return_path(status, &wish.path);
-    let back_stations = back.as_ref().map(|back| stations(status, back, "return"));
-    let back_stations = back_stations.unwrap_or_default();
-    let mut elements: Vec<&str> = Vec::new();
-    for (element, _) in forward.iter().chain(&back_stations) {
-        if !elements.contains(&element.as_str()) {
-            elements.push(element);
-        }
-    }
-    let paths: Vec<String> = std::iter::once(wish.path.clone()).chain(back.clone()).collect();
+    let Route { forward, back } = route;
+    let Some((gateway, _)) = forward.first() else { return Err("the path has no elements".into()) };
+    let mut elements = route.elements();
+    let back_name = back.iter().map(|(name, _)| name.clone());
+    let paths: Vec<String> = std::iter::once(wish.path.clone()).chain(back_name).collect();
+    let mut silent = BTreeMap::new();
     let outcome = async {
-        for element in &elements {
+        let begin = elements.iter().map(|element| {
             // Where a flow is known, the gateway need not note others.
             let flows = wish.flow.filter(|_| element == gateway).into_iter();
             let flows = flows.flat_map(|flow| [flow, flow.reversed()]).collect();
-            asking.ask(element, Observe::TraceStart { paths: paths.clone(), flows }).await?;
+            asking.ask(element, Observe::TraceStart { paths: paths.clone(), flows })
+        });
+        for (element, begun) in elements.iter().zip(join_all(begin).await) {
+            match begun {
+                Ok(_) => {}
+                Err(why) if element == gateway => return Err(format!("{element}: {why}")),
+                Err(why) => drop(silent.insert((*element).to_owned(), why)),
+            }
         }
         let (flow, probe) = match wish.flow {
             Some(flow) => {
@@ -167,30 +218,32 @@ pub(crate) async fn run(
                 }
             }
         };
-        let mut follow = Follow { asking, same_clock, overwritten: 0 };
+        let silent = &mut silent;
+        let mut follow = Follow { asking, same_clock, silent, overwritten: 0 };
         let mut ways = Vec::new();
-        let (hops, ends) = follow.way(&forward, &[flow]).await?;
+        let (hops, ends) = follow.way(forward, &[flow]).await;
         ways.push(Way { path: wish.path.clone(), direction: "forward".to_owned(), hops });
-        if let Some(back) = back {
+        if let Some((back, stations)) = back {
             // As the packets left the path: a function may have changed addresses.
             let flows: Vec<_> = ends.into_iter().map(TraceFlow::reversed).collect();
-            let (hops, _) = follow.way(&back_stations, &flows).await?;
-            ways.push(Way { path: back, direction: "return".to_owned(), hops });
+            let (hops, _) = follow.way(stations, &flows).await;
+            ways.push(Way { path: back.clone(), direction: "return".to_owned(), hops });
         }
         let overwritten = follow.overwritten;
         Ok(Trace { path: wish.path.clone(), flow, probe, ways, overwritten })
     };
     let outcome = outcome.await;
-    for element in &elements {
-        // One that is gone notes nothing any more.
-        drop(asking.ask(element, Observe::TraceStop).await);
-    }
+    elements.retain(|element| !silent.contains_key(*element));
+    // One that is gone notes nothing any more.
+    drop(join_all(elements.iter().map(|element| asking.ask(element, Observe::TraceStop))).await);
     outcome
 }
 
 struct Follow<'a, A> {
     asking: &'a A,
     same_clock: bool,
+    /// Who cannot be asked, and why.
+    silent: &'a mut BTreeMap<String, String>,
     overwritten: u64,
 }
 
@@ -200,13 +253,38 @@ impl<A: Ask> Follow<'_, A> {
         &mut self,
         stations: &[(String, String)],
         flows: &[TraceFlow],
-    ) -> Result<(Vec<HopTrace>, Vec<TraceFlow>), String> {
+    ) -> (Vec<HopTrace>, Vec<TraceFlow>) {
         let mut hops = Vec::new();
         let mut before: Vec<Passage> = Vec::new();
+        // The element behind which nothing is known.
+        let mut gap: Option<&str> = None;
         for (index, (element, role)) in stations.iter().enumerate() {
             let marks: Vec<Mark> = before.iter().filter_map(|passage| passage.left).collect();
             let flows = if index == 0 { flows.to_vec() } else { Vec::new() };
-            let (mut passages, overwritten) = self.find(element, flows, marks).await?;
+            let found = match self.silent.get(element) {
+                Some(why) => Err(why.clone()),
+                None => self.find(element, flows, marks).await,
+            };
+            let unknown = |why: String| {
+                let (element, role) = (element.clone(), role.clone());
+                HopTrace { element, role, unknown: Some(why), ..HopTrace::default() }
+            };
+            let (mut passages, overwritten) = match found {
+                // One that seals nothing anew passes packets on as they came: the next may know them.
+                Ok((passages, _)) if passages.is_empty() && gap.is_some() => {
+                    let behind = gap.unwrap_or_default();
+                    hops.push(unknown(format!("what came of {behind} is not known")));
+                    continue;
+                }
+                Ok(found) => found,
+                Err(why) => {
+                    self.silent.insert(element.clone(), why.clone());
+                    hops.push(unknown(why));
+                    gap = Some(element);
+                    continue;
+                }
+            };
+            gap = None;
             self.overwritten += overwritten;
             if index == 0 {
                 // What comes out of the chain here belongs to the other way.
@@ -223,7 +301,7 @@ impl<A: Ask> Follow<'_, A> {
         let mut ends: Vec<TraceFlow> = before.iter().filter_map(|passage| passage.flow).collect();
         ends.sort_unstable();
         ends.dedup();
-        Ok((hops, ends))
+        (hops, ends)
     }
 
     /// What an element noted. Packets that were sent to it may still be under way.
@@ -284,6 +362,18 @@ impl<A: Ask> Follow<'_, A> {
 }
 
 /// The elements of a path in its order, with their roles.
+fn elements(set: &PathSet, path: &Path) -> Vec<(String, String)> {
+    let at = (0..).map_while(|position| path.element_at(position));
+    let known = at.filter_map(|id| set.elements.iter().find(|element| element.id == id));
+    let role = |role| match role {
+        Role::Gateway => "gateway",
+        Role::Hop => "hop",
+        Role::Egress => "egress",
+    };
+    known.map(|element| (element.name.clone(), role(element.role).to_owned())).collect()
+}
+
+/// The same, of the elements that answer.
 fn stations(status: &DomainStatus, path: &str, direction: &str) -> Vec<(String, String)> {
     let mut found: Vec<(u32, String, String)> = Vec::new();
     for element in &status.elements {
@@ -312,10 +402,12 @@ mod tests {
     use super::*;
     use crate::admin::ElementReport;
     use crate::control::{ElementStatus, PathStatus};
+    use ringmail_model::PathVersion;
+    use ringmail_model::pathset::Issue;
 
-    /// Three elements, of which the one in the middle seals anew and drops the second packet.
+    /// Three elements, of which the one in the middle seals anew and drops the second packet. One may be silent.
     #[derive(Default)]
-    struct Chain(Mutex<Vec<String>>);
+    struct Chain(Mutex<Vec<String>>, Option<&'static str>);
 
     const FLOW: &str = "10.78.0.1:4000";
 
@@ -341,6 +433,9 @@ mod tests {
 
     impl Ask for Chain {
         async fn ask(&self, element: &str, question: Observe) -> Result<Observed, String> {
+            if self.1 == Some(element) {
+                return Err("it is away".to_owned());
+            }
             let all = match (element, &question) {
                 (_, Observe::Probe { .. }) => {
                     return Ok(Observed::Probed { flow: flow(), connected_ns: 9_000, error: None });
@@ -388,6 +483,10 @@ mod tests {
                     passage(Some((1, 3)), Some((2, 8)), 20_000),
                     passage(None, Some((2, 9)), 21_000),
                 ],
+                // It knows packets as they left the gateway.
+                "open" => {
+                    vec![Passage { flow: Some(flow()), ..passage(Some((1, 1)), None, 8_000) }]
+                }
                 _ => vec![
                     Passage { flow: Some(flow()), ..passage(Some((2, 7)), None, 8_000) },
                     Passage { flow: Some(flow()), ..passage(Some((2, 8)), None, 9_000) },
@@ -395,6 +494,10 @@ mod tests {
                 ],
             }
         }
+    }
+
+    fn route() -> Route {
+        Route::of_status(&status(), "p").unwrap()
     }
 
     fn status() -> DomainStatus {
@@ -420,7 +523,7 @@ mod tests {
     async fn packets_are_followed_through_a_new_seal_and_only_theirs() {
         let wish = TraceWish { path: "p".to_owned(), flow: None, wait_ms: 0 };
         let chain = Chain::default();
-        let trace = run(&wish, &status(), true, &chain).await.unwrap();
+        let trace = run(&wish, &route(), true, &chain).await.unwrap();
         assert_eq!((trace.flow, trace.overwritten), (flow(), 3));
         let [way] = &trace.ways[..] else { panic!("{:?}", trace.ways) };
         let told: Vec<_> =
@@ -442,10 +545,56 @@ mod tests {
     #[tokio::test]
     async fn clocks_that_differ_are_not_compared_and_a_path_must_exist() {
         let wish = TraceWish { path: "p".to_owned(), flow: Some(flow()), wait_ms: 0 };
-        let trace = run(&wish, &status(), false, &Chain::default()).await.unwrap();
+        let trace = run(&wish, &route(), false, &Chain::default()).await.unwrap();
         assert!(trace.ways[0].hops.iter().all(|hop| hop.on_link_us.is_none()));
         assert_eq!(trace.probe, None);
-        let other = TraceWish { path: "q".to_owned(), ..wish };
-        assert!(run(&other, &status(), false, &Chain::default()).await.is_err());
+        let said = Route::of_status(&status(), "q").unwrap_err();
+        assert_eq!(said, "no forward path is named `q`");
+    }
+
+    #[tokio::test]
+    async fn who_cannot_be_asked_is_named_and_what_comes_behind_is_not_called_lost() {
+        let wish = TraceWish { path: "p".to_owned(), flow: None, wait_ms: 0 };
+        let told = async |route: &Route, chain: &Chain| {
+            let trace = run(&wish, route, false, chain).await?;
+            let hops = trace.ways.into_iter().flat_map(|way| way.hops);
+            Ok::<_, String>(hops.map(|hop| (hop.packets, hop.unknown)).collect::<Vec<_>>())
+        };
+        let chain = Chain(Mutex::default(), Some("sf"));
+        let hops = told(&route(), &chain).await.unwrap();
+        let behind = "what came of sf is not known".to_owned();
+        assert_eq!(hops, [(2, None), (0, Some("it is away".to_owned())), (0, Some(behind))]);
+        let said = chain.0.into_inner().unwrap();
+        assert!(said.iter().all(|line| !line.starts_with("sf")), "{said:?}");
+        assert_eq!(said.iter().filter(|line| line.ends_with("TraceStop")).count(), 2);
+        // Where nothing is sealed anew, the next element knows the packets again.
+        let stations = ["gateway", "sf", "open"].map(|name| (name.to_owned(), name.to_owned()));
+        let open = Route { forward: stations.to_vec(), back: None };
+        let hops = told(&open, &Chain(Mutex::default(), Some("sf"))).await.unwrap();
+        assert_eq!(hops, [(2, None), (0, Some("it is away".to_owned())), (1, None)]);
+        // Without the gateway there is nothing to follow.
+        let said = told(&route(), &Chain(Mutex::default(), Some("gateway"))).await.unwrap_err();
+        assert_eq!(said, "gateway: it is away");
+    }
+
+    #[test]
+    fn a_route_is_the_same_by_the_path_set() {
+        let text = include_str!("../../../../examples/campus.yaml");
+        let domain = ringmail_model::check::load(text, "campus.yaml").unwrap().domain;
+        let issue = Issue { version: PathVersion(1), not_before_unix_s: 0, not_after_unix_s: 1 };
+        let set = PathSet::compile(&domain, issue).unwrap();
+        let Route { forward, back } = Route::of_set(&set, "inspected").unwrap();
+        let names = |stations: &[(String, String)]| {
+            stations.iter().map(|(name, role)| format!("{name} {role}")).collect::<Vec<_>>()
+        };
+        let there = ["gateway gateway", "sf1 hop", "sf2 hop", "egress egress"];
+        assert_eq!(names(&forward), there);
+        let (name, back) = back.unwrap();
+        assert_eq!(name, "inspected.return");
+        assert_eq!(names(&back).into_iter().rev().collect::<Vec<_>>(), there);
+        for other in ["inspected.return", "nowhere"] {
+            let said = Route::of_set(&set, other).unwrap_err();
+            assert_eq!(said, format!("no forward path is named `{other}`"));
+        }
     }
 }

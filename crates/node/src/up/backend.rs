@@ -15,7 +15,7 @@ use crate::change::{Changer, Places, ReloadReport};
 use crate::control::{KeyExport, Observe, Observed};
 use crate::limits::{TRACE_LOOK_EVERY, TRACE_WAIT};
 use crate::runtime::Claim;
-use crate::see::trace::{self, Ask, Trace, TraceWish};
+use crate::see::trace::{self, Ask, Route, Trace, TraceWish};
 use crate::supervise::{ElementState, Handle};
 
 #[derive(Debug)]
@@ -122,7 +122,8 @@ impl Backend for DomainBackend {
             let status = Backend::status(self).await;
             let wait = Duration::from_millis(wish.wait_ms).min(TRACE_WAIT);
             // All elements run on this machine.
-            trace::run(&wish, &status, true, &Elements { handle: &self.elements, wait }).await
+            let route = Route::of_status(&status, &wish.path)?;
+            trace::run(&wish, &route, true, &Elements { handle: &self.elements, wait }).await
         };
         trace.boxed()
     }

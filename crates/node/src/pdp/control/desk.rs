@@ -3,31 +3,37 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use ringmail_model::pdp::{self, Progress, Proposing, Refusal, Standing};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
+use super::super::press::Press;
+use super::looks::Elements;
 use super::{ControlError, Distributed, Line, Overview};
 use crate::admin::{
     Backend, Distribution, DomainStatus, ElementReport, RefusedVersion, Reloading, VersionReport,
 };
 use crate::change::{ElementAnswer, ReloadReport};
 use crate::control::{Fault, KeyExport, Nack};
+use crate::limits::TRACE_WAIT;
+use crate::see::trace::{self, Route, Trace, TraceWish};
 
 #[derive(Debug)]
 pub(super) struct ControlDesk {
     line: Line,
+    press: Arc<Press>,
     since: Instant,
     stop: Arc<Notify>,
+    tracing: Mutex<()>,
 }
 
 impl ControlDesk {
     /// `stop` hears of the wish to end.
-    pub(super) fn new(line: Line, stop: Arc<Notify>) -> ControlDesk {
-        ControlDesk { line, since: Instant::now(), stop }
+    pub(super) fn new(line: Line, press: Arc<Press>, stop: Arc<Notify>) -> ControlDesk {
+        ControlDesk { line, press, since: Instant::now(), stop, tracing: Mutex::new(()) }
     }
 
     async fn report(&self) -> DomainStatus {
@@ -43,6 +49,16 @@ impl ControlDesk {
         let distribution = Some(Distribution { version: committed.0, proposed });
         let elements = elements.into_iter().map(element).collect();
         DomainStatus { domain, distribution, elements, ..status }
+    }
+
+    async fn follow(&self, wish: TraceWish) -> Result<Trace, String> {
+        // A second session would end the first.
+        let _one = self.tracing.lock().await;
+        let committed = self.press.committed().ok_or("no version counts")?;
+        let route = Route::of_set(&committed.set, &wish.path)?;
+        let wait = Duration::from_millis(wish.wait_ms).min(TRACE_WAIT);
+        // Clocks of two machines are not compared.
+        trace::run(&wish, &route, false, &Elements { line: &self.line, wait }).await
     }
 
     async fn change(&self, text: String, how: Reloading) -> Result<ReloadReport, String> {
@@ -85,6 +101,10 @@ impl Backend for ControlDesk {
 
     fn export_keys(&self) -> BoxFuture<'_, Result<Vec<KeyExport>, String>> {
         async { Err("control has no traffic keys; ask the elements".to_owned()) }.boxed()
+    }
+
+    fn trace(&self, wish: TraceWish) -> BoxFuture<'_, Result<Trace, String>> {
+        self.follow(wish).boxed()
     }
 
     fn reload(

@@ -19,6 +19,7 @@ use super::super::limits::{BUNDLE_EVERY, GATHER_FOR, SESSIONS};
 use super::super::press::Press;
 use super::super::session::{self, Said, Writer};
 use super::accept::Arrived;
+use super::looks::Looker;
 use super::trust::Trust;
 use super::{ControlError, Input, Outcome, Overview};
 
@@ -40,6 +41,8 @@ pub(super) struct Hub {
     pub(super) asked: BTreeMap<String, VecDeque<Instant>>,
     /// The file that it started with, if that does not count yet, and until when it waits for elements.
     pub(super) gathering: Option<(Instant, String)>,
+    /// Who waits for what elements say of packets.
+    pub(super) lookers: BTreeMap<u32, Looker>,
     pub(super) tasks: JoinSet<()>,
 }
 
@@ -70,6 +73,7 @@ impl Hub {
             outcome: None,
             asked: BTreeMap::new(),
             gathering: None,
+            lookers: BTreeMap::new(),
             tasks: JoinSet::new(),
         }
     }
@@ -114,6 +118,7 @@ impl Hub {
             Input::Publish(text, how, outcome) => self.publish(now, &text, how, outcome),
             // Who asked may be gone.
             Input::Overview(answer) => drop(answer.send(self.overview())),
+            Input::Look(element, look, looker) => self.look(now, &element, look, looker),
         }
     }
 
@@ -233,6 +238,7 @@ impl Hub {
             PublisherEvent::CertificateRequest { session, element, number, usage, request } => {
                 self.certificate(now, session, element, number, usage, request);
             }
+            PublisherEvent::Seen { number, seen } => self.seen(number, seen),
             PublisherEvent::HangUp { session, reason } => {
                 tracing::debug!(?session, %reason, "a session ends");
                 self.sessions.remove(&session);

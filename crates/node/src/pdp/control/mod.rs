@@ -4,6 +4,7 @@ mod accept;
 mod certify;
 mod desk;
 mod hub;
+mod looks;
 mod trust;
 mod versions;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use ringmail_model::PathVersion;
+use ringmail_model::pdp::look::Look;
 use ringmail_model::pdp::{Absent, Message, Nack, Proposing, PublisherConfig, SessionId, Standing};
 use ringmail_trust::Authority;
 use tokio::net::TcpListener;
@@ -22,6 +24,7 @@ use tokio::task::JoinSet;
 use self::accept::{Arrived, accept};
 use self::desk::ControlDesk;
 use self::hub::Hub;
+use self::looks::Looker;
 use self::trust::{Trust, identity};
 use super::desk::Desk;
 use super::limits::INPUTS;
@@ -97,6 +100,8 @@ enum Input {
     Answer(SessionId, Message),
     Publish(String, Proposing, Outcome),
     Overview(oneshot::Sender<Overview>),
+    /// What an element is asked about packets.
+    Look(String, Look, Looker),
 }
 
 type Outcome = oneshot::Sender<Result<Distributed, ControlError>>;
@@ -133,7 +138,7 @@ impl Control {
         let (inputs, queue) = mpsc::channel(INPUTS);
         let line = Line(inputs.clone());
         let stop = Arc::new(Notify::new());
-        let backend = Arc::new(ControlDesk::new(line.clone(), Arc::clone(&stop)));
+        let backend = Arc::new(ControlDesk::new(line.clone(), press.clone(), Arc::clone(&stop)));
         let desk = Desk::open(press.dir(), backend, settings.metrics).await?;
         let config = PublisherConfig { life: random::bytes()?, absent: settings.absent };
         let hub = Hub::new(

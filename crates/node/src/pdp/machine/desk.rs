@@ -130,8 +130,8 @@ impl Backend for MachineDesk {
     }
 
     fn trace(&self, _wish: TraceWish) -> BoxFuture<'_, Result<Trace, String>> {
-        let reason = "an element alone cannot follow packets to others on their machines; `ringmail top --state` shows what \
-                      passes here, and `ringmail tap --state` what it is";
+        let reason = "an element alone cannot follow packets to others on their machines: `ringmail trace --state` asks control; \
+                      `ringmail top --state` shows what passes here, and `ringmail tap --state` what it is";
         async move { Err(reason.to_owned()) }.boxed()
     }
 

@@ -4,6 +4,7 @@ mod certificates;
 mod desk;
 mod enrolled;
 mod leases;
+mod looks;
 mod runtime;
 mod session;
 mod version;
@@ -120,6 +121,8 @@ struct Machine {
     questions: mpsc::Receiver<Question>,
     /// Operators that wait for the runtime's answer.
     operators: BTreeMap<u64, oneshot::Sender<FromElement>>,
+    /// Until when packets are noted for a trace of control, if they are.
+    trace_ends: Option<Instant>,
     leases: Leases,
     listeners: BTreeMap<String, ListenerCertificate>,
     wanted: BTreeMap<u32, Wanted>,
@@ -167,6 +170,7 @@ impl Machine {
             refused: None,
             questions,
             operators: BTreeMap::new(),
+            trace_ends: None,
             leases: Leases::open(&dir)?,
             listeners: dir.listeners()?,
             wanted: BTreeMap::new(),
@@ -193,7 +197,7 @@ impl Machine {
             self.pump().await?;
             let timeout = self.next_timeout();
             tokio::select! {
-                heard = self.link.next() => self.heard(heard),
+                heard = self.link.next() => self.heard(heard).await?,
                 said = next_said(self.feed.as_mut()) => self.runtime_said(said).await?,
                 Some(question) = self.questions.recv() => self.asked_by_operator(question).await?,
                 () = until(timeout) => self.handle_timeouts().await?,
@@ -218,6 +222,7 @@ impl Machine {
             self.leases.due(),
             self.alive_at,
             self.serves_by,
+            self.trace_ends,
             Some(self.renew_at),
             self.domain.as_ref().map(|_| self.listeners_at),
         ];
@@ -233,6 +238,9 @@ impl Machine {
         if self.alive_at.is_some_and(|at| now >= at) {
             self.notifier.alive();
             self.alive_at = self.notifier.alive_every().map(|every| now + every);
+        }
+        if self.trace_ends.is_some_and(|at| now >= at) {
+            self.end_trace().await?;
         }
         if self.serves_by.is_some_and(|at| now >= at) {
             bail!("the element does not begin to serve");

@@ -24,6 +24,8 @@ pub(super) enum Asked {
     Stage(PathVersion),
     /// To change to it.
     Activate(PathVersion),
+    /// What control asks about packets, by its number.
+    Look(u32),
 }
 
 impl Machine {
@@ -73,6 +75,7 @@ impl Machine {
         self.leases.begin();
         self.asked.clear();
         self.operators.clear();
+        self.trace_ends = None;
         feed.tell(&ToElement::Domain { text: documents.domain_file.clone() }).await?;
         let paths = ToElement::PathSet {
             document: documents.paths.bytes.clone().into(),
@@ -126,6 +129,7 @@ impl Machine {
                 self.serves_by = None;
                 self.runs(version)?;
             }
+            (said, Some(Asked::Look(number))) => self.looked(number, said),
             (FromElement::Staged { nack, .. }, Some(Asked::Stage(version))) => {
                 self.built(version, nack);
             }

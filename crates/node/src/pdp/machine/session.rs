@@ -29,7 +29,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn heard(&mut self, heard: Heard) {
+    pub(super) async fn heard(&mut self, heard: Heard) -> Result<()> {
         let now = Instant::now();
         match heard {
             Heard::Connected(_) => self.follower.connected(now),
@@ -44,8 +44,10 @@ impl Machine {
                 tracing::warn!("the session with control is lost; what runs goes on");
                 self.link.hang_up();
                 self.follower.disconnected(now);
+                self.end_trace().await?;
             }
         }
+        Ok(())
     }
 
     async fn carry_out(&mut self, event: FollowerEvent) -> Result<()> {
@@ -62,6 +64,7 @@ impl Machine {
             FollowerEvent::HangUp(reason) => {
                 tracing::warn!(%reason, "the session with control ends; what runs goes on");
                 self.link.hang_up();
+                self.end_trace().await?;
             }
             FollowerEvent::Greeted { now_unix_ms, committed } => {
                 tracing::info!(%committed, "control has answered");
@@ -83,6 +86,7 @@ impl Machine {
             FollowerEvent::Certificate { number, chain, not_after_unix_s, detail } => {
                 self.certificate(number, chain, not_after_unix_s, detail).await?;
             }
+            FollowerEvent::Look { number, look } => self.look(number, look).await?,
             FollowerEvent::Bundle { roots, crls, path_key } => {
                 let bundle = &mut self.enrolled.bundle;
                 let before = bundle.clone();

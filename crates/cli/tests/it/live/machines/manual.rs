@@ -1,5 +1,7 @@
 //! The walkthrough of the manual to its end; then what it promises when something is gone.
 
+use serde_json::Value;
+
 use super::{Block, Machines, answer, command, element, ends_soon};
 use crate::live::world::{eventually, live};
 
@@ -39,6 +41,28 @@ fn the_three_machines_of_the_manual() {
         );
         assert_eq!(machines.asks("one", "control", "readyz").lines().last(), Some("200"));
         machines.finish(&mut download);
+
+        // Control follows packets over the machines, there and back.
+        let trace = machines.trace("inspected");
+        assert_eq!(trace["probe"]["error"], Value::Null, "{trace:#}");
+        for (way, names) in
+            [["gateway", "sf1", "egress"], ["egress", "sf1", "gateway"]].iter().enumerate()
+        {
+            let hops = trace["ways"][way]["hops"].as_array().expect("hops");
+            let found: Vec<_> = hops.iter().map(|hop| hop["element"].as_str()).collect();
+            assert_eq!(found, names.map(Some), "{trace:#}");
+            for hop in hops {
+                // SYN, ACK and FIN at least, and each of them at each element.
+                assert_eq!(hop["packets"], hops[0]["packets"], "{trace:#}");
+                assert_eq!(hop["packets"], hop["passed"], "{trace:#}");
+                assert!(hop["packets"].as_u64() >= Some(2 + u64::from(way == 0)), "{trace:#}");
+                assert!(hop["inside_us"]["median"].as_f64() > Some(0.0), "{trace:#}");
+                // The clocks of two machines are not compared.
+                assert_eq!(hop["on_link_us"], Value::Null, "{trace:#}");
+            }
+        }
+        let alone = machines.run("two", "ringmail trace inspected --state sf1");
+        assert!(String::from_utf8_lossy(&alone.stderr).contains("asks control"), "{alone:?}");
 
         // A version that one element refuses changes nothing anywhere: the gateway has no such file.
         let id = machines.services["control"].process.id();
@@ -131,5 +155,14 @@ fn the_three_machines_of_the_manual() {
         machines.must("one", "ringmail ca revoke element/sf1 --dir ca");
         machines.await_log("hop", "the certificate was revoked", || false);
         machines.check_alive();
+        // A trace names who cannot be asked, and waits for nobody.
+        let trace = machines.trace("inspected");
+        let unknown: Vec<_> = trace["ways"][0]["hops"]
+            .as_array()
+            .expect("hops")
+            .iter()
+            .map(|hop| hop["unknown"].as_str().unwrap_or_default())
+            .collect();
+        assert_eq!(unknown, ["", "it is away", "what came of sf1 is not known"], "{trace:#}");
     });
 }

@@ -236,6 +236,12 @@ impl Machines {
         serde_json::from_str(&self.must(machine, &text)).expect("JSON")
     }
 
+    /// What control says of a probe along a path.
+    fn trace(&self, path: &str) -> Value {
+        let text = format!("ringmail --output json trace {path} --state control");
+        serde_json::from_str(&self.must("one", &text)).expect("JSON")
+    }
+
     /// Waits until every element that control knows runs what counts.
     fn settled(&self) {
         eventually("everybody runs what counts", || {
