@@ -67,16 +67,6 @@ impl Whom {
     }
 }
 
-impl Running {
-    /// Asks the domain something, over its admin socket.
-    pub(crate) fn ask<T>(
-        &self,
-        question: impl AsyncFnOnce(&mut Client) -> Result<T, AdminError>,
-    ) -> Result<T, Failure> {
-        ask(&self.dir, Some(self.record.owner.pid), question)
-    }
-}
-
 impl Answering {
     /// Its admin socket.
     pub(crate) fn socket(&self) -> PathBuf {
