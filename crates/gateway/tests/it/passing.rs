@@ -27,6 +27,16 @@ async fn connect(world: &World, client: &Pair, sni: &str) -> TlsStream<TcpStream
     world.tls(Some(client), sni, &[]).await.expect("a handshake")
 }
 
+/// Writes until nothing goes any more; the bytes. Loopback's buffers are a few megabytes each.
+async fn fill(tls: &mut TlsStream<TcpStream>) -> usize {
+    let (chunk, mut sent) = (vec![b'x'; 1 << 20], 0);
+    while let Ok(written) = tokio::time::timeout(Duration::from_secs(1), tls.write(&chunk)).await {
+        sent += written.expect("held up, not broken");
+        assert!(sent < 64 << 20, "somebody holds all of it");
+    }
+    sent
+}
+
 /// All that comes back after these words were the last.
 async fn exchange(mut tls: TlsStream<TcpStream>, words: &[u8]) -> String {
     let mut answer = String::new();
@@ -57,19 +67,22 @@ async fn a_connection_passes_whole_and_each_side_closes_for_itself() {
     assert_eq!(world.counters.bytes_to_clients.get(), 18);
 }
 
-/// The service's last word reaches the client as such, and what the client says after it still comes.
+/// The service's last word reaches the client as such, and all that the client says after it still comes, however slowly it
+/// is taken.
 #[tokio::test]
 async fn a_service_that_has_said_its_last_still_hears_its_client() {
     let (heard, hearing) = tokio::sync::oneshot::channel();
     let heard = std::sync::Mutex::new(Some(heard));
+    let (go, gone) = tokio::sync::watch::channel(false);
     let backend = Backend::raw(move |mut tcp, _| {
-        let heard = heard.lock().expect("nobody panicked").take();
+        let (heard, mut gone) = (heard.lock().expect("nobody panicked").take(), gone.clone());
         async move {
             say(&mut tcp, "bye").await;
             let _ = tcp.shutdown().await;
-            let mut rest = String::new();
-            let _ = tcp.read_to_string(&mut rest).await;
-            let _ = heard.expect("one connection").send(rest);
+            let _ = gone.wait_for(|go| *go).await;
+            let mut rest = Vec::new();
+            let _ = tcp.read_to_end(&mut rest).await;
+            let _ = heard.expect("one connection").send(rest.len());
         }
     })
     .await;
@@ -80,10 +93,11 @@ async fn a_service_that_has_said_its_last_still_hears_its_client() {
     let read = tokio::time::timeout(PATIENCE, tls.read_to_string(&mut last)).await;
     read.expect("in time").expect("in good order");
     assert_eq!(last, "bye");
-    tls.write_all(b"and more").await.expect("sent");
+    let sent = 14 + fill(&mut tls).await;
+    go.send(true).expect("it waits");
     tls.shutdown().await.expect("a last word");
     let heard = tokio::time::timeout(PATIENCE, hearing).await.expect("in time");
-    assert_eq!(heard.expect("it heard"), "SSH-2.0-test\r\nand more");
+    assert_eq!(heard.expect("it heard"), sent);
     world.until("it is over", |world| world.chain.held() == 0).await;
     assert_eq!(world.counters.passed_truncated.get(), 0);
 }
@@ -189,13 +203,7 @@ async fn a_slow_service_holds_its_client_up() {
     let world = World::passing(&backend, Limits::default());
     let mut tls = connect(&world, &pki().alice, WWW).await;
     tls.write_all(b"SSH-2.0-much\r\n").await.expect("sent");
-    let chunk = vec![b'x'; 1 << 20];
-    let mut sent = 14_usize;
-    // Loopback's buffers are a few megabytes each; after them nothing goes.
-    while let Ok(written) = tokio::time::timeout(Duration::from_secs(1), tls.write(&chunk)).await {
-        sent += written.expect("held up, not broken");
-        assert!(sent < 64 << 20, "somebody holds all of it");
-    }
+    let sent = 14 + fill(&mut tls).await;
     go.send(true).expect("it waits");
     tls.shutdown().await.expect("a last word");
     let mut answer = String::new();
