@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ringmail_trust::{Authority, AuthorityError, ElementKey, EmbeddedCa, Issued, Stage, limits};
+use ringmail_trust::{
+    Authority, AuthorityError, ElementKey, EmbeddedCa, Issued, Request, Stage, limits,
+};
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
-use crate::harness::{Hands, Place, client, domain, name};
+use crate::harness::{Hands, Place, client, domain, name, server};
 use crate::openssl::ask;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -163,6 +165,40 @@ fn a_backup_in_between_comes_back_with_both() {
     assert_eq!(back.rotation().unwrap(), status);
     back.issue(&client("alice", &[])).unwrap();
     back.rotate_finish(true).unwrap();
+}
+
+/// What an element shows now is of the new root; a client may still show its old certificate.
+#[test]
+fn whoever_has_a_newer_certificate_is_not_waited_for_unless_it_may_have_several() {
+    let place = Place::new();
+    let (ca, hands) = begun(&place);
+    let enrols = |element: &str| {
+        let token = ca.token(&name(element), Duration::from_secs(60)).unwrap();
+        let request = ElementKey::generate().unwrap();
+        let request = request.signing_request(&domain(), &name(element)).unwrap();
+        ca.enrol(&name(element), token.danger_secret(), &request).unwrap();
+    };
+    let waits_for = || {
+        let waits_for = ca.rotation().unwrap().waits_for;
+        let mut names: Vec<_> =
+            waits_for.iter().map(|(_, record)| record.name.to_string()).collect();
+        names.sort();
+        names
+    };
+    let everybody = ["alice", "sf1", "sf2", "web"];
+    enrols("sf1");
+    enrols("sf2");
+    ca.issue(&client("alice", &[])).unwrap();
+    ca.issue(&server("web", &["www.campus.example"])).unwrap();
+    ca.rotate_begin().unwrap();
+    ca.rotate_switch(true).unwrap();
+    assert_eq!(waits_for(), everybody);
+    hands.turn(DAY);
+    enrols("sf1");
+    assert_eq!(waits_for(), ["alice", "sf2", "web"]);
+    ca.issue(&Request { replace: true, ..server("web", &["www.campus.example"]) }).unwrap();
+    ca.issue(&Request { replace: true, ..client("alice", &[]) }).unwrap();
+    assert_eq!(waits_for(), ["alice", "sf2"]);
 }
 
 /// A crash after the state was saved and before the copy for other programs.
