@@ -93,6 +93,14 @@ impl Hop {
         self
     }
 
+    /// The same hop, which remembers in one memory with `other`, another worker of the same hop. Only `other` counts what is
+    /// in it.
+    #[must_use]
+    pub fn with_flows_of(mut self, other: &Hop) -> Hop {
+        self.memory = other.memory.as_ref().map(FlowMemory::share);
+        self
+    }
+
     /// Connections whose path the hop remembers.
     pub fn flows(&self) -> usize {
         self.memory.as_ref().map_or(0, FlowMemory::len)

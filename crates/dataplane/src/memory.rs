@@ -4,7 +4,11 @@
 //! reached. The connection's first SYN did: it went along that path. Only packets with SYN, FIN or RST are looked at
 //! more closely, so that all others cost the look at one byte. What is forgotten, because the table is full or the hop
 //! new, costs a reset to one of the two ends, which then learns of it by its own timer; nothing else depends on it.
+//!
+//! Workers of one hop share a memory, since the two directions of a connection may come to different ones. Its lock is taken
+//! for the packets that are looked at more closely, for one at a time.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ringmail_model::PathId;
@@ -24,8 +28,10 @@ const FLAGS_AT: usize = 13;
 #[derive(Debug)]
 pub(crate) struct FlowMemory {
     /// By the key of the packets of whoever began the connection.
-    flows: FlowTable<FlowKey, Flow>,
+    flows: Arc<Mutex<FlowTable<FlowKey, Flow>>>,
     started: Instant,
+    /// Counts what is the table's and not a worker's: one of the workers does.
+    counts: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,27 +44,39 @@ struct Flow {
 
 impl FlowMemory {
     pub(crate) fn new(flows: usize, seeds: [u64; 4], now: Instant) -> FlowMemory {
-        FlowMemory { flows: FlowTable::new(flows, seeds), started: now }
+        let flows = Arc::new(Mutex::new(FlowTable::new(flows, seeds)));
+        FlowMemory { flows, started: now, counts: true }
+    }
+
+    /// The same memory for another worker.
+    pub(crate) fn share(&self) -> FlowMemory {
+        let flows = Arc::clone(&self.flows);
+        FlowMemory { flows, started: self.started, counts: false }
+    }
+
+    fn table(&self) -> MutexGuard<'_, FlowTable<FlowKey, Flow>> {
+        // A worker that panicked leaves a table that is whole between any two of its calls.
+        self.flows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Connections that may be remembered.
     pub(crate) fn limit(&self) -> usize {
-        self.flows.capacity()
+        if self.counts { self.table().capacity() } else { 0 }
     }
 
     /// Connections that are remembered.
     pub(crate) fn len(&self) -> usize {
-        self.flows.len()
+        if self.counts { self.table().len() } else { 0 }
     }
 
     /// Bytes of memory for each connection.
     pub(crate) fn bytes_per_flow(&self) -> usize {
-        self.flows.bytes_per_flow()
+        self.table().bytes_per_flow()
     }
 
     /// New connections that were not remembered because the memory was full.
     pub(crate) fn refused(&self) -> u64 {
-        self.flows.refused()
+        if self.counts { self.table().refused() } else { 0 }
     }
 
     /// Learns from a packet that goes on along `path`.
@@ -72,28 +90,26 @@ impl FlowMemory {
 
     fn learn(&mut self, now: Instant, packet: &[u8], path: PathId, flags: Flags) {
         let now_s = self.seconds(now);
-        self.flows.sweep(now_s, 1);
         let Ok(flow) = FlowKey::of(packet) else { return };
+        let mut flows = self.table();
+        flows.sweep(now_s, 1);
         if flags.contains(Flags::RST) {
-            self.flows.remove(&flow);
-            self.flows.remove(&flow.reversed());
+            flows.remove(&flow);
+            flows.remove(&flow.reversed());
         } else if flags.contains(Flags::SYN | Flags::ACK) {
-            self.flows.set_expiry(&flow.reversed(), now_s.saturating_add(HOP_FLOW_S));
+            flows.set_expiry(&flow.reversed(), now_s.saturating_add(HOP_FLOW_S));
         } else if flags.contains(Flags::SYN) {
             let begun = Flow { path, closed: [false; 2] };
             // A full table keeps what it has.
-            let _full = self.flows.insert(flow, begun, now_s.saturating_add(TCP_CLOSING_S));
+            let _full = flows.insert(flow, begun, now_s.saturating_add(TCP_CLOSING_S));
         } else {
-            self.close(flow, 0, now_s);
-            self.close(flow.reversed(), 1, now_s);
-        }
-    }
-
-    fn close(&mut self, flow: FlowKey, end: usize, now_s: u32) {
-        if let Some((known, _)) = self.flows.get_mut(&flow, now_s) {
-            known.closed[end] = true;
-            if known.closed == [true; 2] {
-                self.flows.remove(&flow);
+            for (flow, end) in [(flow, 0), (flow.reversed(), 1)] {
+                if let Some((known, _)) = flows.get_mut(&flow, now_s) {
+                    known.closed[end] = true;
+                    if known.closed == [true; 2] {
+                        flows.remove(&flow);
+                    }
+                }
             }
         }
     }
@@ -104,16 +120,17 @@ impl FlowMemory {
         let flow = FlowKey::of(packet).ok()?;
         let now_s = self.seconds(now);
         let until = now_s.saturating_add(TCP_CLOSING_S);
-        if self.flows.set_expiry(&flow, until) {
+        let mut flows = self.table();
+        if flows.set_expiry(&flow, until) {
             return None;
         }
-        self.flows.touch(&flow.reversed(), now_s, until).map(|flow| flow.path)
+        flows.touch(&flow.reversed(), now_s, until).map(|flow| flow.path)
     }
 
     /// Forgets what is too old, a few entries at a time.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         let now_s = self.seconds(now);
-        self.flows.sweep(now_s, SWEEP_ENTRIES_PER_TIMEOUT);
+        self.table().sweep(now_s, SWEEP_ENTRIES_PER_TIMEOUT);
     }
 
     fn seconds(&self, now: Instant) -> u32 {
@@ -140,4 +157,35 @@ fn tcp_flags(packet: &[u8]) -> Flags {
         _ => return NONE,
     };
     packet.get(header_len + FLAGS_AT).map_or(NONE, |bits| Flags((*bits).into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The header of a TCP segment over IPv4 between two ends.
+    fn segment(from: u8, to: u8, flags: u8) -> [u8; 40] {
+        let mut packet = [0; 40];
+        packet[0] = 0x45;
+        packet[3] = 40;
+        packet[8] = 64;
+        packet[9] = protocol::TCP;
+        (packet[15], packet[19]) = (from, to);
+        (packet[21], packet[23]) = (from, to);
+        packet[32] = 0x50;
+        packet[20 + FLAGS_AT] = flags;
+        packet
+    }
+
+    #[test]
+    fn what_one_worker_saw_begin_another_may_end() {
+        let now = Instant::now();
+        let mut one = FlowMemory::new(8, [1, 2, 3, 4], now);
+        let mut other = one.share();
+        one.observe(now, &segment(1, 2, 0x02), PathId(7));
+        assert_eq!((one.len() + other.len(), one.limit() + other.limit()), (1, 8), "counted once");
+        assert_eq!(other.end(now, &segment(2, 1, 0x10)), Some(PathId(7)));
+        other.observe(now, &segment(2, 1, 0x04), PathId(8));
+        assert_eq!(one.len(), 0);
+    }
 }

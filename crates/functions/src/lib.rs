@@ -52,6 +52,10 @@ pub fn build_each(
         let firewalls = Firewall::for_workers(settings, seeds.len(), *first)?;
         return Ok(firewalls.into_iter().map(|one| Box::new(one) as Box<dyn Function>).collect());
     }
+    if let (Settings::Dpi(settings), [first, _, ..]) = (settings, seeds) {
+        let workers = Dpi::for_workers(settings, seeds.len(), *first)?;
+        return Ok(workers.into_iter().map(|one| Box::new(one) as Box<dyn Function>).collect());
+    }
     seeds.iter().map(|seeds| build(settings, *seeds)).collect()
 }
 

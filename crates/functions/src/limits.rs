@@ -25,6 +25,10 @@ pub const DPI_STREAM_BYTES: usize = 128 << 20;
 /// Most bytes of stream content that a domain may ask for.
 pub const DPI_STREAM_BYTES_MAX: usize = 16 << 30;
 
+/// Parts that the connections of several workers of `dpi` lie in, for each worker. Each part has a share of the room, which
+/// is to hold a whole window of many streams.
+pub const DPI_PARTS_A_WORKER: usize = 2;
+
 /// Bytes of one block of stream content. At least [`DPI_PATTERN_BYTES`], so that a tail lies in two blocks at most.
 pub const STREAM_BLOCK_BYTES: usize = 2048;
 

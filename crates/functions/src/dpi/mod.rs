@@ -40,6 +40,7 @@ mod refusal;
 mod regexes;
 mod seam;
 mod stream;
+mod workers;
 
 use std::fmt;
 use std::time::Instant;
@@ -58,6 +59,7 @@ use self::matcher::Matcher;
 use self::ranges::RangePool;
 pub use self::refusal::Refusal;
 use self::stream::{Shared, Stream};
+pub use self::workers::DpiWorker;
 use crate::alerts::Alerts;
 use crate::limits;
 use crate::settings::{BuildError, DpiRule, DpiSettings, OnMatch};
@@ -146,8 +148,15 @@ impl Dpi {
         now.saturating_duration_since(began).as_secs().try_into().unwrap_or(u32::MAX / 2)
     }
 
-    fn inspect(&mut self, now_s: u32, packet: &[u8], path: PathId) -> Action {
-        let inner = match Inner::parse(packet) {
+    /// What becomes of a packet, which was parsed to `inner`.
+    fn inspect(
+        &mut self,
+        now_s: u32,
+        packet: &[u8],
+        inner: Result<Inner<'_>, Refusal>,
+        path: PathId,
+    ) -> Action {
+        let inner = match inner {
             Ok(inner) => inner,
             Err(refusal) => return self.refuse(refusal),
         };
@@ -377,7 +386,8 @@ impl Function for Dpi {
     fn handle_batch(&mut self, now: Instant, packets: &mut FunctionBatch<'_>) {
         let now_s = self.seconds(now);
         for nth in 0..packets.len() {
-            let action = self.inspect(now_s, packets.packet(nth), packets.path(nth));
+            let packet = packets.packet(nth);
+            let action = self.inspect(now_s, packet, Inner::parse(packet), packets.path(nth));
             packets.set_action(nth, action);
         }
     }

@@ -8,3 +8,4 @@ mod hostile;
 mod logger;
 mod rules;
 mod segments;
+mod workers;

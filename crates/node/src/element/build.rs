@@ -78,12 +78,16 @@ fn built_in(domain: &Domain, element: &Element) -> Result<Vec<Core>> {
     let function = domain.functions.iter().find(|f| f.name.as_str() == element.name);
     let function = function.with_context(|| format!("no function `{}`", element.name))?;
     let served = functions_of(function, usize::from(element.workers.max(1)))?;
-    let hop = |served| {
-        let hop = Hop::new(element.label, function.intrusive, served, SaTable::new());
-        let hop = hop.with_flows(domain.limits.flows as usize, random::seeds()?, Instant::now());
-        Ok(Core::Hop(Box::new(hop)))
-    };
-    served.into_iter().map(hop).collect()
+    let hop = |served| Hop::new(element.label, function.intrusive, served, SaTable::new());
+    let mut hops: Vec<Hop> = served.into_iter().map(hop).collect();
+    // One of them remembers connections, for all.
+    if let Some(first) = hops.pop() {
+        let flows = domain.limits.flows as usize;
+        let first = first.with_flows(flows, random::seeds()?, Instant::now());
+        hops = hops.into_iter().map(|hop| hop.with_flows_of(&first)).collect();
+        hops.insert(0, first);
+    }
+    Ok(hops.into_iter().map(|hop| Core::Hop(Box::new(hop))).collect())
 }
 
 /// The link of one worker, of the kind that the path set says, in the namespace of the calling thread.
