@@ -59,6 +59,28 @@ fn systemd_takes_the_units_without_a_word() {
     fs::remove_dir_all(folder).expect("it is ours");
 }
 
+/// The manual's drop-in for links and functions that want frames.
+#[test]
+fn systemd_takes_the_right_to_send_frames() {
+    let manual = crate::manual::blocks::folder().join("three-machines.md");
+    let manual = fs::read_to_string(manual).expect("the chapter");
+    let blocks = crate::manual::blocks::blocks(&manual);
+    let drop_in = blocks.iter().find(|block| block.language == "ini").expect("the drop-in");
+    let (folder, names) = installed("raw");
+    for name in names.iter().filter(|name| !name.contains("control")) {
+        let place = folder.join(format!("{name}.d"));
+        fs::create_dir(&place).expect("a new folder");
+        fs::write(place.join("raw.conf"), &drop_in.text).expect("a file");
+        let mut verify = Command::new("systemd-analyze");
+        verify.args(["verify", "--man=no", &format!("./{name}")]).current_dir(&folder);
+        let output = verify.output().expect("systemd-analyze is installed");
+        let said = String::from_utf8_lossy(&output.stderr);
+        let ours: Vec<_> = said.lines().filter(|line| line.contains("ringmail")).collect();
+        assert!(output.status.success() && ours.is_empty(), "{name}: {said}");
+    }
+    fs::remove_dir_all(folder).expect("it is ours");
+}
+
 #[test]
 fn the_program_takes_what_the_units_start_it_with() {
     for unit in units() {

@@ -10,6 +10,7 @@
 //!       ── fn-out ═════════ cable-out ─ br-out ─ out0 ─┴ who opens these TAPs
 //! ```
 
+pub(crate) mod alone;
 pub(crate) mod network;
 mod program;
 

@@ -28,9 +28,14 @@ pub(crate) fn sides(shape: Shape) -> &'static [Side] {
     }
 }
 
+/// The MTU of a function's interfaces: packets are plain there.
+pub(crate) fn inner_mtu(set: &PathSet) -> u32 {
+    u32::from(set.inner_mtu().unwrap_or(set.link_mtu))
+}
+
 /// Adds the namespaces and cables of all attached functions. The namespaces of their hops are there already.
 pub(crate) fn add(domain: &Domain, set: &PathSet, plan: &mut Topology) -> Result<()> {
-    let mtu = u32::from(set.inner_mtu().unwrap_or(set.link_mtu));
+    let mtu = inner_mtu(set);
     for element in &set.elements {
         let Some(attached) = settings(domain, element) else { continue };
         let function = namespace(&element.name);

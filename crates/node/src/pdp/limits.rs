@@ -11,6 +11,12 @@ pub const DIAL_WITHIN: Duration = Duration::from_secs(5);
 /// From an accepted connection to the end of the TLS handshake.
 pub const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 
+/// From the first word that the other end's machine does not acknowledge to the end of the connection.
+pub const UNANSWERED_FOR: Duration = Duration::from_secs(5);
+
+/// How long nothing comes until the other end's machine is asked whether it lives, and how often then.
+pub const ASK_ALIVE_EVERY: Duration = Duration::from_secs(1);
+
 /// Handshakes and enrolments of accepted connections at a time; more wait in the kernel.
 pub const HANDSHAKES: usize = 32;
 

@@ -108,6 +108,7 @@ async fn connect(
     let stream =
         TcpStream::connect(control).await.with_context(|| format!("control at {control}"))?;
     stream.set_nodelay(true)?;
+    session::heed_death(&stream)?;
     let stream = TlsConnector::from(config).connect(nameless(), stream).await;
     let stream = stream.context("the handshake with control")?;
     check_connection(stream.get_ref().1, ALPN)?;

@@ -1,13 +1,30 @@
 //! The byte side of a session: messages cut out of a stream, and written one after the other, by a task of its own.
 
+use std::io;
 use std::sync::Arc;
 
 use ringmail_model::pdp::Framer;
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::limits::{LAST_WORDS_WITHIN, READ_BYTES, WRITES};
+use super::limits::{ASK_ALIVE_EVERY, LAST_WORDS_WITHIN, READ_BYTES, UNANSWERED_FOR, WRITES};
+
+/// Has the system find out soon that the other end's machine is gone (RFC 9293 section 3.8.3, RFC 5482): what is said to it
+/// would be sent again for minutes, and a version that is being staged waits for its answer.
+///
+/// # Errors
+/// When the system refuses an option.
+pub(super) fn heed_death(stream: &TcpStream) -> io::Result<()> {
+    let unanswered_ms = u32::try_from(UNANSWERED_FOR.as_millis()).unwrap_or(u32::MAX);
+    sockopt::set_tcp_user_timeout(stream, unanswered_ms)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, ASK_ALIVE_EVERY)?;
+    sockopt::set_tcp_keepintvl(stream, ASK_ALIVE_EVERY)?;
+    Ok(())
+}
 
 /// What a session's task says.
 #[derive(Debug)]
@@ -91,10 +108,10 @@ pub(super) async fn run<T: Send + 'static>(
 pub(super) async fn read_one(
     stream: &mut (impl AsyncRead + Unpin),
     longest: usize,
-) -> std::io::Result<Vec<u8>> {
+) -> io::Result<Vec<u8>> {
     let length = stream.read_u32().await? as usize;
     if length > longest {
-        return Err(std::io::Error::other("a message is longer than any may be"));
+        return Err(io::Error::other("a message is longer than any may be"));
     }
     let mut message = vec![0; length];
     stream.read_exact(&mut message).await?;

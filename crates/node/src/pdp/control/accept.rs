@@ -14,6 +14,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use super::super::enrol;
 use super::super::limits::{ACCEPT_RETRY, HANDSHAKE_WITHIN, HANDSHAKES};
 use super::super::press::Press;
+use super::super::session;
 use super::super::tls::ENROL_ALPN;
 use super::trust::Trust;
 use super::{ControlError, Input};
@@ -63,6 +64,7 @@ async fn receive(
     inputs: &mpsc::Sender<Input>,
 ) -> Result<()> {
     stream.set_nodelay(true)?;
+    session::heed_death(&stream)?;
     let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
     let hello = timeout(HANDSHAKE_WITHIN, hello).await??;
     let enrols = {

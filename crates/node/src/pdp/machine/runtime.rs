@@ -12,6 +12,7 @@ use super::super::feed::Feed;
 use super::super::limits::START_WITHIN;
 use super::super::store::Enrolled;
 use super::{Machine, unix_s};
+use crate::attach::alone;
 use crate::conductor::blobs;
 use crate::control::{FromElement, Secret, ToElement};
 
@@ -57,6 +58,9 @@ impl Machine {
             }
         };
         let domain = ringmail_model::check::load(&documents.domain_file, "domain file")?.domain;
+        if let Some(element) = set.element_named(&self.settings.name) {
+            alone::check(&domain, &set, element)?;
+        }
         tracing::info!(version = %set.version, "begins with the version that ran last");
         self.domain = Some(domain.clone());
         self.start(&documents, &domain, set.version).await

@@ -11,6 +11,7 @@ use ringmail_model::pdp::{Documents, Nack, Offer, Usage};
 
 use super::Machine;
 use super::runtime::Asked;
+use crate::attach::alone;
 use crate::control::{self, Fault, ToElement};
 
 /// A version that is staged, or on its way to be.
@@ -62,6 +63,12 @@ impl Machine {
         };
         if domain.keying != Keying::Sap {
             self.refuse(version, "`keying: psk` is for one machine".to_owned());
+            return Ok(());
+        }
+        if let Some(element) = set.element_named(&self.settings.name)
+            && let Err(why) = alone::check(&domain, set, element)
+        {
+            self.refuse(version, format!("{why:#}"));
             return Ok(());
         }
         self.want_listener_certificates(&domain)?;

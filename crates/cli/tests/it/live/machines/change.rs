@@ -17,7 +17,7 @@ impl Machines {
         self.reload(&format!("campus.yaml {args}"))
     }
 
-    fn changes(&self, change: (&str, &str)) -> std::process::Output {
+    pub(super) fn changes(&self, change: (&str, &str)) -> std::process::Output {
         let output = self.change(change, "");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{change:?}: {said}\n{}", self.logs());

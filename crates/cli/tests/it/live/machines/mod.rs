@@ -8,6 +8,7 @@
 //!                  control
 //! ```
 
+mod alone;
 mod change;
 mod load;
 mod manual;
