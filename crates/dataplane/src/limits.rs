@@ -60,3 +60,12 @@ pub const HEADROOM_BYTES: usize = MAX_LABELS * 4 + 20 + 16;
 
 /// Bytes of room behind a packet that may be encapsulated: padding, trailer and ICV of ESP, kept a multiple of 8.
 pub const TAILROOM_BYTES: usize = 24;
+
+/// Packets that the window of an origin of proofs reaches back, for each end of a path.
+pub const PROOF_WINDOW_PACKETS: u32 = 1024;
+
+/// Origins of proofs that the end of a path remembers: workers of the element where it begins, and their lives.
+pub const PROOF_ORIGINS: usize = 256;
+
+/// Keys of one element of a path that its end takes side by side: those of two epochs, and of a restart between them.
+pub const PROVER_KEYS: usize = 4;

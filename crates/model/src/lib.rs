@@ -19,6 +19,7 @@ pub mod limits;
 pub mod mac;
 pub mod names;
 pub mod net;
+pub mod nsh;
 pub mod overhead;
 pub mod pathset;
 pub mod pdp;

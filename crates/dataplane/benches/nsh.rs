@@ -1,0 +1,84 @@
+//! What integrity of steering and proof of transit cost a hop and the end of a path, a packet, in groups as the hop has
+//! them: a path over six intrusive functions.
+//!
+//! ```text
+//! cargo bench -p ringmail-dataplane --bench nsh
+//! ```
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use ringmail_dataplane::nsh::cmac::{CmacKey, LANES};
+use ringmail_dataplane::nsh::link::{Covered, Parts, holds};
+use ringmail_dataplane::nsh::proof::{Claim, Prover};
+use ringmail_dataplane::nsh::verify::{Arrived, ProvedPath, Verifier};
+use ringmail_model::nsh::{Layout, Shape};
+use ringmail_model::{ElementId, PathDigest};
+
+const HOPS: usize = 6;
+
+fn layout() -> Layout {
+    let shape = Shape { hops: HOPS, segments: HOPS + 1, proof: true, mac: true, metadata: vec![] };
+    Layout::new(&shape).expect("six functions fit")
+}
+
+/// Check the code that came, make a tag, make a code.
+fn hop(c: &mut Criterion) {
+    let layout = layout();
+    let mac = layout.mac().expect("there is a code");
+    let (came, goes) = (CmacKey::new(&[1; 16]), CmacKey::new(&[2; 16]));
+    let prover = Prover::new(&[3; 16], 1, &PathDigest([4; 32]), 3);
+    let (labels, ip, esp) = ([5; 4 * 5], [6; 20], [7; 100]);
+    let mut nsh = vec![[8; 256]; LANES];
+    let claims = [Claim::default(); LANES];
+    let mut covered = Covered::default();
+    let mut group = c.benchmark_group("nsh");
+    group.throughput(Throughput::Elements(LANES as u64));
+    group.bench_function("hop, six functions, group of 8", |b| {
+        b.iter(|| {
+            for key in [&came, &goes] {
+                covered.clear();
+                for nsh in &nsh {
+                    let parts = Parts {
+                        labels: &labels,
+                        nsh: &nsh[..layout.len_bytes()],
+                        ip: &ip,
+                        esp: &esp,
+                    };
+                    covered.push(parts, mac).expect("it fits");
+                }
+                let codes = covered.codes(key);
+                for (nsh, code) in nsh.iter_mut().zip(codes) {
+                    black_box(holds(&nsh[..], mac, &code));
+                    nsh[mac + 4..mac + 20].copy_from_slice(&code);
+                }
+            }
+            black_box(prover.tags(black_box(&claims)))
+        });
+    });
+    group.finish();
+}
+
+/// Compute all tags of packets and compare.
+fn end(c: &mut Criterion) {
+    let layout = layout();
+    let path = ProvedPath {
+        digest: PathDigest([4; 32]),
+        origin: ElementId(0),
+        seals: vec![true; HOPS + 1],
+        layout: layout.proof().expect("there is a proof"),
+    };
+    let mut verifier = Verifier::new(path);
+    (0..=HOPS as u8).for_each(|position| assert!(verifier.install(position, 0, &[position; 16])));
+    let nsh = vec![0; layout.len_bytes()];
+    let packets: [Arrived<'_>; LANES] = [(&nsh, [0; 8]); LANES];
+    let mut group = c.benchmark_group("nsh");
+    group.throughput(Throughput::Elements(LANES as u64));
+    group.bench_function("end, six functions, group of 8", |b| {
+        b.iter(|| black_box(verifier.verify(black_box(&packets))));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, hop, end);
+criterion_main!(benches);

@@ -1,0 +1,176 @@
+//! AES-128-CMAC (RFC 4493) over several messages at once.
+//!
+//! CMAC is a chain: each block waits for the one before it, and a processor that could encipher ten blocks in that time
+//! enciphers one. So the messages of a group of packets go side by side, a block of each at a time.
+
+use aes::cipher::{BlockCipherEncrypt, KeyInit};
+use aes::{Aes128, Block};
+use zeroize::Zeroizing;
+
+/// Bytes of a block of AES.
+pub const BLOCK_BYTES: usize = 16;
+
+/// Bytes of a key.
+pub const KEY_BYTES: usize = 16;
+
+/// Messages that go side by side.
+pub const LANES: usize = 8;
+
+/// A message authentication code, whole.
+pub type Tag = [u8; BLOCK_BYTES];
+
+/// What a subkey is made with (RFC 4493 section 2.3).
+const R128: u8 = 0x87;
+
+/// A key, ready for use. It is wiped when it goes.
+pub struct CmacKey {
+    cipher: Aes128,
+    /// For a last block that is whole, and for one that is padded.
+    subkeys: Zeroizing<[Tag; 2]>,
+}
+
+impl CmacKey {
+    /// Takes a key; the caller wipes its own copy.
+    pub fn new(key: &[u8; KEY_BYTES]) -> CmacKey {
+        let cipher = Aes128::new(&(*key).into());
+        let mut zero = Block::default();
+        cipher.encrypt_block(&mut zero);
+        let whole = doubled(zero.into());
+        CmacKey { cipher, subkeys: Zeroizing::new([whole, doubled(whole)]) }
+    }
+
+    /// Where the chain stands after whole blocks that are not the last: what all messages of a kind begin with is worked
+    /// off once.
+    pub(crate) fn after(&self, blocks: &[[u8; BLOCK_BYTES]]) -> Tag {
+        let mut state = Block::default();
+        for block in blocks {
+            xor(&mut state, block);
+            self.cipher.encrypt_block(&mut state);
+        }
+        state.into()
+    }
+
+    /// The codes of up to [`LANES`] messages of one length, not empty, each behind what `begun` stands for.
+    ///
+    /// # Panics
+    /// If there are more messages, or they differ in length: a fault of the caller, whatever a packet holds.
+    pub(crate) fn tags(&self, begun: &Tag, messages: &[&[u8]]) -> [Tag; LANES] {
+        assert!(messages.len() <= LANES, "as many messages as lanes");
+        let len = messages.first().map_or(1, |first| first.len());
+        assert!(messages.iter().all(|message| message.len() == len && len > 0), "of one length");
+        let mut states = [Block::from(*begun); LANES];
+        let states = &mut states[..];
+        let last = (len - 1) / BLOCK_BYTES * BLOCK_BYTES;
+        for at in (0..last).step_by(BLOCK_BYTES) {
+            for (state, message) in states.iter_mut().zip(messages) {
+                xor(state, &message[at..at + BLOCK_BYTES]);
+            }
+            // All lanes, whether used or not: a full set is one call into the fast path.
+            self.cipher.encrypt_blocks(states);
+        }
+        let [whole, padded] = &*self.subkeys;
+        for (state, message) in states.iter_mut().zip(messages) {
+            let rest = &message[last..];
+            xor(state, rest);
+            if rest.len() == BLOCK_BYTES {
+                xor(state, whole);
+            } else {
+                state[rest.len()] ^= 0x80;
+                xor(state, padded);
+            }
+        }
+        self.cipher.encrypt_blocks(states);
+        let mut tags = [[0; BLOCK_BYTES]; LANES];
+        tags.iter_mut().zip(states).for_each(|(tag, state)| *tag = (*state).into());
+        tags
+    }
+}
+
+impl std::fmt::Debug for CmacKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CmacKey").finish_non_exhaustive()
+    }
+}
+
+/// Whether two codes are equal, in a time that says nothing of where they differ.
+pub(crate) fn equal(one: &Tag, other: &Tag) -> bool {
+    aws_lc_rs::constant_time::verify_slices_are_equal(one, other).is_ok()
+}
+
+#[inline]
+fn xor(state: &mut [u8], with: &[u8]) {
+    state.iter_mut().zip(with).for_each(|(byte, with)| *byte ^= with);
+}
+
+/// Multiplies by x in the field of RFC 4493 section 2.3.
+fn doubled(block: Tag) -> Tag {
+    let number = u128::from_be_bytes(block);
+    let carry = u128::from(R128) * (number >> 127);
+    (number << 1 ^ carry).to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The key and the message of RFC 4493 section 4.
+    const KEY: [u8; 16] = 0x2b7e1516_28aed2a6_abf71588_09cf4f3c_u128.to_be_bytes();
+    const MESSAGE: [[u8; 16]; 4] = [
+        0x6bc1bee2_2e409f96_e93d7e11_7393172a_u128.to_be_bytes(),
+        0xae2d8a57_1e03ac9c_9eb76fac_45af8e51_u128.to_be_bytes(),
+        0x30c81c46_a35ce411_e5fbc119_1a0a52ef_u128.to_be_bytes(),
+        0xf69f2445_df4f9b17_ad2b417b_e66c3710_u128.to_be_bytes(),
+    ];
+
+    fn one(message: &[u8]) -> u128 {
+        u128::from_be_bytes(CmacKey::new(&KEY).tags(&[0; 16], &[message])[0])
+    }
+
+    #[test]
+    fn the_examples_of_the_rfc() {
+        let message = MESSAGE.concat();
+        assert_eq!(one(&message[..16]), 0x070a16b4_6b4d4144_f79bdd9d_d04a287c);
+        assert_eq!(one(&message[..40]), 0xdfa66747_de9ae630_30ca3261_1497c827);
+        assert_eq!(one(&message), 0x51f0bebf_7e3b9d92_fc497417_79363cfe);
+    }
+
+    /// What another library says.
+    fn elsewhere(key: &[u8; 16], message: &[u8]) -> Vec<u8> {
+        use aws_lc_rs::cmac;
+        let key = cmac::Key::new(cmac::AES_128, key).unwrap();
+        cmac::sign(&key, message).unwrap().as_ref().to_vec()
+    }
+
+    proptest! {
+        #[test]
+        fn every_lane_is_what_another_library_says(
+            key in any::<[u8; 16]>(),
+            lanes in 1..=LANES,
+            len in 1..300usize,
+            begun in 0..4usize,
+            fill in any::<u64>(),
+        ) {
+            let byte = |lane: usize, at: usize| (fill >> (at % 57)) as u8 ^ (lane * 31 + at) as u8;
+            let messages: Vec<Vec<u8>> =
+                (0..lanes).map(|lane| (0..len).map(|at| byte(lane, at)).collect()).collect();
+            let messages: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
+            let ours = CmacKey::new(&key);
+            let tags = ours.tags(&ours.after(&MESSAGE[..begun]), &messages);
+            for (tag, message) in tags.iter().zip(&messages) {
+                let whole = [&MESSAGE[..begun].concat(), *message].concat();
+                prop_assert_eq!(&tag[..], elsewhere(&key, &whole));
+            }
+        }
+    }
+
+    #[test]
+    fn equal_is_equal_in_every_byte() {
+        for at in 0..16 {
+            let mut other = KEY;
+            other[at] ^= 1;
+            assert!(equal(&KEY, &KEY) && !equal(&KEY, &other));
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! The end of a path looks back: whether the tag of a packet is what all elements of its path, in order, made of it
+//! (`docs/nsh.md`, "Proof of transit").
+
+use std::collections::HashMap;
+
+use ringmail_model::nsh::{ProofLayout, WORD_BYTES};
+use ringmail_model::{ElementId, PathDigest};
+
+use super::cmac::{self, KEY_BYTES, LANES, Tag};
+use super::proof::{Claim, Mark, NO_TAG, Prover};
+use crate::limits::{PROOF_ORIGINS, PROOF_WINDOW_PACKETS, PROVER_KEYS};
+use crate::replay::{Refused, ReplayWindow, WindowPackets};
+
+/// What the end of a path says of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// It passed every element of its path, in order.
+    Proved,
+    /// An element was left out, doubled or exchanged, or the packet is another than it was there.
+    WrongTag,
+    /// An element names a key that this end does not share with it.
+    UnknownKey,
+    /// Nobody may begin packets of this path there.
+    UnknownOrigin,
+    /// This very packet came before.
+    Repeated,
+    /// It is so old that nobody knows whether it came before.
+    TooOld,
+}
+
+impl Verdict {
+    /// Every verdict.
+    pub const ALL: [Verdict; 6] = [
+        Verdict::Proved,
+        Verdict::WrongTag,
+        Verdict::UnknownKey,
+        Verdict::UnknownOrigin,
+        Verdict::Repeated,
+        Verdict::TooOld,
+    ];
+
+    /// The name in reports and counters.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Verdict::Proved => "proved",
+            Verdict::WrongTag => "wrong_tag",
+            Verdict::UnknownKey => "unknown_key",
+            Verdict::UnknownOrigin => "unknown_origin",
+            Verdict::Repeated => "repeated",
+            Verdict::TooOld => "too_old",
+        }
+    }
+}
+
+/// A path as its end knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProvedPath {
+    /// Its digest.
+    pub digest: PathDigest,
+    /// Where it begins.
+    pub origin: ElementId,
+    /// Whether each element seals what it sends, from where the path begins to the last hop. The first does.
+    pub seals: Vec<bool>,
+    /// Where the proof is in an NSH of the path.
+    pub layout: ProofLayout,
+}
+
+/// A packet at the end of its path: its NSH, and the first bytes of the ICV that it came with.
+pub type Arrived<'a> = (&'a [u8], Mark);
+
+/// Checks the proofs of one path.
+#[derive(Debug)]
+pub struct Verifier {
+    path: ProvedPath,
+    /// The segment in which a packet leaves each position.
+    leaves: Vec<usize>,
+    /// The keys of each position, the newest last.
+    keys: Vec<Vec<Prover>>,
+    /// How far each origin has counted, and when it was heard of last.
+    origins: HashMap<[u8; WORD_BYTES], (ReplayWindow, u64)>,
+    heard: u64,
+}
+
+impl Verifier {
+    /// One that knows no key yet.
+    pub fn new(path: ProvedPath) -> Verifier {
+        let sealed = path.seals.iter().scan(0, |segments, seals| {
+            *segments += usize::from(*seals);
+            Some(*segments - usize::from(*segments > 0))
+        });
+        let leaves = sealed.collect();
+        let keys = path.seals.iter().map(|_| Vec::new()).collect();
+        Verifier { path, leaves, keys, origins: HashMap::new(), heard: 0 }
+    }
+
+    /// Takes the key of the element at a position beside those that are there; of too many the oldest goes. False if the
+    /// path has no such position. The caller wipes its own copy.
+    pub fn install(&mut self, position: u8, key_id: u16, key: &[u8; KEY_BYTES]) -> bool {
+        let prover = Prover::new(key, key_id, &self.path.digest, position);
+        let Some(keys) = self.keys.get_mut(usize::from(position)) else { return false };
+        keys.retain(|known| known.key_id() != key_id);
+        if keys.len() == PROVER_KEYS {
+            keys.remove(0);
+        }
+        keys.push(prover);
+        true
+    }
+
+    /// Forgets a key.
+    pub fn remove(&mut self, position: u8, key_id: u16) {
+        if let Some(keys) = self.keys.get_mut(usize::from(position)) {
+            keys.retain(|known| known.key_id() != key_id);
+        }
+    }
+
+    /// Decides over up to [`LANES`] packets; what stands behind the last of them means nothing.
+    pub fn verify(&mut self, packets: &[Arrived<'_>]) -> [Verdict; LANES] {
+        let mut claims = [Claim::default(); LANES];
+        let mut verdicts = [Verdict::WrongTag; LANES];
+        let mut expected = [NO_TAG; LANES];
+        for (lane, (nsh, _)) in packets.iter().enumerate().take(LANES) {
+            match self.begin(nsh) {
+                Some((claim, tag)) => {
+                    (claims[lane], expected[lane]) = (claim, tag);
+                    verdicts[lane] = Verdict::Proved;
+                }
+                None => verdicts[lane] = Verdict::UnknownOrigin,
+            }
+        }
+        for position in 0..self.leaves.len() {
+            self.follow(position, packets, &mut claims, &mut verdicts);
+        }
+        for (lane, _) in packets.iter().enumerate().take(LANES) {
+            if verdicts[lane] == Verdict::Proved {
+                verdicts[lane] = match cmac::equal(&claims[lane].before, &expected[lane]) {
+                    true => self.count(&claims[lane]),
+                    false => Verdict::WrongTag,
+                };
+            }
+        }
+        verdicts
+    }
+
+    /// What the packet says of itself, and the tag that it came with; `None` if nobody may begin it there.
+    fn begin(&self, nsh: &[u8]) -> Option<(Claim, Tag)> {
+        let layout = &self.path.layout;
+        let origin: [u8; WORD_BYTES] = *nsh.get(layout.origin())?.first_chunk()?;
+        let sequence = *nsh.get(layout.sequence())?.first_chunk()?;
+        let tag = *nsh.get(layout.tag())?.first_chunk()?;
+        let element = u16::from_be_bytes([origin[0], origin[1]]);
+        let sequence = u64::from_be_bytes(sequence);
+        let claim = Claim { origin, sequence, mark: [0; WORD_BYTES], before: NO_TAG };
+        (ElementId(element) == self.path.origin).then_some((claim, tag))
+    }
+
+    /// Adds the tag of one position to each claim, under the key that the packet names.
+    fn follow(
+        &self,
+        position: usize,
+        packets: &[Arrived<'_>],
+        claims: &mut [Claim; LANES],
+        verdicts: &mut [Verdict; LANES],
+    ) {
+        let mut provers = [None; LANES];
+        for (lane, (nsh, icv)) in packets.iter().enumerate().take(LANES) {
+            claims[lane].mark = self.mark(position, nsh, icv);
+            provers[lane] = self.prover(position, nsh);
+            if provers[lane].is_none() && verdicts[lane] == Verdict::Proved {
+                verdicts[lane] = Verdict::UnknownKey;
+            }
+        }
+        // Packets of one time name one key; while keys change there are two.
+        for keyed in &self.keys[position] {
+            let names = |prover: &Option<&Prover>| {
+                prover.is_some_and(|prover| prover.key_id() == keyed.key_id())
+            };
+            if !provers.iter().any(names) {
+                continue;
+            }
+            let tags = keyed.tags(&claims[..packets.len().min(LANES)]);
+            for (lane, prover) in provers.iter().enumerate() {
+                if names(prover) {
+                    claims[lane].before = tags[lane];
+                }
+            }
+        }
+    }
+
+    fn prover(&self, position: usize, nsh: &[u8]) -> Option<&Prover> {
+        let key_id = nsh.get(self.path.layout.key_id(position)?)?.first_chunk()?;
+        let key_id = u16::from_be_bytes(*key_id);
+        self.keys[position].iter().rev().find(|prover| prover.key_id() == key_id)
+    }
+
+    fn mark(&self, position: usize, nsh: &[u8], icv: &Mark) -> Mark {
+        let segments = self.leaves.last().map_or(0, |last| last + 1);
+        let place = self.path.layout.mark(self.leaves[position], segments);
+        let left = place.and_then(|place| nsh.get(place)?.first_chunk());
+        *left.unwrap_or(icv)
+    }
+
+    /// Whether a packet that was proved came before.
+    fn count(&mut self, claim: &Claim) -> Verdict {
+        self.heard += 1;
+        if !self.origins.contains_key(&claim.origin) {
+            if self.origins.len() == PROOF_ORIGINS {
+                // Each life of an origin's worker is one; those that are over say nothing any more.
+                let oldest = self.origins.iter().min_by_key(|(_, (_, heard))| *heard);
+                if let Some(oldest) = oldest.map(|(origin, _)| *origin) {
+                    self.origins.remove(&oldest);
+                }
+            }
+            let window = WindowPackets::new(PROOF_WINDOW_PACKETS).unwrap_or_default();
+            self.origins.insert(claim.origin, (ReplayWindow::new(window), 0));
+        }
+        let Some((window, heard)) = self.origins.get_mut(&claim.origin) else {
+            return Verdict::UnknownOrigin;
+        };
+        *heard = self.heard;
+        match window.commit(claim.sequence) {
+            Ok(()) => Verdict::Proved,
+            Err(Refused::Replayed) => Verdict::Repeated,
+            Err(Refused::TooOld | Refused::OutOfRange) => Verdict::TooOld,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringmail_model::nsh::{Layout, Shape};
+
+    use super::*;
+
+    const DIGEST: PathDigest = PathDigest([3; 32]);
+
+    /// A path over `seals`, whose first element is where it begins, with provers for all and a verifier that knows them.
+    struct World {
+        seals: Vec<bool>,
+        layout: Layout,
+        provers: Vec<Prover>,
+        verifier: Verifier,
+    }
+
+    fn key(position: usize, generation: u8) -> [u8; 16] {
+        [position as u8 * 16 + generation; 16]
+    }
+
+    impl World {
+        fn new(seals: &[bool]) -> World {
+            let hops = seals.len() - 1;
+            let segments = seals.iter().filter(|seals| **seals).count();
+            let shape = Shape { hops, segments, proof: true, mac: true, metadata: vec![] };
+            let layout = Layout::new(&shape).unwrap();
+            let proof = layout.proof().unwrap();
+            let seals = seals.to_vec();
+            let path = ProvedPath { digest: DIGEST, origin: ElementId(0), seals, layout: proof };
+            let seals = path.seals.clone();
+            let mut world = World { seals, layout, provers: vec![], verifier: Verifier::new(path) };
+            for position in 0..world.seals.len() {
+                let prover = Prover::new(&key(position, 1), 1, &DIGEST, position as u8);
+                world.provers.push(prover);
+                assert!(world.verifier.install(position as u8, 1, &key(position, 1)));
+            }
+            world
+        }
+
+        /// What every element on the way does to a packet, those at `skipped` left out.
+        fn sent(&self, sequence: u64, skipped: &[usize]) -> (Vec<u8>, Mark) {
+            let proof = self.layout.proof().unwrap();
+            let segments = self.seals.iter().filter(|seals| **seals).count();
+            let mut nsh = vec![0; self.layout.len_bytes()];
+            let origin = [0, 0, 0, 1, 9, 9, 9, 9];
+            nsh[proof.origin()].copy_from_slice(&origin);
+            nsh[proof.sequence()].copy_from_slice(&sequence.to_be_bytes());
+            let (mut mark, mut segment) = ([0; 8], 0);
+            for (position, prover) in self.provers.iter().enumerate() {
+                if skipped.contains(&position) {
+                    continue;
+                }
+                if self.seals[position] {
+                    if position > 0 {
+                        if let Some(place) = proof.mark(segment, segments) {
+                            nsh[place].copy_from_slice(&mark);
+                        }
+                        segment += 1;
+                    }
+                    mark = [position as u8 + 100, sequence as u8, 0, 0, 0, 0, 0, 1];
+                }
+                let before = match position {
+                    0 => NO_TAG,
+                    _ => nsh[proof.tag()].try_into().unwrap(),
+                };
+                let claim = Claim { origin, sequence, mark, before };
+                nsh[proof.tag()].copy_from_slice(&prover.tags(&[claim])[0]);
+                let key_id = prover.key_id().to_be_bytes();
+                nsh[proof.key_id(position).unwrap()].copy_from_slice(&key_id);
+            }
+            (nsh, mark)
+        }
+
+        fn verdict(&mut self, (nsh, mark): &(Vec<u8>, Mark)) -> Verdict {
+            self.verifier.verify(&[(nsh, *mark)])[0]
+        }
+    }
+
+    const PATHS: [&[bool]; 5] = [
+        &[true],
+        &[true, false],
+        &[true, true],
+        &[true, false, true, false, true],
+        &[true, true, true, true, true, true, true],
+    ];
+
+    #[test]
+    fn who_passed_everywhere_is_proved_and_once_only() {
+        for path in PATHS {
+            let mut world = World::new(path);
+            let sent: Vec<_> = (1..=20).map(|sequence| world.sent(sequence, &[])).collect();
+            for group in sent.chunks(LANES) {
+                let packets: Vec<Arrived<'_>> =
+                    group.iter().map(|(nsh, mark)| (&nsh[..], *mark)).collect();
+                let verdicts = world.verifier.verify(&packets);
+                assert!(verdicts[..group.len()].iter().all(|verdict| *verdict == Verdict::Proved));
+            }
+            assert_eq!(world.verdict(&sent[7]), Verdict::Repeated);
+            let late = world.sent(5000, &[]);
+            assert_eq!(world.verdict(&late), Verdict::Proved);
+            let old = world.sent(21, &[]);
+            assert_eq!(world.verdict(&old), Verdict::TooOld);
+        }
+    }
+
+    #[test]
+    fn an_element_left_out_is_noticed() {
+        for path in PATHS {
+            for skipped in 0..path.len() {
+                let mut world = World::new(path);
+                let sent = world.sent(1, &[skipped]);
+                assert_ne!(world.verdict(&sent), Verdict::Proved, "{path:?} without {skipped}");
+            }
+        }
+    }
+
+    /// Every bit of the proof and of the marks counts, and so does the ICV.
+    #[test]
+    fn a_bit_changed_anywhere_is_noticed() {
+        let mut world = World::new(&[true, false, true, true]);
+        let (nsh, mark) = world.sent(1, &[]);
+        let contexts: Vec<_> = world.layout.contexts().map(|(_, range)| range).collect();
+        for at in contexts[..2].iter().cloned().flatten() {
+            for bit in 0..8 {
+                let mut other = nsh.clone();
+                other[at] ^= 1 << bit;
+                assert_ne!(world.verdict(&(other, mark)), Verdict::Proved, "byte {at} bit {bit}");
+            }
+        }
+        for at in 0..8 {
+            let mut other = mark;
+            other[at] ^= 1;
+            assert_eq!(world.verdict(&(nsh.clone(), other)), Verdict::WrongTag);
+        }
+        assert_eq!(world.verdict(&(nsh, mark)), Verdict::Proved);
+    }
+
+    #[test]
+    fn packets_under_old_and_new_keys_are_proved_side_by_side() {
+        let mut world = World::new(&[true, true]);
+        let old = world.sent(1, &[]);
+        world.provers[1] = Prover::new(&key(1, 2), 2, &DIGEST, 1);
+        let new = world.sent(2, &[]);
+        let both = [(&old.0[..], old.1), (&new.0[..], new.1)];
+        let verdicts = world.verifier.verify(&both);
+        assert_eq!(verdicts[..2], [Verdict::Proved, Verdict::UnknownKey]);
+        assert!(world.verifier.install(1, 2, &key(1, 2)));
+        assert_eq!(world.verifier.verify(&both)[..2], [Verdict::Repeated, Verdict::Proved]);
+        world.verifier.remove(1, 1);
+        let verdicts = world.verifier.verify(&both);
+        assert_eq!(verdicts[..2], [Verdict::UnknownKey, Verdict::Repeated]);
+        assert!(!world.verifier.install(2, 1, &key(2, 1)));
+    }
+
+    #[test]
+    fn who_may_not_begin_a_packet_and_what_is_cut_prove_nothing() {
+        let mut world = World::new(&[true, true]);
+        let (mut nsh, mark) = world.sent(1, &[]);
+        assert_eq!(world.verdict(&(nsh[..30].to_vec(), mark)), Verdict::UnknownOrigin);
+        nsh[world.layout.proof().unwrap().origin().start + 1] = 1;
+        assert_eq!(world.verdict(&(nsh, mark)), Verdict::UnknownOrigin);
+    }
+
+    #[test]
+    fn origins_are_bounded_and_the_ones_not_heard_of_go() {
+        let mut world = World::new(&[true]);
+        for life in 0..PROOF_ORIGINS as u32 + 10 {
+            let [a, b, c, d] = life.to_be_bytes();
+            let claim = Claim { origin: [0, 0, 0, 0, a, b, c, d], sequence: 1, ..Claim::default() };
+            assert_eq!(world.verifier.count(&claim), Verdict::Proved);
+        }
+        assert_eq!(world.verifier.origins.len(), PROOF_ORIGINS);
+        let last = Claim { origin: [0, 0, 0, 0, 0, 0, 1, 9], sequence: 1, ..Claim::default() };
+        assert_eq!(PROOF_ORIGINS + 9, 0x109);
+        assert_eq!(world.verifier.count(&last), Verdict::Repeated);
+    }
+}
