@@ -43,9 +43,8 @@ pub const STREAM_WINDOW_SCARCE_BYTES: u32 = 64 << 10;
 /// The part of the free room that one direction may keep, as a shift: an eighth.
 pub const STREAM_WINDOW_SHARE_SHIFT: u32 = 3;
 
-/// Bytes of a stream, first seen in the middle, after which its receiver holds nothing that was sent before: more than the
-/// windows of receivers are, unless an operator made them larger.
-pub const STREAM_JOINING_BYTES: u32 = 64 << 20;
+/// Bytes on either side of a segment ahead of a gap that are searched with it, in a stream first seen in the middle.
+pub const STREAM_APART_BYTES: u32 = 16 << 10;
 
 /// Bytes ahead of a gap that a segment may reach out of order.
 pub const STREAM_AHEAD_BYTES: u32 = 4 << 20;

@@ -316,7 +316,7 @@ fn known_connection(
         *here = Stream::unseen(shared);
     }
     if let Some(acknowledged) = segment.ack {
-        back.handle_ack(shared, acknowledged);
+        back.handle_ack(shared, acknowledged, hits);
     }
     if !segment.content.is_empty() {
         if enforces && segment.flags.contains(Flags::URG) {

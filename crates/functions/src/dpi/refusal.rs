@@ -17,8 +17,6 @@ refusals! {
     TooOld = "refused_too_old",
     /// Content beyond the window ahead.
     TooFarAhead = "refused_too_far_ahead",
-    /// Content ahead of a gap in a connection that was first seen in the middle and not for long.
-    Joining = "refused_joining",
     /// More ranges out of order than are remembered.
     TooManyGaps = "refused_too_many_gaps",
     /// A SYN that would move a stream.

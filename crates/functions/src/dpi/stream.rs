@@ -8,8 +8,10 @@
 //!    match is dropped, and the stream stops there.
 //!
 //! A stream that is first seen in the middle, as after a restart, may have a gap that was filled before: the receiver goes
-//! on behind it, and nobody sends what lies in it again. So for its first [`STREAM_JOINING_BYTES`] nothing is forwarded
-//! ahead of a gap, and where the receiver acknowledges more than was seen, the stream goes on from there.
+//! on behind it, and nobody sends what lies in it again. So where the receiver acknowledges more than was seen, the stream
+//! goes on from there; and what comes ahead of a gap is searched at once, with what lies around it, for the receiver may
+//! have the rest. What only a regex over more than [`STREAM_APART_BYTES`] of both would find is found when it is too late
+//! for its first part.
 
 use super::history::{Chain, Pool};
 use super::hits::Hits;
@@ -18,7 +20,7 @@ use super::ranges::{Range, RangePool, RangeSet};
 use super::refusal::Refusal;
 use super::regexes::State;
 use crate::limits::{
-    STREAM_AHEAD_BYTES, STREAM_BLOCK_BYTES, STREAM_JOINING_BYTES, STREAM_WINDOW_BYTES,
+    STREAM_AHEAD_BYTES, STREAM_APART_BYTES, STREAM_BLOCK_BYTES, STREAM_WINDOW_BYTES,
     STREAM_WINDOW_SCARCE_BYTES, STREAM_WINDOW_SHARE_SHIFT,
 };
 
@@ -59,8 +61,6 @@ enum Begin {
     /// In the middle: what precedes `start` was never this function's to judge. The receiver may also hold what lies
     /// further on, forwarded before this function's time; only its acknowledgements tell.
     Middle,
-    /// In the middle, and so long ago that the receiver holds nothing further on that was not seen here.
-    Joined,
 }
 
 impl Stream {
@@ -90,12 +90,12 @@ impl Stream {
                 Ok(())
             }
             Begin::Syn if self.start == start => Ok(()),
-            Begin::Syn | Begin::Middle | Begin::Joined => Err(Refusal::SynInUse),
+            Begin::Syn | Begin::Middle => Err(Refusal::SynInUse),
         }
     }
 
     /// The receiver of this stream says that it has everything before `acknowledged`.
-    pub(super) fn handle_ack(&mut self, shared: &mut Shared, acknowledged: u32) {
+    pub(super) fn handle_ack(&mut self, shared: &mut Shared, acknowledged: u32, hits: &mut Hits) {
         if self.is_unseen() {
             return;
         }
@@ -103,9 +103,7 @@ impl Stream {
         // all before it either way.
         let ahead = acknowledged.wrapping_sub(self.next) as i32;
         if ahead > 0 && self.begin == Begin::Middle {
-            self.release(shared);
-            self.state = shared.matcher.start();
-            self.begin_at(Begin::Middle, acknowledged);
+            self.go_on(shared, acknowledged, hits);
             return;
         }
         let settled = if ahead <= 0 {
@@ -190,9 +188,6 @@ impl Stream {
         if end > i64::from(STREAM_AHEAD_BYTES) {
             return Err(Refusal::TooFarAhead);
         }
-        if start > 0 && self.begin == Begin::Middle {
-            return Err(Refusal::Joining);
-        }
 
         let settled = position(self.settled);
         if start < settled {
@@ -233,12 +228,61 @@ impl Stream {
         shared.pool.write(&mut self.history, self.next, fresh_seq, part(fresh, end))?;
         if fresh > 0 {
             let range = Range { start: fresh_seq, end: end_seq };
-            return Ok(shared.ranges.insert(&mut self.ahead, self.next, range)?);
+            shared.ranges.insert(&mut self.ahead, self.next, range)?;
+            if self.begin == Begin::Middle {
+                self.search_apart(shared, range, hits);
+            }
+            return Ok(());
         }
         let reached = shared.ranges.absorb(&mut self.ahead, self.next, end_seq);
         self.search_to(shared, reached, hits);
         self.trim(shared);
         Ok(())
+    }
+
+    /// The receiver has everything before `acknowledged`, which lies ahead of what was seen: goes on there, or where what
+    /// came ahead and reaches there begins.
+    fn go_on(&mut self, shared: &mut Shared, acknowledged: u32, hits: &mut Hits) {
+        let ahead = |seq: u32| seq.wrapping_sub(self.next);
+        let holds = |range: &&Range| {
+            ahead(range.start) <= ahead(acknowledged) && ahead(acknowledged) <= ahead(range.end)
+        };
+        let ranges = shared.ranges.ranges(self.ahead);
+        let from = ranges.iter().find(holds).map_or(acknowledged, |range| range.start);
+        if ranges.iter().all(|range| ahead(range.end) < ahead(from)) {
+            self.release(shared);
+            self.state = shared.matcher.start();
+            self.begin_at(Begin::Middle, acknowledged);
+            return;
+        }
+        let reached = shared.ranges.absorb(&mut self.ahead, self.next, from);
+        self.begin_at(Begin::Middle, from);
+        self.state = shared.matcher.start();
+        self.search_to(shared, reached, hits);
+        self.settled = acknowledged;
+        self.trim(shared);
+    }
+
+    /// Searches what came ahead of a gap, with what lies around it.
+    fn search_apart(&self, shared: &mut Shared, came: Range, hits: &mut Hits) {
+        let ahead = |seq: u32| seq.wrapping_sub(self.next);
+        let holds = |range: &&Range| {
+            ahead(range.start) <= ahead(came.start) && ahead(came.end) <= ahead(range.end)
+        };
+        let Some(range) = shared.ranges.ranges(self.ahead).iter().find(holds) else { return };
+        let before = came.start.wrapping_sub(range.start).min(STREAM_APART_BYTES);
+        let behind = range.end.wrapping_sub(came.end).min(STREAM_APART_BYTES);
+        let begin = came.start.wrapping_sub(before);
+        let len = came.end.wrapping_sub(begin).wrapping_add(behind);
+        let Shared { pool, matcher, .. } = shared;
+        let (mut state, mut at) = (matcher.start(), begin);
+        for chunk in pool.slices(&self.history, begin, len as usize) {
+            let tail_len = at.wrapping_sub(begin).min(matcher.tail_bytes() as u32);
+            let tail_seq = at.wrapping_sub(tail_len);
+            let tail = pool.slices(&self.history, tail_seq, tail_len as usize);
+            matcher.search(&mut state, tail, chunk, hits);
+            at = at.wrapping_add(chunk.len() as u32);
+        }
     }
 
     /// Searches what lies in the history from `next` to `reached`, and moves `next` there.
@@ -259,15 +303,19 @@ impl Stream {
     /// The tail before `next`: its first sequence number and its length.
     fn tail(&self, wanted: usize) -> (u32, usize) {
         let there = self.next.wrapping_sub(self.history.first_seq().unwrap_or(self.next));
-        let len = there.min(wanted as u32);
+        // What lies in the history before where the stream was joined was never written.
+        let seen = match self.begin {
+            Begin::Middle => self.next.wrapping_sub(self.start),
+            Begin::Syn | Begin::Unseen => there,
+        };
+        let len = there.min(seen).min(wanted as u32);
         (self.next.wrapping_sub(len), len as usize)
     }
 
     /// Lets go of what neither a retransmission nor a tail can need.
     fn trim(&mut self, shared: &mut Shared) {
-        if self.begin == Begin::Middle && self.next.wrapping_sub(self.start) >= STREAM_JOINING_BYTES
-        {
-            self.begin = Begin::Joined;
+        if self.begin == Begin::Middle && self.next.wrapping_sub(self.start) > UNSETTLED_BYTES {
+            self.start = self.next.wrapping_sub(UNSETTLED_BYTES / 2);
         }
         if self.next.wrapping_sub(self.settled) > UNSETTLED_BYTES {
             // Sequence numbers compare over half their space only. Nothing so far back is kept for comparison.

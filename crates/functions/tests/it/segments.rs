@@ -1,7 +1,7 @@
 //! What TCP does on purpose or by accident, one case a test.
 
 use ringmail_dataplane::Action;
-use ringmail_functions::{DpiSettings, OnMatch, limits};
+use ringmail_functions::{DpiSettings, OnMatch};
 
 use crate::harness::{
     FIN, Inspector, RST, SYN, URG, Way, bytes, ipv4, ipv6_with_options, named, out, regex, segment,
@@ -290,20 +290,56 @@ fn gigabytes_without_an_acknowledgement_are_followed() {
 fn a_stream_seen_first_in_the_middle_goes_on_where_its_receiver_does() {
     let mut inspector = Inspector::dropping(b"forbidden");
     assert!(inspector.passes(&out(100, b"resent")));
-    assert_eq!(inspector.inspect(&out(5000, b"for")), Action::Refuse);
-    assert_eq!(inspector.counter("refused_joining"), 1);
-    assert!(inspector.passes(&segment(Way::Back, 1, Some(5000), 0, b"")));
-    assert!(inspector.passes(&out(5000, b"for")));
-    assert_eq!(inspector.inspect(&out(5006, b"den")), Action::Refuse);
-    assert_eq!(inspector.inspect(&out(5003, b"bidden")), DROPPED);
+    assert!(
+        inspector.passes(&out(6 << 20, b"for")) || inspector.counter("refused_too_far_ahead") == 1
+    );
+    assert!(inspector.passes(&segment(Way::Back, 1, Some(6 << 20), 0, b"")));
+    assert!(inspector.passes(&out(6 << 20, b"for")));
+    assert!(inspector.passes(&out((6 << 20) + 6, b"den")));
+    assert_eq!(inspector.inspect(&out((6 << 20) + 3, b"bid")), DROPPED);
 }
 
-/// What lies before the gap and what lies behind it are no neighbours.
+/// The receiver goes on in what came ahead of the gap, which nobody fills here.
+#[test]
+fn what_came_ahead_of_a_gap_that_was_filled_before_precedes_what_follows() {
+    for pattern in [bytes("forbidden"), regex("for.idden")] {
+        let mut inspector = Inspector::new(&[(pattern, OnMatch::Drop)]);
+        assert!(inspector.passes(&out(100, b"resent")));
+        assert!(inspector.passes(&out(5000, b"..forb")));
+        assert!(inspector.passes(&out(9000, b"far ahead")));
+        assert!(inspector.passes(&segment(Way::Back, 1, Some(5006), 0, b"")));
+        assert_eq!(inspector.inspect(&out(5006, b"idden")), DROPPED);
+    }
+}
+
+/// The receiver may have what lies before, so it is not waited for.
+#[test]
+fn what_comes_ahead_in_a_stream_seen_first_in_the_middle_is_searched_at_once() {
+    for (parts, pattern) in [
+        (vec![(5000, &b"..forbidden.."[..])], bytes("forbidden")),
+        (vec![(5000, b"..forb"), (5006, b"idden")], bytes("forbidden")),
+        (vec![(5006, b"idden"), (5000, b"..forb")], bytes("forbidden")),
+        (vec![(5006, b"idden"), (4000, b"x"), (5000, b"..forb")], regex("for.idden")),
+    ] {
+        let mut inspector = Inspector::new(&[(pattern, OnMatch::Drop)]);
+        assert!(inspector.passes(&out(100, b"resent")));
+        let (last, before) = parts.split_last().unwrap();
+        for (seq, content) in before {
+            assert!(inspector.passes(&out(*seq, content)));
+        }
+        assert_eq!(inspector.inspect(&out(last.0, last.1)), DROPPED, "{parts:?}");
+    }
+}
+
+/// What lies before the gap and what lies behind it are no neighbours, and what was in memory there is nobody's.
 #[test]
 fn nothing_is_found_over_a_gap_that_nobody_fills() {
     for pattern in [bytes("forbidden"), regex("for[^0-9]*bidden")] {
         let mut inspector = Inspector::new(&[(pattern, OnMatch::Drop)]);
         assert!(inspector.passes(&out(100, b"..for")));
+        assert!(inspector.passes(&out(110, b"further")));
+        assert!(inspector.passes(&segment(Way::Back, 1, Some(108), 0, b"")));
+        assert!(inspector.passes(&out(108, b"bi")));
         assert!(inspector.passes(&segment(Way::Back, 1, Some(5000), 0, b"")));
         assert!(inspector.passes(&out(5000, b"bidden")));
     }
@@ -314,26 +350,7 @@ fn nothing_is_found_over_a_gap_that_nobody_fills() {
 fn a_stream_seen_from_its_beginning_goes_on_nowhere_else() {
     let mut inspector = Inspector::dropping(b"forbidden").opened(100);
     assert!(inspector.passes(&out(100, b"for")));
-    assert!(inspector.passes(&segment(Way::Back, 1, Some(106), 0, b"")));
     assert!(inspector.passes(&out(106, b"den")));
+    assert!(inspector.passes(&segment(Way::Back, 1, Some(106), 0, b"")));
     assert_eq!(inspector.inspect(&out(103, b"bid")), DROPPED);
-}
-
-#[test]
-fn a_stream_that_was_seen_for_long_may_have_gaps_again() {
-    let mut inspector = Inspector::dropping(b"forbidden");
-    let content = vec![b'.'; 1 << 14];
-    let count = limits::STREAM_JOINING_BYTES >> 14;
-    for n in 0..count {
-        let seq = n << 14;
-        if n > 0 {
-            assert_eq!(inspector.inspect(&out(seq + 3, b"den")), Action::Refuse, "{n}");
-        }
-        assert!(inspector.passes(&out(seq, &content)));
-        assert!(inspector.passes(&segment(Way::Back, 1, Some(seq + (1 << 14)), 0, b"")));
-    }
-    let end = count << 14;
-    assert!(inspector.passes(&out(end + 6, b"den")));
-    assert!(inspector.passes(&out(end, b"for")));
-    assert_eq!(inspector.inspect(&out(end + 3, b"bid")), DROPPED);
 }
