@@ -191,8 +191,17 @@ fn a_restarted_end_agrees_on_every_use_anew() {
         pair.restart(who, &every_use());
         pair.connect(0);
         pair.settle();
-        let there = in_use(&pair.seen(0));
+        let seen = pair.seen(0);
+        let there = in_use(&seen);
         assert_eq!(there.keys().copied().collect::<BTreeSet<_>>(), places());
+        let other = if who == 1 { seen } else { pair.seen(1) };
+        let dropped = other.iter().filter(|event| match event {
+            Seen::StopSending(_, cause) | Seen::RemoveInbound(_, cause, _) => {
+                cause == "neighbour restarted"
+            }
+            _ => false,
+        });
+        assert_eq!(dropped.count(), places().len(), "the other end dropped all at once");
         let [sender, receiver] = &pair.ends;
         assert_eq!(sender.keys_out, receiver.keys_in);
         assert!(receiver.keys_in.values().all(|key| !old.contains(key)), "a key came back");
