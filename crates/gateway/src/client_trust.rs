@@ -69,6 +69,11 @@ impl Revocation {
         outcome
     }
 
+    /// Certificates that the lists in force revoke.
+    pub fn revoked(&self) -> usize {
+        self.check.current.load().revoked
+    }
+
     /// Names of trust anchors that clients are told.
     pub fn named_anchors(&self) -> usize {
         self.check.hints.newest().len()
@@ -93,6 +98,8 @@ struct Current {
     roots: Arc<RootCertStore>,
     verifier: Arc<dyn ClientCertVerifier>,
     has_lists: bool,
+    /// Certificates that the lists revoke.
+    revoked: usize,
     /// What was found of certificates of open connections, by their DER: many connections have the same.
     judged: Mutex<HashMap<Vec<u8>, bool>>,
 }
@@ -230,11 +237,19 @@ impl Current {
         let (store, provider) = (Arc::clone(&roots), Arc::clone(provider));
         let mut verifier = WebPkiClientVerifier::builder_with_provider(store, provider);
         let has_lists = !crls.is_empty();
+        let revoked = crls.iter().map(|crl| entries(crl)).sum();
         if has_lists {
             verifier = verifier.with_crls(crls).enforce_revocation_expiration();
         }
-        Ok(Current { roots, verifier: verifier.build()?, has_lists, judged: Mutex::default() })
+        let verifier = verifier.build()?;
+        Ok(Current { roots, verifier, has_lists, revoked, judged: Mutex::default() })
     }
+}
+
+/// Certificates that a list revokes; none that cannot be read, which rustls refuses.
+fn entries(crl: &[u8]) -> usize {
+    let list = CertificateRevocationList::from_der(crl);
+    list.map_or(0, |(_, list)| list.iter_revoked_certificates().count())
 }
 
 /// The anchors' names, which clients choose a certificate by. rustls borrows them for as long as the check lives, so

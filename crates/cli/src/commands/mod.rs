@@ -13,6 +13,7 @@ mod bench_gateway;
 mod ca;
 mod completions;
 mod control;
+mod crl;
 mod demo;
 mod doctor;
 mod domain;
@@ -60,6 +61,7 @@ verbs! {
     ca => Ca,
     completions => Completions,
     control => Control,
+    crl => Crl,
     demo => Demo,
     doctor => Doctor,
     domain => Domain,
@@ -92,6 +94,7 @@ pub(crate) fn schemas() -> Vec<ReportSchema> {
         ReportSchema::of::<ca::Rotating>(),
         ReportSchema::of::<completions::Completions>(),
         ReportSchema::of::<control::Serving>(),
+        ReportSchema::of::<crl::Crl>(),
         ReportSchema::of::<ringmail_node::demo::Report>(),
         ReportSchema::of::<doctor::Doctor>(),
         ReportSchema::of::<domain::Checked>(),

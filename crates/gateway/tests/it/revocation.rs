@@ -34,6 +34,7 @@ async fn who_is_revoked_loses_what_is_open_and_nobody_else_does() {
     stays.until("body 0 \n").await;
 
     world.revocation.replace(crl(2040, &[REVOKED_SERIAL, ALICE_AGAIN])).expect("a good list");
+    assert_eq!(world.revocation.revoked(), 2);
     ends(&mut gone.0).await;
     tokio::time::timeout(PATIENCE, &mut gone_h2.connection)
         .await

@@ -16,7 +16,7 @@ use super::protocol::{AdminReply, AdminRequest, DomainStatus};
 use super::server::Reloading;
 use crate::change::ReloadReport;
 use crate::control::lines::{LineReader, LineWriter};
-use crate::control::{ChannelError, KeyExport};
+use crate::control::{ChannelError, KeyExport, ListenerLists};
 use crate::limits::{ADMIN_ANSWER_WITHIN, RELOAD_WITHIN, TRACE_WITHIN};
 use crate::see::trace::{Trace, TraceWish};
 
@@ -90,6 +90,17 @@ impl Client {
     pub async fn danger_export_keys(&mut self) -> Result<Vec<KeyExport>, AdminError> {
         match self.ask(AdminRequest::ExportKeys).await? {
             AdminReply::Keys(keys) => Ok(keys),
+            _ => Err(AdminError::Mismatch),
+        }
+    }
+
+    /// Has the gateway read its revocation lists now, and says what is in force.
+    ///
+    /// # Errors
+    /// It does not answer, or refuses. Lists that are refused are in the answer.
+    pub async fn read_lists(&mut self) -> Result<Vec<ListenerLists>, AdminError> {
+        match self.ask(AdminRequest::ReadLists).await? {
+            AdminReply::Lists(lists) => Ok(lists),
             _ => Err(AdminError::Mismatch),
         }
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::distribution::{Distribution, VersionReport};
 use crate::change::ReloadReport;
-use crate::control::{ElementStatus, KeyExport};
+use crate::control::{ElementStatus, KeyExport, ListenerLists};
 use crate::see::trace::{Trace, TraceWish};
 
 /// A question to a running domain.
@@ -19,6 +19,8 @@ pub enum AdminRequest {
     Status,
     /// The keys of all security associations.
     ExportKeys,
+    /// The gateway is to read its revocation lists now.
+    ReadLists,
     /// What becomes of packets along a path.
     Trace(TraceWish),
     /// A copy of what one element sees in plain on a path; pcapng follows the answer until one side ends it.
@@ -52,6 +54,8 @@ pub enum AdminReply {
     Status(DomainStatus),
     /// To [`AdminRequest::ExportKeys`].
     Keys(Vec<KeyExport>),
+    /// To [`AdminRequest::ReadLists`]; lists that are refused are in there.
+    Lists(Vec<ListenerLists>),
     /// To [`AdminRequest::Trace`].
     Traced(Trace),
     /// To [`AdminRequest::Tap`]; what follows is no line any more.

@@ -16,8 +16,8 @@ use tokio::time::timeout;
 
 use super::protocol::{AdminReply, AdminRequest, DomainStatus};
 use crate::change::ReloadReport;
-use crate::control::KeyExport;
 use crate::control::lines::{LineReader, LineWriter};
+use crate::control::{KeyExport, ListenerLists};
 use crate::limits::{ADMIN_CONNECTIONS, ADMIN_IDLE};
 use crate::see::trace::{Trace, TraceWish};
 
@@ -28,6 +28,11 @@ pub trait Backend: Send + Sync {
 
     /// The keys of all security associations; or why not.
     fn export_keys(&self) -> BoxFuture<'_, Result<Vec<KeyExport>, String>>;
+
+    /// Has the gateway read its revocation lists now; or why it cannot be asked.
+    fn read_lists(&self) -> BoxFuture<'_, Result<Vec<ListenerLists>, String>> {
+        async { Err("no gateway runs here".to_owned()) }.boxed()
+    }
 
     /// Follows packets along a path; or why not.
     fn trace(&self, wish: TraceWish) -> BoxFuture<'_, Result<Trace, String>> {
@@ -138,6 +143,10 @@ async fn converse(
             AdminRequest::Status => AdminReply::Status(backend.status().await),
             AdminRequest::ExportKeys => match backend.export_keys().await {
                 Ok(keys) => AdminReply::Keys(keys),
+                Err(reason) => AdminReply::Refused { reason },
+            },
+            AdminRequest::ReadLists => match backend.read_lists().await {
+                Ok(lists) => AdminReply::Lists(lists),
                 Err(reason) => AdminReply::Refused { reason },
             },
             AdminRequest::Trace(wish) => match backend.trace(wish).await {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::blob::{Blob, Secret};
 use super::nack::Nack;
 use super::observe::{Observe, Observed};
-use super::status::ElementStatus;
+use super::status::{ElementStatus, ListenerLists};
 
 /// From the parent to an element.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -91,6 +91,11 @@ pub enum ToElement {
     },
     /// Answered with [`FromElement::Keys`].
     ExportKeys {
+        /// Comes back in the answer.
+        request: u64,
+    },
+    /// For the gateway: read the revocation lists of its listeners now. Answered with [`FromElement::Lists`].
+    ReadLists {
         /// Comes back in the answer.
         request: u64,
     },
@@ -198,6 +203,13 @@ pub enum FromElement {
         request: u64,
         /// Of every security association by which this element receives.
         keys: Vec<KeyExport>,
+    },
+    /// The answer to [`ToElement::ReadLists`].
+    Lists {
+        /// That of the question.
+        request: u64,
+        /// By their names.
+        listeners: Vec<ListenerLists>,
     },
     /// The answer to [`ToElement::Pin`].
     Pinned {
@@ -317,6 +329,7 @@ impl FromElement {
         match self {
             FromElement::Status { request, .. }
             | FromElement::Keys { request, .. }
+            | FromElement::Lists { request, .. }
             | FromElement::Pinned { request }
             | FromElement::Observed { request, .. }
             | FromElement::Staged { request, .. }

@@ -31,4 +31,4 @@ pub use messages::{
 };
 pub use nack::{Fault, Nack};
 pub use observe::{Mark, Observe, Observed, Passage, TraceFlow};
-pub use status::{Counter, Drops, ElementStatus, PathStatus, RequestTimes};
+pub use status::{Counter, Drops, ElementStatus, ListenerLists, PathStatus, RequestTimes};

@@ -1,5 +1,7 @@
 //! What an element says about itself when it is asked.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +85,20 @@ pub struct RequestTimes {
     pub us_log2: Vec<u64>,
     /// Their sum, in microseconds.
     pub us_sum: u64,
+}
+
+/// The revocation lists of one of the gateway's listeners.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ListenerLists {
+    /// The listener's name.
+    pub listener: String,
+    /// Where they are read from.
+    pub files: Vec<PathBuf>,
+    /// Certificates that the lists in force revoke.
+    pub revoked: u64,
+    /// Why what the files hold now is not in force; then the lists of before are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// One counter.

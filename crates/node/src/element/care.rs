@@ -3,6 +3,7 @@
 //! The files are looked at each second, by time, length and inode: that holds on every file system and for lists that are
 //! written anew beside the old and renamed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -15,6 +16,8 @@ use ringmail_gateway::Revocation;
 use rustls::RootCertStore;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
+
+use crate::control::ListenerLists;
 
 /// How often files are looked at: what a revocation may take at most, but for the cutting itself.
 const EVERY: Duration = Duration::from_millis(500);
@@ -46,6 +49,15 @@ impl Care {
     /// Looks after these, too, until they are over.
     pub(super) fn add(&self, lists: Lists) {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner).push(lists);
+    }
+
+    /// Reads all of them now, whether their files changed or not.
+    pub(super) fn read(&self) -> Vec<ListenerLists> {
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        lists.retain(|of| !of.over.load(Relaxed));
+        // One that serves its last connections has the same name as the one after it.
+        let read = lists.iter_mut().map(|of| (of.listener.clone(), of.read_now()));
+        read.collect::<BTreeMap<_, _>>().into_values().collect()
     }
 
     pub(super) fn stop(self) {
@@ -94,11 +106,31 @@ impl Lists {
 
     /// Puts lists into force whose files changed.
     fn look(&mut self) {
-        let now: Vec<Option<Stamp>> = self.files.iter().chain(&self.anchors).map(stamp).collect();
-        if now == self.seen {
-            return;
+        let now = self.stamps();
+        if now != self.seen {
+            self.seen = now;
+            // It is in the log.
+            drop(self.read());
         }
-        self.seen = now;
+    }
+
+    /// Puts the lists into force as their files are now, or says why not.
+    fn read_now(&mut self) -> ListenerLists {
+        self.seen = self.stamps();
+        let refused = self.read().err().map(|error| format!("{error:#}"));
+        ListenerLists {
+            listener: self.listener.clone(),
+            files: self.files.clone(),
+            revoked: self.revocation.revoked() as u64,
+            refused,
+        }
+    }
+
+    fn stamps(&self) -> Vec<Option<Stamp>> {
+        self.files.iter().chain(&self.anchors).map(stamp).collect()
+    }
+
+    fn read(&self) -> Result<()> {
         let listener = &self.listener;
         let outcome =
             read::<CertificateRevocationListDer<'static>>(&self.files).and_then(|lists| {
@@ -111,14 +143,19 @@ impl Lists {
                 }
                 Ok((lists.len(), self.revocation.replace_all(roots, lists)))
             });
-        match outcome {
-            Ok((count, Ok(()))) => tracing::info!(listener, count, "revocation lists in force"),
-            Ok((_, Err(error))) => self.keep(&error.into()),
+        let refused = match outcome {
+            Ok((count, Ok(()))) => {
+                tracing::info!(listener, count, "revocation lists in force");
+                return Ok(());
+            }
+            Ok((_, Err(error))) => error.into(),
             Err(error) => {
                 self.revocation.refused();
-                self.keep(&error);
+                error
             }
-        }
+        };
+        self.keep(&refused);
+        Err(refused)
     }
 
     fn keep(&self, error: &anyhow::Error) {

@@ -19,6 +19,7 @@ use ringmail_model::rules::RuleSet;
 use super::care::Care;
 use super::chain::Addresses;
 use super::listener::{Coming, Difference, End, Open, Place, Running};
+use crate::control::ListenerLists;
 
 /// What one listener shows, and whom it believes.
 pub(crate) struct ListenerTls {
@@ -214,6 +215,11 @@ impl Proxy {
         open.shown.replace(sites).with_context(|| format!("listener `{name}`"))?;
         tracing::info!(listener = name, "shows renewed certificates");
         Ok(())
+    }
+
+    /// Reads the revocation lists of every listener now.
+    pub(crate) fn read_lists(&self) -> Vec<ListenerLists> {
+        self.care.read()
     }
 
     /// What every listener counted.

@@ -233,6 +233,13 @@ impl Serving {
                     Err(error) => FromElement::Refused { request, reason: format!("{error:#}") },
                 }
             }
+            ToElement::ReadLists { request } => match &self.proxy {
+                Some((proxy, _)) => FromElement::Lists { request, listeners: proxy.read_lists() },
+                None => {
+                    let reason = "only a gateway that takes connections has revocation lists";
+                    FromElement::Refused { request, reason: reason.to_owned() }
+                }
+            },
             ToElement::Lease { signed } => {
                 if let Some(agreement) = &mut self.agreement {
                     agreement.lease(&signed.0).await;

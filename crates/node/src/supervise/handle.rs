@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::error::RequestError;
 use super::exit::Exit;
 use crate::control::{
-    ElementStatus, FromElement, KeyExport, Observe, Observed, PinnedFlow, ToElement,
+    ElementStatus, FromElement, KeyExport, ListenerLists, Observe, Observed, PinnedFlow, ToElement,
 };
 use crate::limits::{ANSWER_WITHIN, OBSERVED_WITHIN, PENDING_REQUESTS};
 
@@ -132,6 +132,17 @@ impl Handle {
     pub async fn pin(&self, gateway: &str, flow: PinnedFlow) -> Result<(), RequestError> {
         match self.ask(gateway, ANSWER_WITHIN, |request| ToElement::Pin { request, flow }).await? {
             FromElement::Pinned { .. } => Ok(()),
+            _ => Err(RequestError::Mismatch),
+        }
+    }
+
+    /// Has the gateway read its revocation lists now.
+    ///
+    /// # Errors
+    /// As [`Handle::status`].
+    pub async fn read_lists(&self, gateway: &str) -> Result<Vec<ListenerLists>, RequestError> {
+        match self.ask(gateway, ANSWER_WITHIN, |request| ToElement::ReadLists { request }).await? {
+            FromElement::Lists { listeners, .. } => Ok(listeners),
             _ => Err(RequestError::Mismatch),
         }
     }

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, Notify};
 
 use crate::admin::{Backend, DomainStatus, ElementReport, Exposure, Reloading, TapWish};
 use crate::change::{Changer, Places, ReloadReport};
-use crate::control::{KeyExport, Observe, Observed};
+use crate::control::{KeyExport, ListenerLists, Observe, Observed};
 use crate::limits::{TRACE_LOOK_EVERY, TRACE_WAIT};
 use crate::runtime::Claim;
 use crate::see::trace::{self, Ask, Route, Trace, TraceWish};
@@ -111,6 +111,19 @@ impl Backend for DomainBackend {
             }
             self.exposure.exported(keys.len());
             Ok(keys)
+        };
+        ask.boxed()
+    }
+
+    fn read_lists(&self) -> BoxFuture<'_, Result<Vec<ListenerLists>, String>> {
+        let ask = async {
+            let status = Backend::status(self).await;
+            let is = |report: &&ElementReport| {
+                report.status.as_ref().is_some_and(|status| status.role == "gateway")
+            };
+            let gateway = status.elements.iter().find(is).ok_or("the gateway does not answer")?;
+            let read = self.elements.read_lists(&gateway.name).await;
+            read.map_err(|error| format!("element {}: {}", gateway.name, chain(&error)))
         };
         ask.boxed()
     }

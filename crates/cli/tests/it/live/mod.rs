@@ -14,6 +14,7 @@ mod capture;
 mod certificates;
 mod chromium;
 mod counters;
+mod crl;
 mod ethernet;
 mod firewall;
 mod growth;

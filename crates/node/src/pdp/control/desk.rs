@@ -17,7 +17,7 @@ use crate::admin::{
     Backend, Distribution, DomainStatus, ElementReport, RefusedVersion, Reloading, VersionReport,
 };
 use crate::change::{ElementAnswer, ReloadReport};
-use crate::control::{Fault, KeyExport, Nack};
+use crate::control::{Fault, KeyExport, ListenerLists, Nack};
 use crate::limits::TRACE_WAIT;
 use crate::see::trace::{self, Route, Trace, TraceWish};
 
@@ -101,6 +101,12 @@ impl Backend for ControlDesk {
 
     fn export_keys(&self) -> BoxFuture<'_, Result<Vec<KeyExport>, String>> {
         async { Err("control has no traffic keys; ask the elements".to_owned()) }.boxed()
+    }
+
+    fn read_lists(&self) -> BoxFuture<'_, Result<Vec<ListenerLists>, String>> {
+        let reason = "the gateway reads revocation lists: ask where it runs; those of the authority reach it within \
+                      three seconds";
+        async move { Err(reason.to_owned()) }.boxed()
     }
 
     fn trace(&self, wish: TraceWish) -> BoxFuture<'_, Result<Trace, String>> {

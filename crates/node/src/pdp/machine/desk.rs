@@ -16,7 +16,7 @@ use crate::admin::{
     VersionReport,
 };
 use crate::change::ReloadReport;
-use crate::control::{FromElement, KeyExport, Observe, ToElement};
+use crate::control::{FromElement, KeyExport, ListenerLists, Observe, ToElement};
 use crate::limits::{ANSWER_WITHIN, OBSERVED_WITHIN, PENDING_REQUESTS};
 use crate::see::trace::{Trace, TraceWish};
 
@@ -127,6 +127,16 @@ impl Backend for MachineDesk {
             }
         };
         self.exposure.tap(wish, ask).boxed()
+    }
+
+    fn read_lists(&self) -> BoxFuture<'_, Result<Vec<ListenerLists>, String>> {
+        let ask = async {
+            match self.ask(ANSWER_WITHIN, |request| ToElement::ReadLists { request }).await? {
+                FromElement::Lists { listeners, .. } => Ok(listeners),
+                _ => Err("the element answered another question".to_owned()),
+            }
+        };
+        ask.boxed()
     }
 
     fn trace(&self, _wish: TraceWish) -> BoxFuture<'_, Result<Trace, String>> {
