@@ -166,7 +166,11 @@ fn a_tap_shows_plain_packets_live_and_is_audited() {
 fn a_tap_is_refused_where_it_is_not_allowed() {
     live(|privilege| {
         let tap = |world: &World, hop: &str, flag: &[&str]| {
-            let output = world.ringmail(&[&["tap", "inspected", hop], flag].concat());
+            let mut tap = world.command(&[&["tap", "inspected", hop], flag].concat());
+            tap.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+            let mut tap = tap.spawn().expect("the program starts");
+            eventually("a tap that is refused ends", || tap.try_wait().expect("it is ours"));
+            let output = tap.wait_with_output().expect("it has ended");
             (code(&output), stderr(&output))
         };
         let danger = ["--danger-decrypted"];

@@ -8,8 +8,10 @@ use crate::live::programs::Curl;
 use crate::live::world::{World, eventually, live};
 
 fn has_carrier(world: &World, interface: &str) -> bool {
-    let shown = world.run(FUNCTION, Command::new("ip").args(["link", "show", interface]));
-    String::from_utf8_lossy(&shown.stdout).contains("LOWER_UP")
+    let shown = world.run(FUNCTION, Command::new("ip").args(["-d", "link", "show", interface]));
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("tun type tap"), "{shown}");
+    shown.contains("LOWER_UP")
 }
 
 #[test]
