@@ -23,6 +23,7 @@ links:
 gateway:
   outside: [192.0.2.0/24]
   inner: [10.78.0.0/24]
+  access_log: {file: access.log, max_bytes: 100000000, keep: 1}
   limits: {pool_idle_timeout_ms: 500}   # idle ones ask once a second whether the service is there
   listeners:
     - name: web

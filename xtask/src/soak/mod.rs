@@ -40,7 +40,7 @@ usage: cargo xtask soak [--minutes N] [--seed N] [--dev] [--no-faults] [--out DI
   --seed N      what events and faults are drawn by (1)
   --dev         the dev build instead of the release build
   --no-faults   leave the links as they are
-  --out DIR     where report.json, rss.svg and the log go (target/soak)
+  --out DIR     where report.json, rss.svg and the logs go (target/soak)
 
 Exit code 1 when memory grows, or packets or transfers are lost and nothing says why.
 ";
@@ -109,6 +109,8 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     fs::create_dir(&dir)?;
     let soaked = Soak::new(&options).soak(&program, &dir);
     let log = fs::copy(dir.join("up.log"), out.join("up.log"));
+    // What became of each request, for whoever looks for one that was lost.
+    let _access = fs::copy(dir.join("access.log"), out.join("access.log"));
     drop(fs::remove_dir_all(&dir));
     let (report, memory) = soaked.with_context(|| match log {
         Ok(_) => format!("the soak broke off; its log is {}", out.join("up.log").display()),
