@@ -11,6 +11,7 @@
 use std::net::IpAddr;
 
 use anyhow::{Context, Result};
+use ringmail_model::ElementId;
 use ringmail_model::domain::Domain;
 use ringmail_model::mac::MacAddress;
 use ringmail_model::net;
@@ -63,6 +64,11 @@ const TCP_BUFFER_BYTES: u32 = 4 << 20;
 /// a wide one gains little if they stay narrow.
 const ETHERNET_MTU: u32 = 1500;
 
+/// The fabric's end of an element's cable.
+pub(crate) fn fabric_port(element: ElementId) -> String {
+    format!("e{element}")
+}
+
 /// The network of `domain`.
 ///
 /// # Errors
@@ -79,7 +85,7 @@ pub fn network(domain: &Domain, set: &PathSet) -> Result<Topology> {
         // One that goes and comes again is found at once: neighbours keep what they know of its address.
         let mac = element.mac.unwrap_or_else(|| MacAddress::of_link(*element.link.ip())).bytes();
         let ends = [
-            port(FABRIC, &format!("e{}", element.id)),
+            port(FABRIC, &fabric_port(element.id)),
             End { mac: Some(mac), ..end(&element.name, LINK, vec![address]) },
         ];
         plan.cables.push(Cable { mtu, ends });

@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use ringmail_model::domain::LinkDriver;
+use ringmail_model::pathset::PathSet;
 
 use super::chain::Datagrams;
 use super::counts::Counts;
 use super::parts::{Part, Times};
 use super::plan::{Plan, Traffic};
 use super::stream::{Outcome, Stream};
-use super::watch::Watch;
+use super::watch::{Place, Watch};
 use super::{Figure, domain, http, udp};
 use crate::client::Client;
-use crate::layout::Layout;
+use crate::issuer;
+use crate::layout::{FABRIC, LINK, Layout, fabric_port};
 use crate::testbed::Testbed;
 use crate::topology::Netns;
 
@@ -197,10 +200,21 @@ impl Measuring<'_> {
         if !self.chain {
             return Ok(None);
         }
-        let elements = self.testbed.elements().into_iter();
-        let links = elements.map(|name| Ok((name.clone(), self.testbed.namespace(&name)?)));
-        let links = links.collect::<Result<_>>()?;
-        Watch::start(self.testbed.domain(), links, everything).map(Some)
+        let domain = self.testbed.domain();
+        // What AF_XDP moves no packet socket of the element's own interface sees; the other end of the cable has it all.
+        let far = domain.links.driver == LinkDriver::Xdp;
+        let set = PathSet::compile(domain, issuer::issue()?)?;
+        let place = |element: String| -> Result<Place> {
+            let known = set.element_named(&element).context("an element of no path set")?;
+            let (namespace, interface) = match far {
+                true => (FABRIC, fabric_port(known.id)),
+                false => (element.as_str(), LINK.to_owned()),
+            };
+            let netns = self.testbed.namespace(namespace)?;
+            Ok(Place { element, netns, interface, far })
+        };
+        let places = self.testbed.elements().into_iter().map(place).collect::<Result<_>>()?;
+        Watch::start(domain, places, everything).map(Some)
     }
 
     fn end(&self, watch: Option<Watch>) -> Result<()> {

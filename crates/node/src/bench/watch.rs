@@ -11,7 +11,6 @@ use ringmail_dataplane_io::capture::{Capture, Frames, Kind, Want};
 use ringmail_dataplane_io::poll::Poller;
 use ringmail_model::domain::Domain;
 
-use crate::layout::LINK;
 use crate::topology::Netns;
 
 /// How often a watch looks whether it is to end, where there is nothing to see.
@@ -21,6 +20,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(super) struct Watch {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Result<Seen>>,
+}
+
+/// Where an element's link is watched.
+pub(super) struct Place {
+    /// The element.
+    pub(super) element: String,
+    /// The namespace and the interface in it.
+    pub(super) netns: Arc<Netns>,
+    pub(super) interface: String,
+    /// Whether that is the other end of the element's cable: what comes in there the element sent.
+    pub(super) far: bool,
 }
 
 /// What was seen, by element.
@@ -44,22 +54,18 @@ pub(super) struct Both {
 }
 
 impl Watch {
-    /// Watches the links of these elements. `everything` takes whole frames and counts them, which costs; otherwise only
+    /// Watches links. `everything` takes whole frames and counts them, which costs; otherwise only
     /// what should not be there is taken, by a filter in the kernel.
-    pub(super) fn start(
-        domain: &Domain,
-        elements: Vec<(String, Arc<Netns>)>,
-        everything: bool,
-    ) -> Result<Watch> {
+    pub(super) fn start(domain: &Domain, places: Vec<Place>, everything: bool) -> Result<Watch> {
         let (udp_port, control_port) = (domain.links.udp_port, domain.links.control_port);
         let want = match everything {
             true => Want::Everything,
             false => Want::Unprotected { udp_port, control_port },
         };
         let mut captures = Vec::new();
-        for (name, netns) in elements {
-            let capture = netns.run(|| Capture::open(LINK, want))?;
-            captures.push((name, capture.context("a link cannot be watched")?));
+        for place in places {
+            let capture = place.netns.run(|| Capture::open(&place.interface, want))?;
+            captures.push((place, capture.context("a link cannot be watched")?));
         }
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop);
@@ -94,7 +100,7 @@ impl Seen {
 }
 
 fn look(
-    mut captures: Vec<(String, Capture)>,
+    mut captures: Vec<(Place, Capture)>,
     udp_port: u16,
     control_port: u16,
     stop: &AtomicBool,
@@ -107,17 +113,17 @@ fn look(
     loop {
         // Read before the captures are: what came until then is counted.
         let last = stop.load(Ordering::Relaxed);
-        for (name, capture) in &mut captures {
+        for (place, capture) in &mut captures {
             while let Some(captured) = capture.take()? {
-                let both = match seen.protected.get_mut(name.as_str()) {
+                let both = match seen.protected.get_mut(&place.element) {
                     Some(both) => both,
-                    None => seen.protected.entry(name.clone()).or_default(),
+                    None => seen.protected.entry(place.element.clone()).or_default(),
                 };
                 for kind in Frames::of(&captured, udp_port, control_port) {
                     match kind {
                         Kind::Protected { ip_len_bytes } => {
                             seen.longest_bytes = seen.longest_bytes.max(ip_len_bytes);
-                            match captured.outgoing {
+                            match captured.outgoing != place.far {
                                 true => both.sent += 1,
                                 false => both.received += 1,
                             }
