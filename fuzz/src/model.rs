@@ -14,7 +14,7 @@ use ringmail_model::pdp::{
     Absent, Follower, FollowerConfig, FollowerEvent, Framer, Held, Message, Publisher,
     PublisherConfig, PublisherEvent, SessionId,
 };
-use ringmail_model::rules::{RequestFacts, RuleSet, host, url};
+use ringmail_model::rules::{CertificateFacts, RequestFacts, RuleSet, host, url};
 
 /// The body of one target.
 pub type Body = fn(&[u8]);
@@ -145,6 +145,8 @@ pub fn fuzz_request(data: &[u8]) {
     let headers = [("content-type", parts.next().unwrap_or_default())];
     let facts = RequestFacts {
         client,
+        certificate: CertificateFacts::default(),
+        now_unix_s: 0,
         protocol: ApplicationProtocol::Http,
         sni: Some(given_host),
         source: source.into(),

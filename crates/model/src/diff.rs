@@ -23,7 +23,7 @@ pub struct Side<'a> {
 pub struct Difference {
     /// What became of it.
     pub kind: Kind,
-    /// What it is: `client`, `service`, `function`, `path`, `return path`, `rule`, `listener`, or the name of a part of the
+    /// What it is: `client`, `service`, `function`, `path`, `return path`, `rule`, `decision point`, `listener`, or the name of a part of the
     /// file that there is once, such as `limits`.
     pub what: String,
     /// Its name, where it has one.
@@ -77,7 +77,7 @@ pub struct Place {
 }
 
 /// Lists of the file whose entries have names, and what an entry is.
-const NAMED: [(&str, &str); 7] = [
+const NAMED: [(&str, &str); 8] = [
     ("gateway.listeners", "listener"),
     ("clients", "client"),
     ("services", "service"),
@@ -85,6 +85,7 @@ const NAMED: [(&str, &str); 7] = [
     ("paths", "path"),
     ("return_paths", "return path"),
     ("rules", "rule"),
+    ("decision_points", "decision point"),
 ];
 
 /// All differences, in the order of the parts in the format, then by name.

@@ -38,6 +38,20 @@ pub const BODY_PREFIX_BYTES: usize = 64 << 10;
 pub const URL_PATH_BYTES: usize = 8 << 10;
 /// Steps of one glob match: pattern bytes times path bytes never exceed this.
 pub const GLOB_BYTES: usize = 256;
+/// Seconds of the greatest age of a certificate that a rule may ask for: ten years.
+pub const CERTIFICATE_AGE_S: u64 = 315_360_000;
+/// Bytes of an issuer's name.
+pub const ISSUER_BYTES: usize = 1024;
+/// The most tokens of a rate, and of its burst.
+pub const RATE_TOKENS: u32 = 1_000_000;
+/// External policy decision points of a domain.
+pub const DECISION_POINTS: usize = 64;
+/// Milliseconds that a decision point may take at most.
+pub const DECISION_TIMEOUT_MS: u32 = 60_000;
+/// Milliseconds that an answer of a decision point may be kept.
+pub const DECISION_KEEP_MS: u32 = 3_600_000;
+/// Answers of a decision point that may be kept.
+pub const DECISION_ENTRIES: u32 = 65_536;
 /// Paths that a DSCP can name, for attached functions: 6 bits, of which 0 means none.
 pub const DSCP_PATHS: usize = 63;
 /// Replicas of one function.

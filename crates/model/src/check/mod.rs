@@ -17,6 +17,7 @@ mod paths;
 mod replicas;
 mod rules;
 mod shadow;
+mod strict;
 
 pub use self::change::in_place;
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
@@ -57,6 +58,7 @@ pub fn check(domain: &Domain, positions: &Positions, file_name: &str) -> Diagnos
     checker.paths();
     checker.replicas();
     checker.rules();
+    checker.decision_points();
     checker.shadows();
     // Nobody reads advice beside what has to be mended first.
     if !checker.diagnostics.has_errors() {

@@ -26,6 +26,8 @@ impl Checker<'_> {
                 self.error(&at, "duplicate-name", message, mend);
             }
         }
+        let points = d.decision_points.iter().map(|point| &point.name);
+        self.unique("decision point", "decision_points", points);
         self.reserved();
         self.counts();
         self.path_references();
@@ -69,6 +71,12 @@ impl Checker<'_> {
             ("rules", "rules", d.rules.len(), limits::RULES),
             ("clients", "clients", d.clients.len(), limits::LIST_ENTRIES),
             ("services", "services", d.services.len(), limits::LIST_ENTRIES),
+            (
+                "decision_points",
+                "decision points",
+                d.decision_points.len(),
+                limits::DECISION_POINTS,
+            ),
         ] {
             if count > most {
                 let message = format!("{count} {what} are more than {most}");
@@ -146,6 +154,12 @@ impl Checker<'_> {
                     suggest::mend(&rule.path, "paths", paths())
                 };
                 self.error(&format!("rules[{index}].path"), "unknown-path", message, mend);
+            }
+            let points = || d.decision_points.iter().map(|point| point.name.as_str());
+            if let Some(asked) = rule.ask.as_ref().filter(|asked| !points().any(|p| **asked == p)) {
+                let message = format!("there is no decision point `{asked}`");
+                let mend = suggest::mend(asked, "decision points", points());
+                self.error(&format!("rules[{index}].ask"), "unknown-decision-point", message, mend);
             }
             let Some(service) = &rule.service else { continue };
             let at = format!("rules[{index}].service");

@@ -29,19 +29,28 @@ impl Checker<'_> {
             if let Some(body) = &rule.when.body_prefix {
                 self.body(&format!("{at}.body_prefix"), body);
             }
+            self.strict(&format!("rules[{index}]"), rule);
         }
     }
 
     fn lists(&mut self, at: &str, when: &When) {
+        let certificate = when.certificate.as_ref();
         for (key, count) in [
             ("clients", when.clients.as_ref().map(Vec::len)),
             ("protocols", when.protocols.as_ref().map(Vec::len)),
             ("server_names", when.server_names.as_ref().map(Vec::len)),
             ("sources", when.sources.as_ref().map(Vec::len)),
+            ("times", when.times.as_ref().map(Vec::len)),
             ("hosts", when.hosts.as_ref().map(Vec::len)),
             ("methods", when.methods.as_ref().map(Vec::len)),
             ("paths", when.paths.as_ref().map(Vec::len)),
             ("headers", when.headers.as_ref().map(Vec::len)),
+            (
+                "certificate.spiffe_ids",
+                certificate.and_then(|c| Some(c.spiffe_ids.as_ref()?.len())),
+            ),
+            ("certificate.names", certificate.and_then(|c| Some(c.names.as_ref()?.len()))),
+            ("certificate.issuers", certificate.and_then(|c| Some(c.issuers.as_ref()?.len()))),
         ] {
             let at = format!("{at}.{key}");
             match count {
@@ -189,7 +198,7 @@ impl Checker<'_> {
 }
 
 /// RFC 9110 section 5.6.2.
-fn is_token(text: &str) -> bool {
+pub(super) fn is_token(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }

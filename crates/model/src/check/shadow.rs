@@ -49,6 +49,9 @@ impl Checker<'_> {
             && within(&e.clients, &l.clients, |a, b| a == b)
             && within(&e.server_names, &l.server_names, |a, b| a.covers(b))
             && within(&e.sources, &l.sources, |a, b| a.covers(*b))
+            // Hours and certificates cover others that are the same; what else could is not worth the mistakes.
+            && (e.times.is_none() || e.times == l.times)
+            && (e.certificate.is_none() || e.certificate == l.certificate)
             && covers_protocols(e, l)
             && covers_methods(e, l)
             && within(&e.paths, &l.paths, covers_path)

@@ -5,15 +5,19 @@
 
 mod attach;
 mod client;
+mod credential;
+mod decision;
 mod firewall;
 mod function;
 mod gateway;
+mod hours;
 mod link;
 mod logger;
 mod parse;
 mod path;
 mod position;
 mod protocol;
+mod rate;
 mod replicas;
 mod rule;
 mod schema;
@@ -21,6 +25,10 @@ mod service;
 
 pub use attach::{AttachSettings, Checksums, Interfaces, Shape, TellApart};
 pub use client::{Client, Identity, IdentityError};
+pub use credential::{CertificateMatch, NamePattern, NamePatternError, SpiffePattern};
+pub use decision::{
+    DecisionCache, DecisionPoint, DecisionUrl, OnFailure, PointAddress, PointError,
+};
 pub use firewall::{
     AddressEntry, AddressSet, EntryError, FirewallAction, FirewallLimits, FirewallRule,
     FirewallSettings, IcmpType, Opener, PortEntry, PortSet, Protocol,
@@ -32,12 +40,15 @@ pub use gateway::{
     AccessLog, Certificate, CertificateFiles, ClientAuth, Gateway, GatewayLimits, Listener,
     ListenerKind,
 };
+pub(crate) use hours::HoursTest;
+pub use hours::{ClockTime, ClockTimeError, Day, Hours, Zone, ZoneError};
 pub use link::{Egress, Keying, Limits, LinkDriver, LinkKind, Links, Profile, Psk, Suite};
 pub use logger::{LogKeeping, LogRotation, LogSelector, LoggerSettings};
 pub use parse::{parse, parse_with_positions};
 pub use path::{Path, ReturnPath};
 pub use position::{Position, Positions};
 pub use protocol::ApplicationProtocol;
+pub use rate::{Per, Rate};
 pub use rule::{BodyMatch, HeaderMatch, Rule, UrlPath, UrlPathError, When};
 pub use schema::schema;
 pub use service::{ProxyVersion, Service, ServiceTls, Site};
@@ -93,6 +104,9 @@ pub struct Domain {
     /// Who may do what, by which path. The first rule that matches decides; none means no access.
     #[serde(default)]
     pub rules: Vec<Rule>,
+    /// Who else may have to say yes, by the names that rules use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decision_points: Vec<DecisionPoint>,
     /// Sizes and times of the data plane.
     #[serde(default)]
     pub limits: Limits,

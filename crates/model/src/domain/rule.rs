@@ -6,7 +6,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ApplicationProtocol;
+use super::{ApplicationProtocol, CertificateMatch, Hours, Rate};
 use crate::limits::GLOB_BYTES;
 use crate::names::{HostPattern, Name, shorten};
 use crate::net::Cidr;
@@ -25,6 +25,12 @@ pub struct Rule {
     /// The service; without it the path's. Only to say it twice where that reads better: it must be the path's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<Name>,
+    /// How often one client may use this rule. A client that is faster gets 429, and no other rule is tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// A decision point that has to say yes as well. If it says no, no other rule is tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<Name>,
 }
 
 /// Conditions. Of a list one entry must hold; a condition that is not given always holds.
@@ -44,6 +50,12 @@ pub struct When {
     /// Networks that the client comes from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sources: Option<Vec<Cidr>>,
+    /// What the client's certificate is like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateMatch>,
+    /// Hours of the week, by the clock of the gateway's machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub times: Option<Vec<Hours>>,
     /// Hosts of the request (Host, :authority), without port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hosts: Option<Vec<HostPattern>>,

@@ -1,8 +1,9 @@
 //! Rules of the domain file, made ready to be asked: texts in one form, patterns split, names resolved.
 
 use super::pattern::PathPattern;
-use super::{Condition, Decision, Denied, RequestFacts, host, url};
-use crate::domain::{ApplicationProtocol, BodyMatch, Domain, HeaderMatch, Rule};
+use super::strict::{Circumstances, Strict};
+use super::{Condition, Decision, Demands, Denied, RequestFacts, host, url};
+use crate::domain::{ApplicationProtocol, BodyMatch, Domain, HeaderMatch, Rate, Rule};
 use crate::ids::PathId;
 use crate::limits::BODY_PREFIX_BYTES;
 use crate::names::{HostPattern, Name};
@@ -44,6 +45,14 @@ pub enum RuleSetError {
         /// The name.
         service: Name,
     },
+    /// A rule asks a decision point that the domain does not have.
+    #[error("rule `{rule}` asks `{point}`, which the domain does not have")]
+    UnknownDecisionPoint {
+        /// The rule.
+        rule: Name,
+        /// The name.
+        point: Name,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -65,6 +74,10 @@ pub(super) struct Compiled {
     body: Option<BodyMatch>,
     /// Whether it has a condition that only an HTTP request can meet.
     pub(super) of_requests: bool,
+    /// What it asks of certificate and time.
+    pub(super) strict: Strict,
+    rate: Option<Rate>,
+    ask: Option<Name>,
 }
 
 /// A request's host, server name and path in their one form.
@@ -122,16 +135,18 @@ impl RuleSet {
             Ok(canonical) => canonical,
             Err(reason) => return Decision::Deny { reason },
         };
+        let mut reason = Denied::NoRule;
         for rule in &self.rules {
             match rule.test(facts, &canonical) {
                 Outcome::Holds => return rule.allow(),
-                Outcome::Fails(_) => {}
+                // It is asked last: all else of the rule holds.
+                Outcome::Fails(condition) => reason = condition.of_circumstances(reason),
                 Outcome::NeedsBody => {
                     return Decision::NeedBodyPrefix { bytes: self.body_prefix_bytes };
                 }
             }
         }
-        Decision::Deny { reason: Denied::NoRule }
+        Decision::Deny { reason }
     }
 
     pub(super) fn rules(&self) -> &[Compiled] {
@@ -151,12 +166,16 @@ impl<'a> Canonical<'a> {
 
 impl Compiled {
     pub(super) fn allow(&self) -> Decision<'_> {
-        Decision::Allow { rule: &self.name, path: self.path, service: &self.service }
+        let demands = Demands { rate: self.rate, ask: self.ask.as_deref() };
+        Decision::Allow { rule: &self.name, path: self.path, service: &self.service, demands }
     }
 
     /// Cheap conditions first; the body last, since it may have to be waited for.
     pub(super) fn test(&self, facts: &RequestFacts<'_>, canonical: &Canonical<'_>) -> Outcome<'_> {
         if let Some((_, failed)) = self.conditions(facts, canonical).find(|(holds, _)| !holds) {
+            return Outcome::Fails(failed);
+        }
+        if let Some(failed) = self.strict.failed(Circumstances::of(facts)).next() {
             return Outcome::Fails(failed);
         }
         match (&self.body, facts.body_prefix) {
@@ -179,7 +198,10 @@ impl Compiled {
             (Some(_), None) => Some(Condition::BodyNotRead),
             _ => None,
         };
-        conditions.map(|(_, condition)| condition).chain(body).collect()
+        let mut failed: Vec<Condition<'_>> = conditions.map(|(_, condition)| condition).collect();
+        self.strict.failed(Circumstances::of(facts)).for_each(|condition| failed.push(condition));
+        failed.extend(body);
+        failed
     }
 
     /// The conditions but that on the body, each looked at when it is reached.
@@ -276,6 +298,14 @@ fn compile(rule: &Rule, domain: &Domain, set: &PathSet) -> Result<Compiled, Rule
             client: name.clone(),
         })
     };
+    let unknown_point = |point: &Name| RuleSetError::UnknownDecisionPoint {
+        rule: rule.name.clone(),
+        point: point.clone(),
+    };
+    let known = |point: &&Name| domain.decision_points.iter().any(|known| known.name == **point);
+    if let Some(point) = rule.ask.as_ref().filter(|point| !known(point)) {
+        return Err(unknown_point(point));
+    }
     let when = &rule.when;
     let clients = when.clients.as_ref();
     let headers = when.headers.iter().flatten();
@@ -297,5 +327,8 @@ fn compile(rule: &Rule, domain: &Domain, set: &PathSet) -> Result<Compiled, Rule
             .map(|h| HeaderMatch { name: h.name.to_ascii_lowercase(), ..h.clone() })
             .collect(),
         body: when.body_prefix.clone(),
+        strict: Strict::of(when),
+        rate: rule.rate,
+        ask: rule.ask.clone(),
     })
 }

@@ -7,7 +7,8 @@ use std::net::IpAddr;
 
 use super::compile::{Compiled, holds, same_identity};
 use super::explain::{Explanation, RuleOutcome};
-use super::{Condition, Decision, Denied, RuleSet, host};
+use super::strict::Circumstances;
+use super::{CertificateFacts, Condition, Decision, Denied, RuleSet, host};
 use crate::domain::ApplicationProtocol;
 
 /// What is known of a connection when its first bytes have come.
@@ -15,6 +16,10 @@ use crate::domain::ApplicationProtocol;
 pub struct ConnectionFacts<'a> {
     /// The client's identity, as in [`super::RequestFacts`].
     pub client: &'a str,
+    /// Its certificate.
+    pub certificate: CertificateFacts<'a>,
+    /// What time it is.
+    pub now_unix_s: u64,
     /// What it speaks.
     pub protocol: ApplicationProtocol,
     /// The server name that the client asked for, or the first that the listener's first certificate is shown for.
@@ -30,8 +35,14 @@ impl RuleSet {
         let Some(name) = host::canonical(facts.server_name) else {
             return Decision::Deny { reason: Denied::Host };
         };
-        let rule = self.rules().iter().find(|rule| rule.refuses(facts, &name).is_none());
-        rule.map_or(Decision::Deny { reason: Denied::NoRule }, Compiled::allow)
+        let mut reason = Denied::NoRule;
+        for rule in self.rules() {
+            match rule.refuses(facts, &name) {
+                None => return rule.allow(),
+                Some(condition) => reason = condition.of_circumstances(reason),
+            }
+        }
+        Decision::Deny { reason }
     }
 
     /// The same, and why. For people and tests: it allocates.
@@ -68,7 +79,9 @@ impl Compiled {
         } else if !holds(&self.sources, |cidr| cidr.contains(source)) {
             Some(Condition::Source)
         } else {
-            None
+            let circumstances =
+                Circumstances { certificate: facts.certificate, now_unix_s: facts.now_unix_s };
+            self.strict.failed(circumstances).next()
         }
     }
 }

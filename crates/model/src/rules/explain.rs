@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::compile::{Canonical, Outcome};
-use super::{Decision, RequestFacts, RuleSet};
+use super::{Decision, Denied, RequestFacts, RuleSet};
 
 /// The decision on a request and how it came about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,18 @@ pub enum Condition<'a> {
     Path,
     /// `headers`, this field.
     Header(&'a str),
+    /// `certificate.spiffe_ids`.
+    SpiffeId,
+    /// `certificate.names`.
+    CertificateName,
+    /// `certificate.issuers`.
+    Issuer,
+    /// `certificate.max_age_s`.
+    CertificateAge,
+    /// `certificate`, and nothing is known of it but whose it is.
+    CertificateUnknown,
+    /// `times`.
+    Time,
     /// `body_prefix`.
     BodyPrefix,
     /// `body_prefix`, and the body was not read yet.
@@ -67,9 +79,31 @@ impl fmt::Display for Condition<'_> {
             Condition::Header(name) => {
                 return write!(f, "the header field `{name}` does not match");
             }
+            Condition::SpiffeId => "no SPIFFE id of the certificate matches",
+            Condition::CertificateName => "no name of the certificate matches",
+            Condition::Issuer => "the certificate's issuer is not listed",
+            Condition::CertificateAge => "the certificate is too old",
+            Condition::CertificateUnknown => "it looks at the certificate, which is not known here",
+            Condition::Time => "it is not the time",
             Condition::BodyPrefix => "the beginning of the body does not match",
             Condition::BodyNotRead => "the beginning of the body was not read yet",
         })
+    }
+}
+
+impl Condition<'_> {
+    /// Why nothing allows a request, if this is the only condition of a rule that did not hold; `before` is what was known
+    /// of the rules before.
+    pub(super) fn of_circumstances(self, before: Denied) -> Denied {
+        match self {
+            Condition::SpiffeId
+            | Condition::CertificateName
+            | Condition::Issuer
+            | Condition::CertificateAge
+            | Condition::CertificateUnknown => Denied::Certificate,
+            Condition::Time => Denied::Time,
+            _ => before,
+        }
     }
 }
 

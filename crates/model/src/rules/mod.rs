@@ -8,23 +8,39 @@ mod connection;
 mod explain;
 pub mod host;
 mod pattern;
+mod strict;
 pub mod url;
 
 use std::net::IpAddr;
 
-use crate::domain::ApplicationProtocol;
+use crate::domain::{ApplicationProtocol, Rate};
 pub use compile::{RuleSet, RuleSetError};
 pub use connection::ConnectionFacts;
 pub use explain::{Condition, Explanation, RuleOutcome};
-pub(crate) use pattern::PathPattern;
+pub(crate) use pattern::{PathPattern, glob_matches};
 
 use crate::ids::PathId;
+
+/// What is known of a client's certificate besides whose it is; [`Default`] knows nothing, and no condition on it holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CertificateFacts<'a> {
+    /// All its names: `spiffe://…`, `uri:…`, `dns:…`, `email:…`, the last two in lower case.
+    pub names: &'a [String],
+    /// Who issued it (RFC 2253).
+    pub issuer: Option<&'a str>,
+    /// Since when it is good.
+    pub not_before_unix_s: Option<u64>,
+}
 
 /// What is known of a request when its headers have been read.
 #[derive(Clone, Copy)]
 pub struct RequestFacts<'a> {
     /// The client's identity: `spiffe://…`, `dns:…` or `email:…` ([`RuleSet::identify`] chooses among several).
     pub client: &'a str,
+    /// Its certificate.
+    pub certificate: CertificateFacts<'a>,
+    /// What time it is.
+    pub now_unix_s: u64,
     /// What it is: `http`, or `websocket` where it asks for that.
     pub protocol: ApplicationProtocol,
     /// The server name that the client asked for in TLS.
@@ -90,6 +106,8 @@ pub enum Decision<'a> {
         path: PathId,
         /// The service.
         service: &'a str,
+        /// What else has to hold.
+        demands: Demands<'a>,
     },
     /// It may not.
     Deny {
@@ -103,12 +121,27 @@ pub enum Decision<'a> {
     },
 }
 
+/// What a rule asks for that only who runs can know: how often the client came, and what somebody else says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demands<'a> {
+    /// How often one client may use the rule.
+    pub rate: Option<Rate>,
+    /// The decision point that has to say yes.
+    pub ask: Option<&'a str>,
+}
+
 /// Why a request may not go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Denied {
     /// No rule matches: 403.
     #[error("no rule allows this request")]
     NoRule,
+    /// No rule matches, but one would with another certificate of this client: 403.
+    #[error("no rule allows this request with this certificate")]
+    Certificate,
+    /// No rule matches, but one would at another time: 403.
+    #[error("no rule allows this request at this time")]
+    Time,
     /// The host has no or several readings: 400.
     #[error("the request's host is no host name or address")]
     Host,
@@ -122,6 +155,8 @@ impl Denied {
     pub fn code(self) -> &'static str {
         match self {
             Denied::NoRule => "no-rule",
+            Denied::Certificate => "certificate",
+            Denied::Time => "time",
             Denied::Host => "bad-host",
             Denied::Path(denied) => denied.code(),
         }
@@ -130,7 +165,7 @@ impl Denied {
     /// The HTTP status that says so: 403 where the rules say no, 400 where the request is at fault.
     pub fn http_status(self) -> u16 {
         match self {
-            Denied::NoRule => 403,
+            Denied::NoRule | Denied::Certificate | Denied::Time => 403,
             Denied::Host | Denied::Path(_) => 400,
         }
     }

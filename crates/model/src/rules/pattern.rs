@@ -69,7 +69,7 @@ impl PathPattern {
 }
 
 /// `*` stands for any bytes, none included. At most pattern × text steps.
-fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
+pub(crate) fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
     let (mut g, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while t < text.len() {

@@ -20,4 +20,5 @@ mod rules;
 mod schema;
 mod shadow;
 mod show;
+mod strict;
 mod wire;

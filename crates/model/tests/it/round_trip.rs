@@ -4,11 +4,11 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use ringmail_model::domain::{
-    self, AddressEntry, AddressSet, BodyMatch, Client, Domain, DpiAction, DpiRule, DpiSettings,
-    FirewallAction, FirewallLimits, FirewallRule, FirewallSettings, Function, FunctionKind,
-    HeaderMatch, IcmpType, Identity, Keying, Limits, LogKeeping, LogRotation, LogSelector,
-    LoggerSettings, Opener, Path, PortEntry, PortSet, Protocol, Psk, ReturnPath, Rule, Suite,
-    UrlPath, When,
+    self, AddressEntry, AddressSet, BodyMatch, CertificateMatch, Client, Day, DecisionCache,
+    DecisionPoint, Domain, DpiAction, DpiRule, DpiSettings, FirewallAction, FirewallLimits,
+    FirewallRule, FirewallSettings, Function, FunctionKind, HeaderMatch, Hours, IcmpType, Identity,
+    Keying, Limits, LogKeeping, LogRotation, LogSelector, LoggerSettings, OnFailure, Opener, Path,
+    Per, PortEntry, PortSet, Protocol, Psk, Rate, ReturnPath, Rule, Suite, UrlPath, When,
 };
 use ringmail_model::overhead::EspMode;
 use ringmail_model::{Label, Name, check};
@@ -215,17 +215,22 @@ fn when() -> impl Strategy<Value = When> {
         option::of(vec(url, 0..3)),
         option::of(vec(header, 0..3)),
         option::of(body),
+        (option::of(certificate()), option::of(vec(hours(), 0..3))),
     )
-        .prop_map(|(clients, hosts, sources, methods, paths, headers, body_prefix)| When {
-            protocols: None,
-            clients,
-            server_names: hosts.clone(),
-            sources,
-            hosts,
-            methods,
-            paths,
-            headers,
-            body_prefix,
+        .prop_map(|(clients, hosts, sources, methods, paths, headers, body_prefix, strict)| {
+            When {
+                certificate: strict.0,
+                times: strict.1,
+                protocols: None,
+                clients,
+                server_names: hosts.clone(),
+                sources,
+                hosts,
+                methods,
+                paths,
+                headers,
+                body_prefix,
+            }
         })
 }
 
@@ -241,13 +246,74 @@ fn path() -> impl Strategy<Value = Path> {
     )
 }
 
+fn certificate() -> impl Strategy<Value = CertificateMatch> {
+    let id = "spiffe://[a-z]{1,5}/[A-Za-z0-9_-]{1,5}(/\\*\\*)?";
+    let id = id.prop_map(|text| text.parse().expect("a pattern"));
+    let name =
+        prop_oneof!["dns:(\\*\\.)?[a-z]{1,5}", "email:[*a-z!#]{1,5}@[a-z]{1,5}", "uri:[!-~]{1,9}"];
+    let name = name.prop_map(|text| text.parse().expect("a pattern"));
+    (
+        option::of(vec(id, 0..3)),
+        option::of(vec(name, 0..3)),
+        option::of(vec(text(), 0..3)),
+        option::of(any::<u64>()),
+    )
+        .prop_map(|(spiffe_ids, names, issuers, max_age_s)| CertificateMatch {
+            spiffe_ids,
+            names,
+            issuers,
+            max_age_s,
+        })
+}
+
+fn hours() -> impl Strategy<Value = Hours> {
+    let clock =
+        || "([01][0-9]|2[0-3]):[0-5][0-9]|24:00".prop_map(|text| text.parse().expect("a time"));
+    let zone = prop_oneof!["UTC", "[+-]0[0-9]:[0-5][0-9]", "Europe/Berlin|Asia/Tokyo"];
+    let zone = zone.prop_map(|text| text.parse().expect("a zone"));
+    let days = option::of(prop::sample::subsequence(&Day::ALL[..], 0..=7));
+    (days, option::of(clock()), option::of(clock()), zone)
+        .prop_map(|(days, from, to, zone)| Hours { days, from, to, zone })
+}
+
+fn decision_point() -> impl Strategy<Value = DecisionPoint> {
+    let url = "https?://([a-z]{1,5}|10\\.1\\.2\\.3|\\[::1\\])(:81)?/[a-z/]{1,9}";
+    let url = url.prop_map(|text| text.parse().expect("a URL"));
+    let address = prop_oneof!["10\\.0\\.0\\.[1-9]:[1-9]{2}", "unix:/[ -~]{0,20}"];
+    let address = address.prop_map(|text| text.parse().expect("an address"));
+    let cache = (any::<u32>(), any::<u32>());
+    let cache = cache.prop_map(|(keep_ms, entries)| DecisionCache { keep_ms, entries });
+    let failure = prop_oneof![Just(OnFailure::Deny), Just(OnFailure::Allow)];
+    (
+        (name(), url, option::of(address), option::of("[ -~]{1,20}")),
+        (any::<u32>(), failure, option::of(cache), vec(text(), 0..3), any::<bool>()),
+    )
+        .prop_map(
+            |((name, url, address, ca), (timeout_ms, on_failure, cache, headers, danger))| {
+                DecisionPoint {
+                    name,
+                    url,
+                    address,
+                    ca: ca.map(Into::into),
+                    certificate: None,
+                    timeout_ms,
+                    on_failure,
+                    cache,
+                    headers,
+                    danger_plaintext: danger,
+                }
+            },
+        )
+}
+
 fn rule() -> impl Strategy<Value = Rule> {
-    (name(), when(), name(), option::of(name())).prop_map(|(name, when, path, service)| Rule {
-        name,
-        when,
-        path,
-        service,
-    })
+    let per = prop_oneof![Just(Per::Second), Just(Per::Minute), Just(Per::Hour)];
+    let rate = (any::<u32>(), per, option::of(any::<u32>()));
+    let rate = rate.prop_map(|(most, per, burst)| Rate { most, per, burst });
+    let demands = (option::of(rate), option::of(name()));
+    (name(), when(), name(), option::of(name()), demands).prop_map(
+        |(name, when, path, service, (rate, ask))| Rule { name, when, path, service, rate, ask },
+    )
 }
 
 fn domain() -> impl Strategy<Value = Domain> {
@@ -269,10 +335,11 @@ fn domain() -> impl Strategy<Value = Domain> {
         vec(function(), 0..4),
         vec(client(), 0..4),
         (vec(path(), 0..4), vec((name(), vec(name(), 0..3)), 0..3)),
-        vec(rule(), 0..4),
+        (vec(rule(), 0..4), vec(decision_point(), 0..3)),
     )
         .prop_map(
             |((suite, keying, psk, workers, limits), functions, clients, paths, rules)| {
+                let (rules, decision_points) = rules;
                 let return_paths =
                     paths.1.into_iter().map(|(name, hops)| ReturnPath { name, hops }).collect();
                 Domain {
@@ -286,6 +353,7 @@ fn domain() -> impl Strategy<Value = Domain> {
                     paths: paths.0,
                     return_paths,
                     rules,
+                    decision_points,
                     ..campus()
                 }
             },

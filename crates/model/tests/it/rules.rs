@@ -4,7 +4,9 @@ use ringmail_model::check;
 use ringmail_model::domain::ApplicationProtocol;
 use ringmail_model::pathset::PathSet;
 use ringmail_model::rules::url::PathDenied;
-use ringmail_model::rules::{Condition, ConnectionFacts, Decision, Denied, RequestFacts, RuleSet};
+use ringmail_model::rules::{
+    CertificateFacts, Condition, ConnectionFacts, Decision, Denied, RequestFacts, RuleSet,
+};
 
 use crate::examples::{ISSUE, campus};
 use crate::golden;
@@ -13,7 +15,7 @@ const CLIENT1: &str = "spiffe://campus.example/client/client1";
 const CLIENT2: &str = "spiffe://campus.example/client/client2";
 
 /// The campus with these rules instead of its own.
-fn rules(text: &str) -> RuleSet {
+pub(crate) fn rules(text: &str) -> RuleSet {
     let campus = golden::read(&golden::repository_path("examples/campus.yaml"));
     let (before, _) = campus.split_once("\nrules:\n").expect("rules");
     let text = format!("{before}\nrules:\n{text}");
@@ -22,10 +24,12 @@ fn rules(text: &str) -> RuleSet {
     RuleSet::compile(&loaded.domain, &set).expect("a rule set")
 }
 
-fn get(client: &'static str) -> RequestFacts<'static> {
+pub(crate) fn get(client: &'static str) -> RequestFacts<'static> {
     RequestFacts {
         protocol: ApplicationProtocol::Http,
         client,
+        certificate: CertificateFacts::default(),
+        now_unix_s: 0,
         sni: Some("www.campus.example"),
         source: "192.0.2.11".parse().expect("an address"),
         host: "www.campus.example",
@@ -36,7 +40,7 @@ fn get(client: &'static str) -> RequestFacts<'static> {
     }
 }
 
-fn allowed<'a>(rules: &'a RuleSet, facts: &RequestFacts<'_>) -> Option<&'a str> {
+pub(crate) fn allowed<'a>(rules: &'a RuleSet, facts: &RequestFacts<'_>) -> Option<&'a str> {
     match rules.evaluate(facts) {
         Decision::Allow { rule, .. } => Some(rule),
         _ => None,
@@ -95,6 +99,8 @@ fn connections_pass_only_by_rules_that_name_their_protocol() {
     );
     let facts = |protocol, client, server_name| ConnectionFacts {
         client,
+        certificate: CertificateFacts::default(),
+        now_unix_s: 0,
         protocol,
         server_name,
         source: "192.0.2.11".parse().expect("an address"),

@@ -4,9 +4,11 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 use ringmail_model::check;
-use ringmail_model::domain::{ApplicationProtocol, Domain, HeaderMatch, Rule, When};
+use ringmail_model::domain::{
+    ApplicationProtocol, CertificateMatch, Domain, HeaderMatch, Hours, Rule, When,
+};
 use ringmail_model::pathset::PathSet;
-use ringmail_model::rules::{Decision, RequestFacts, RuleSet};
+use ringmail_model::rules::{CertificateFacts, Decision, RequestFacts, RuleSet};
 
 use crate::examples::{ISSUE, campus};
 
@@ -16,6 +18,8 @@ const HOSTS: [&str; 4] =
     ["www.campus.example", "*.campus.example", "files.campus.example", "a.other.example"];
 const PATTERNS: [&str; 8] = ["/", "/**", "/a", "/a/*", "/a/**", "/a/b", "/*/b", "/a/*.txt"];
 const PATHS: [&str; 7] = ["/", "/a", "/a/", "/a/b", "/a/x.txt", "/a/b/c", "/c/b"];
+/// Noon and midnight of the first day of 1970, which was a Thursday.
+const TIMES: [u64; 2] = [43_200, 0];
 const SOURCES: [&str; 3] = ["192.0.2.0/24", "192.0.2.0/28", "192.0.2.8/29"];
 
 /// Two services, so that hosts of services matter: `www` by `plain`, `files` by `inspected`.
@@ -40,7 +44,7 @@ fn shadowed(domain: &Domain) -> Vec<String> {
 
 fn rule(name: &str, path: &str, when: When) -> Rule {
     let name = name.parse().expect("a name");
-    Rule { name, when, path: path.parse().expect("a name"), service: None }
+    Rule { name, when, path: path.parse().expect("a name"), service: None, rate: None, ask: None }
 }
 
 fn parsed<T: std::str::FromStr>(texts: &[&str]) -> Option<Vec<T>> {
@@ -90,6 +94,21 @@ fn a_rule_for_other_hosts_does_not_shadow() {
     assert_eq!(shadowed(&two_services(rules("inspected", "plain"))), ["rules[1]"]);
 }
 
+/// Hours of the morning, of the afternoon.
+fn hours() -> impl Strategy<Value = Hours> {
+    any::<bool>().prop_map(|morning| {
+        let noon = Some("12:00".parse().expect("a time"));
+        let (from, to) = if morning { (None, noon) } else { (noon, None) };
+        Hours { from, to, ..Hours::default() }
+    })
+}
+
+fn certificate() -> impl Strategy<Value = CertificateMatch> {
+    let ids =
+        subsequence(&["spiffe://campus.example/client/*", "spiffe://campus.example/**"][..], 1..=2);
+    ids.prop_map(|ids| CertificateMatch { spiffe_ids: parsed(&ids), ..CertificateMatch::default() })
+}
+
 fn when() -> impl Strategy<Value = When> {
     (
         option::of(subsequence(&CLIENTS[..], 1..=2)),
@@ -97,8 +116,12 @@ fn when() -> impl Strategy<Value = When> {
         option::of(subsequence(&HOSTS[..], 1..=2)),
         option::of(subsequence(&METHODS[..], 1..=2)),
         option::of(subsequence(&PATTERNS[..], 1..=3)),
+        option::of(proptest::collection::vec(hours(), 1..=2)),
+        option::of(certificate()),
     )
-        .prop_map(|(clients, sources, hosts, methods, paths)| When {
+        .prop_map(|(clients, sources, hosts, methods, paths, times, certificate)| When {
+            times,
+            certificate,
             clients: clients.and_then(|texts| parsed(&texts)),
             sources: sources.and_then(|texts| parsed(&texts)),
             hosts: hosts.and_then(|texts| parsed(&texts)),
@@ -124,13 +147,19 @@ proptest! {
         let rules = RuleSet::compile(&domain, &set).expect("rules");
         for client in CLIENTS {
             let client = domain.domain.client_id(client);
+            let names = [client.clone()];
             for source in ["192.0.2.1", "192.0.2.9", "192.0.2.100"] {
                 for host in ["www.campus.example", "files.campus.example", "x.campus.example", "a.other.example"] {
                     for method in METHODS {
                         for path in PATHS {
+                            for now_unix_s in TIMES {
+                            let certificate =
+                                CertificateFacts { names: &names, ..CertificateFacts::default() };
                             let facts = RequestFacts {
                                 protocol: ApplicationProtocol::Http,
                                 client: &client,
+                                certificate,
+                                now_unix_s,
                                 sni: None,
                                 source: source.parse().expect("an address"),
                                 host,
@@ -142,6 +171,7 @@ proptest! {
                             if let Decision::Allow { rule, .. } = rules.evaluate(&facts) {
                                 let at = format!("rules[{}]", &rule[1..]);
                                 prop_assert!(!shadowed.contains(&at), "{rule} decides {facts:?}");
+                            }
                             }
                         }
                     }
