@@ -222,6 +222,7 @@ fn run(case: &str, seconds: f64) -> Figures {
         version,
         rules: RuleSet::compile(&domain, &set).unwrap(),
         services: ringmail_gateway::Services::default(),
+        decision_points: Default::default(),
     };
     let settings = tls::settings(ListenerKind::Https, pki.sites(), pki.trust(2040)).unwrap();
     let gateway = Gateway::new(

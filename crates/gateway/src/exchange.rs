@@ -20,6 +20,7 @@ use crate::headers;
 use crate::leg::Leg;
 use crate::limits::{Limits, TRIES, ms};
 use crate::pool::{Lease, Pool, PoolKey};
+use crate::rate::Rates;
 use crate::refusal::Refusal;
 use crate::request_body::{Flow, RequestBody};
 use crate::response_body::ResponseBody;
@@ -33,6 +34,7 @@ pub(crate) struct Exchange<C> {
     pub(crate) pool: Arc<Pool>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) rates: Arc<Rates>,
 }
 
 /// A request as the service will get it.

@@ -23,6 +23,7 @@ use crate::exchange::Exchange;
 use crate::limits::{ACCEPT_QUEUE, ACCEPT_RETRY_MS, Limits, ms};
 use crate::policy::PolicyHandle;
 use crate::pool::Pool;
+use crate::rate::Rates;
 use crate::sites::Certificates;
 use crate::tls::TlsSettings;
 
@@ -37,6 +38,7 @@ pub struct Gateway<C> {
     census: Arc<Census>,
     access: Option<AccessSink>,
     load_balancers: Arc<[Cidr]>,
+    rates: Arc<Rates>,
 }
 
 /// How a worker ended.
@@ -96,6 +98,7 @@ impl<C: Chain> Gateway<C> {
             census,
             access: None,
             load_balancers: Arc::default(),
+            rates: Arc::default(),
         }
     }
 
@@ -116,6 +119,12 @@ impl<C: Chain> Gateway<C> {
     #[must_use]
     pub fn behind(self, load_balancers: &[Cidr]) -> Gateway<C> {
         Gateway { load_balancers: load_balancers.into(), ..self }
+    }
+
+    /// Counts how often clients come together with the other gateways that have these.
+    #[must_use]
+    pub fn rated_by(self, rates: Arc<Rates>) -> Gateway<C> {
+        Gateway { rates, ..self }
     }
 
     /// What it did so far, over all workers.
@@ -170,6 +179,7 @@ impl<C: Chain> Gateway<C> {
                 pool: Arc::clone(&pool),
                 limits: Arc::clone(&self.limits),
                 counters: Arc::clone(&self.counters),
+                rates: Arc::clone(&self.rates),
             }),
             census: Arc::clone(&self.census),
             access: self.access.clone(),

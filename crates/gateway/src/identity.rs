@@ -14,6 +14,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
+use crate::certificate::ClientCertificate;
+
 /// SHA-256 over a certificate's DER encoding.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
@@ -38,8 +40,8 @@ impl fmt::Debug for Fingerprint {
 pub(crate) struct Client {
     /// Its first name: for limits and logs.
     pub(crate) identity: Arc<str>,
-    /// All its names.
-    names: Arc<[String]>,
+    /// All that rules may ask of its certificate, with all its names.
+    pub(crate) certificate: Arc<ClientCertificate>,
     /// The subject of its certificate (RFC 4514).
     pub(crate) subject: Arc<str>,
     /// Its certificate, for keeping its connections apart from others'.
@@ -66,23 +68,24 @@ pub enum IdentityError {
 impl Client {
     /// The client that `certificate` names; trust in it is the TLS verifier's business.
     pub(crate) fn of(certificate: &CertificateDer<'_>) -> Result<Client, IdentityError> {
-        let names = names(certificate)?;
-        let identity = names.first().map(String::as_str).ok_or(IdentityError::Nameless)?.into();
+        let read = ClientCertificate::read(certificate)?;
+        let identity =
+            read.names.first().map(String::as_str).ok_or(IdentityError::Nameless)?.into();
         let (_, parsed) =
             X509Certificate::from_der(certificate).map_err(|_| IdentityError::Malformed)?;
         let subject = parsed.subject().to_string().into();
         let fingerprint = Fingerprint::of(certificate);
-        Ok(Client { identity, names: names.into(), subject, fingerprint })
+        Ok(Client { identity, certificate: Arc::new(read), subject, fingerprint })
     }
 
     /// All its names, as the domain file spells them.
     pub(crate) fn names(&self) -> &[String] {
-        &self.names
+        &self.certificate.names
     }
 
     /// The name that `rules` know it by; its first where they know none.
     pub(crate) fn known_to(&self, rules: &RuleSet) -> &str {
-        rules.identify(self.names.iter().map(String::as_str)).unwrap_or(&self.identity)
+        rules.identify(self.names().iter().map(String::as_str)).unwrap_or(&self.identity)
     }
 }
 

@@ -92,6 +92,20 @@ pub const TLS_RECEIVE_BYTES: usize = 64 * 1024;
 pub const TLS_SEND_BYTES: usize = 256 * 1024;
 /// Bytes that are held for each direction of a connection that passes unread, while it moves.
 pub const RELAY_BUFFER_BYTES: usize = 64 * 1024;
+/// Clients whose rates are remembered, counted once a rule; new ones wait while none of them can be forgotten.
+pub const RATE_CLIENTS: usize = 65_536;
+/// The least time between two looks for clients that can be forgotten.
+pub const RATE_SWEEP_MS: u64 = 1_000;
+/// Questions to one decision point that are under way at once; later ones wait, within their time.
+pub const DECISION_CALLS: usize = 256;
+/// Idle connections to one decision point.
+pub const DECISION_IDLE: usize = 64;
+/// Bytes of the answer of a decision point.
+pub const DECISION_ANSWER_BYTES: usize = 64 * 1024;
+/// Bytes of the header section of that answer.
+pub const DECISION_HEADER_BYTES: usize = 16 * 1024;
+/// Bytes of a decision point's reason that go into the access log.
+pub const DECISION_REASON_BYTES: usize = 256;
 /// Lines of the access log that wait for the writer; more are left out and counted.
 pub const ACCESS_QUEUE: usize = 8_192;
 /// Bytes of the access log that are written at once.

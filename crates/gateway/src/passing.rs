@@ -6,18 +6,21 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
 use ringmail_model::domain::ApplicationProtocol;
-use ringmail_model::rules::{ConnectionFacts, Decision};
+use ringmail_model::rules::{ConnectionFacts, Decision, Denied};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::access::{Entry, Outcome, Record};
 use crate::chain::{Chain, ChainRequest};
 use crate::connection::Worker;
-use crate::counters::Counters;
+use crate::counters::{Counter, Counters};
+use crate::decision;
+use crate::demand::{self, Unmet, Wanted};
 use crate::identity::Client;
 use crate::leg::Leg;
 use crate::limits::{RELAY_BUFFER_BYTES, ms};
 use crate::recognize::{ENOUGH_BYTES, recognize};
+use crate::refusal::Refusal;
 use crate::relay::{Ended, Moved, relay};
 use crate::service_io::ServiceIo;
 use crate::sites::Names;
@@ -52,22 +55,46 @@ impl<C: Chain> Worker<C> {
             entry.protocol = protocol.to_string();
             entry.times_us.decided = Some(us);
         });
+        let server_name = named.as_deref().unwrap_or_default();
         let decision = policy.rules.evaluate_connection(&ConnectionFacts {
             client,
+            certificate: asking.client.certificate.facts(),
+            now_unix_s: demand::now_unix_s(),
             protocol,
-            server_name: named.as_deref().unwrap_or_default(),
+            server_name,
             source: asking.source.ip(),
         });
-        let Decision::Allow { rule, path, service } = decision else {
-            tracing::debug!(client, %protocol, ?decision, "refused");
-            counters.passed_refused_by_rules.one();
-            passed.note(|entry, _| entry.reason = Some("no rule allows this connection"));
-            return refuse(io).await;
+        let (rule, path, service, demands) = match decision {
+            Decision::Allow { rule, path, service, demands } => (rule, path, service, demands),
+            Decision::Deny { reason } => return passed.refused(reason.into(), io).await,
+            Decision::NeedBodyPrefix { .. } => {
+                return passed.refused(Denied::NoRule.into(), io).await;
+            }
         };
+        let wanted = Wanted {
+            client: asking.client,
+            identity: client,
+            source: asking.source.ip(),
+            server_name: named.as_deref(),
+            protocol,
+            chain: decision::Chain {
+                rule,
+                path: policy.rules.path_name(path).unwrap_or_default(),
+                service,
+            },
+            request: None,
+        };
+        let met = demand::meet(demands, wanted, &policy, &self.exchange.rates, counters).await;
+        passed.note(|entry, us| {
+            entry.rule = Some(rule.to_owned());
+            entry.times_us.decided = Some(us);
+        });
+        if let Err(unmet) = met {
+            return passed.refused(unmet, io).await;
+        }
         let mut begun_us = 0;
         passed.note(|entry, us| {
             entry.decision = Outcome::Allowed;
-            entry.rule = Some(rule.to_owned());
             entry.path = policy.rules.path_name(path).map(str::to_owned);
             entry.service = Some(service.to_owned());
             begun_us = us;
@@ -141,6 +168,40 @@ impl Passed<'_> {
     fn note(&self, what: impl FnOnce(&mut Entry, u64)) {
         if let Some(record) = &self.record {
             record.note(what);
+        }
+    }
+}
+
+impl Passed<'_> {
+    /// Ends a connection that may not go, counted and noted.
+    async fn refused(&self, unmet: Unmet, io: ClientIo) {
+        let Unmet { refusal, detail } = unmet;
+        let (counter, reason) = self.why(refusal);
+        tracing::debug!(reason, "refused");
+        counter.one();
+        self.note(|entry, _| {
+            entry.reason = Some(reason);
+            entry.detail = detail.as_deref().map(str::to_owned);
+        });
+        refuse(io).await;
+    }
+
+    fn why(&self, refusal: Refusal) -> (&Counter, &'static str) {
+        let counters = self.counters;
+        match refusal {
+            Refusal::Certificate => (
+                &counters.passed_refused_by_certificate,
+                "no rule allows this connection with this certificate",
+            ),
+            Refusal::Time => {
+                (&counters.passed_refused_by_time, "no rule allows this connection at this time")
+            }
+            Refusal::TooFast { .. } => (&counters.passed_refused_by_rate, "too many connections"),
+            Refusal::Decision => {
+                (&counters.passed_refused_by_decision, "the policy does not allow this connection")
+            }
+            Refusal::Undecided => (&counters.passed_refused_undecided, refusal.text()),
+            _ => (&counters.passed_refused_by_rules, "no rule allows this connection"),
         }
     }
 }

@@ -7,6 +7,7 @@ use http::HeaderMap;
 use ringmail_model::PathVersion;
 use ringmail_model::rules::{Headers, RuleSet};
 
+use crate::decision::DecisionPoints;
 use crate::leg::Services;
 
 /// What the gateway may do, at one version of the path set.
@@ -18,6 +19,8 @@ pub struct Policy {
     pub rules: RuleSet,
     /// How services are spoken to.
     pub services: Services,
+    /// Who else is asked.
+    pub decision_points: DecisionPoints,
 }
 
 /// The handle through which a policy is replaced while requests run.

@@ -14,12 +14,14 @@ use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use ringmail_model::domain::ApplicationProtocol;
-use ringmail_model::rules::{Decision, Denied, RequestFacts};
+use ringmail_model::rules::{Decision, Demands, RequestFacts};
 use tokio::time::{Instant, timeout};
 
 use crate::access::{AccessSink, Entry, Kind, Outcome, Record};
 use crate::activity::{Activity, Busy, Ticket};
 use crate::chain::Chain;
+use crate::decision;
+use crate::demand::{self, Unmet, Wanted};
 use crate::exchange::{Exchange, Outgoing};
 use crate::forwarded;
 use crate::headers::{self, Upgrade};
@@ -75,8 +77,8 @@ fn allowed(ticket: &Ticket, policy: &Policy, client: &str, key: &PoolKey) {
 }
 
 /// What the rules say so far.
-enum Asked {
-    Allowed(PoolKey),
+enum Asked<'p> {
+    Allowed(PoolKey, Demands<'p>),
     More(usize),
 }
 
@@ -92,10 +94,13 @@ impl<C: Chain> Session<C> {
         let http1 = head.version != Version::HTTP_2;
         let answer = match Box::pin(self.pass(head, body, &ticket)).await {
             Ok(response) => response,
-            Err(refusal) => {
+            Err(Unmet { refusal, detail }) => {
                 tracing::debug!(client = &*self.client.identity, ?refusal, "refused");
                 let mut answer = refusal.answer(counters);
-                ticket.note(|entry, _| entry.reason = Some(refusal.text()));
+                ticket.note(|entry, _| {
+                    entry.reason = Some(refusal.text());
+                    entry.detail = detail.as_deref().map(str::to_owned);
+                });
                 if http1 && refusal.ends_connection() {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
@@ -113,7 +118,7 @@ impl<C: Chain> Session<C> {
         mut head: Parts,
         mut body: Incoming,
         ticket: &Arc<Ticket>,
-    ) -> Result<Response<ResponseBody>, Refusal> {
+    ) -> Result<Response<ResponseBody>, Unmet> {
         let limits = &self.exchange.limits;
         self.measure(&head)?;
         let change = tunnel::change(&head).map_err(Refusal::Method)?;
@@ -121,21 +126,23 @@ impl<C: Chain> Session<C> {
             return self.connect(head, ticket).await;
         }
         if head.method == Method::TRACE {
-            return Err(Refusal::Method("TRACE is not offered"));
+            return Err(Refusal::Method("TRACE is not offered").into());
         }
         let mut target = target(&head, self.sni.as_deref(), &self.names)?;
         let asked = headers::scrub_request(&mut head.headers);
         let websocket = match asked.upgrade {
             Upgrade::None => change == Change::Websocket,
             Upgrade::Websocket if head.method == Method::GET && body.is_end_stream() => true,
-            _ => return Err(Refusal::Method("no other protocol than websocket is offered")),
+            _ => {
+                return Err(Refusal::Method("no other protocol than websocket is offered").into());
+            }
         };
         if websocket {
             target.protocol = ApplicationProtocol::Websocket;
             head.method = Method::GET;
         }
         if asked.expect_other {
-            return Err(Refusal::Expectation);
+            return Err(Refusal::Expectation.into());
         }
         ticket.note(|entry, _| {
             entry.method = Some(head.method.to_string());
@@ -150,7 +157,9 @@ impl<C: Chain> Session<C> {
         let policy = self.policy.load_full();
         let client = self.client.known_to(&policy.rules);
         let mut prefix = Prefix { frames: VecDeque::new(), ended: body.is_end_stream() };
-        let key = self.authorize(client, &policy, &head, &target, &mut body, &mut prefix).await?;
+        let (key, demands) =
+            self.authorize(client, &policy, &head, &target, &mut body, &mut prefix).await?;
+        self.meet(demands, client, &policy, (&head, &target), &key, ticket).await?;
         allowed(ticket, &policy, client, &key);
         let expect_continue = asked.expect_continue && prefix.frames.is_empty();
         let body = if prefix.ended && prefix.frames.is_empty() {
@@ -192,7 +201,7 @@ impl<C: Chain> Session<C> {
         &self,
         mut head: Parts,
         ticket: &Arc<Ticket>,
-    ) -> Result<Response<ResponseBody>, Refusal> {
+    ) -> Result<Response<ResponseBody>, Unmet> {
         let target = target::connect(&head)?;
         ticket.note(|entry, _| {
             entry.method = Some(head.method.to_string());
@@ -201,9 +210,9 @@ impl<C: Chain> Session<C> {
         });
         let policy = self.policy.load_full();
         let client = self.client.known_to(&policy.rules);
-        let Asked::Allowed(key) = self.ask(client, &policy, &head, &target, Some(&[]))? else {
-            return Err(Refusal::NoRule);
-        };
+        let asked = self.ask(client, &policy, &head, &target, Some(&[]))?;
+        let Asked::Allowed(key, demands) = asked else { return Err(Refusal::NoRule.into()) };
+        self.meet(demands, client, &policy, (&head, &target), &key, ticket).await?;
         allowed(ticket, &policy, client, &key);
         let side = head.extensions.remove::<OnUpgrade>();
         let side = side.ok_or(Refusal::Method("this connection cannot become a tunnel"))?;
@@ -213,6 +222,41 @@ impl<C: Chain> Session<C> {
         ticket.note(|entry, us| entry.times_us.connect = Some(us));
         self.begin(side, service, head.version, ticket);
         Ok(Response::new(ResponseBody::text(Bytes::new())))
+    }
+
+    /// Meets what the rule demands besides.
+    async fn meet(
+        &self,
+        demands: Demands<'_>,
+        identity: &str,
+        policy: &Policy,
+        (head, target): (&Parts, &Target),
+        key: &PoolKey,
+        ticket: &Ticket,
+    ) -> Result<(), Unmet> {
+        if demands == Demands::default() {
+            return Ok(());
+        }
+        let path = policy.rules.path_name(key.path).unwrap_or_default();
+        let wanted = Wanted {
+            client: &self.client,
+            identity,
+            source: self.source.ip(),
+            server_name: self.sni.as_deref(),
+            protocol: target.protocol,
+            chain: decision::Chain { rule: &key.rule, path, service: &key.service },
+            request: Some((head.method.as_str(), &target.host, &target.path, &head.headers)),
+        };
+        let Exchange { rates, counters, .. } = &*self.exchange;
+        let met = demand::meet(demands, wanted, policy, rates, counters).await;
+        if met.is_err() {
+            ticket.note(|entry, us| {
+                entry.client = identity.into();
+                entry.rule = Some(key.rule.clone());
+                entry.times_us.decided = Some(us);
+            });
+        }
+        met
     }
 
     fn leg<'a>(&self, policy: &'a Policy, service: &str) -> Leg<'a> {
@@ -273,39 +317,41 @@ impl<C: Chain> Session<C> {
     }
 
     /// Asks the rules, with as much of the body as they want to see.
-    async fn authorize(
+    async fn authorize<'p>(
         &self,
         client: &str,
-        policy: &Policy,
+        policy: &'p Policy,
         head: &Parts,
         target: &Target,
         body: &mut Incoming,
         prefix: &mut Prefix,
-    ) -> Result<PoolKey, Refusal> {
+    ) -> Result<(PoolKey, Demands<'p>), Refusal> {
         let limits = &self.exchange.limits;
         let wanted = match self.ask(client, policy, head, target, None)? {
-            Asked::Allowed(key) => return Ok(key),
+            Asked::Allowed(key, demands) => return Ok((key, demands)),
             Asked::More(wanted) => wanted.min(limits.body_prefix_bytes),
         };
         let gather = prefix.gather(body, wanted);
         let gathered = timeout(ms(limits.body_prefix_ms), gather).await;
         let seen = gathered.map_err(|_| Refusal::SlowBody)??;
         match self.ask(client, policy, head, target, Some(&seen))? {
-            Asked::Allowed(key) => Ok(key),
+            Asked::Allowed(key, demands) => Ok((key, demands)),
             Asked::More(_) => Err(Refusal::NoRule),
         }
     }
 
-    fn ask(
+    fn ask<'p>(
         &self,
         client: &str,
-        policy: &Policy,
+        policy: &'p Policy,
         head: &Parts,
         target: &Target,
         body_prefix: Option<&[u8]>,
-    ) -> Result<Asked, Refusal> {
+    ) -> Result<Asked<'p>, Refusal> {
         let decision = policy.rules.evaluate(&RequestFacts {
             client,
+            certificate: self.client.certificate.facts(),
+            now_unix_s: demand::now_unix_s(),
             protocol: target.protocol,
             sni: self.sni.as_deref(),
             source: self.source.ip(),
@@ -316,22 +362,21 @@ impl<C: Chain> Session<C> {
             body_prefix,
         });
         match decision {
-            Decision::Allow { rule, path, service } => Ok(Asked::Allowed(PoolKey {
-                client: self.client.fingerprint,
-                version: policy.version,
-                path,
-                rule: rule.to_owned(),
-                service: service.to_owned(),
-                source: self.leg(policy, service).pinned_source(),
-            })),
+            Decision::Allow { rule, path, service, demands } => {
+                let key = PoolKey {
+                    client: self.client.fingerprint,
+                    version: policy.version,
+                    path,
+                    rule: rule.to_owned(),
+                    service: service.to_owned(),
+                    source: self.leg(policy, service).pinned_source(),
+                };
+                Ok(Asked::Allowed(key, demands))
+            }
             Decision::NeedBodyPrefix { bytes } => Ok(Asked::More(bytes)),
             Decision::Deny { reason } => {
                 tracing::debug!(client, %reason, "denied");
-                Err(match reason {
-                    Denied::NoRule => Refusal::NoRule,
-                    Denied::Host => Refusal::Malformed("the host has several readings"),
-                    Denied::Path(denied) => Refusal::Malformed(denied.why()),
-                })
+                Err(reason.into())
             }
         }
     }

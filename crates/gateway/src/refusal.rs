@@ -1,7 +1,7 @@
 //! Answers that the gateway gives itself: a status, one short line, and a counter.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 
 use crate::counters::{Counter, Counters};
@@ -14,6 +14,19 @@ pub(crate) enum Refusal {
     Malformed(&'static str),
     /// 403: no rule allows it.
     NoRule,
+    /// 403: one would with another certificate.
+    Certificate,
+    /// 403: one would at another time.
+    Time,
+    /// 403: a decision point said no.
+    Decision,
+    /// 429: the client is faster than its rule allows; it may come again after this time.
+    TooFast {
+        /// Whole seconds, at least one.
+        retry_after_s: u64,
+    },
+    /// 503: a decision point did not answer.
+    Undecided,
     /// 408: the body stopped coming.
     SlowBody,
     /// 417: an expectation other than 100-continue.
@@ -38,14 +51,19 @@ impl Refusal {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Refusal::Malformed(_) => StatusCode::BAD_REQUEST,
-            Refusal::NoRule => StatusCode::FORBIDDEN,
+            Refusal::NoRule | Refusal::Certificate | Refusal::Time | Refusal::Decision => {
+                StatusCode::FORBIDDEN
+            }
+            Refusal::TooFast { .. } => StatusCode::TOO_MANY_REQUESTS,
             Refusal::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Refusal::Expectation => StatusCode::EXPECTATION_FAILED,
             Refusal::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Refusal::HeaderSize => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Refusal::Method(_) => StatusCode::NOT_IMPLEMENTED,
             Refusal::Backend(_) => StatusCode::BAD_GATEWAY,
-            Refusal::NotReady | Refusal::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::NotReady | Refusal::Busy | Refusal::Undecided => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Refusal::Timeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -60,6 +78,11 @@ impl Refusal {
         match self {
             Refusal::Malformed(what) | Refusal::Method(what) | Refusal::Backend(what) => what,
             Refusal::NoRule => "no rule allows this request",
+            Refusal::Certificate => "no rule allows this request with this certificate",
+            Refusal::Time => "no rule allows this request at this time",
+            Refusal::Decision => "the policy does not allow this request",
+            Refusal::TooFast { .. } => "too many requests",
+            Refusal::Undecided => "the policy's decision could not be had",
             Refusal::SlowBody => "the request body stopped coming",
             Refusal::Expectation => "only 100-continue can be expected",
             Refusal::Misdirected => "this connection's certificate is not for that host",
@@ -74,6 +97,11 @@ impl Refusal {
         match self {
             Refusal::Malformed(_) | Refusal::Expectation => &counters.refused_malformed,
             Refusal::NoRule => &counters.refused_by_rules,
+            Refusal::Certificate => &counters.refused_by_certificate,
+            Refusal::Time => &counters.refused_by_time,
+            Refusal::Decision => &counters.refused_by_decision,
+            Refusal::TooFast { .. } => &counters.refused_by_rate,
+            Refusal::Undecided => &counters.refused_undecided,
             Refusal::SlowBody => &counters.refused_slow_body,
             Refusal::Misdirected => &counters.refused_misdirected,
             Refusal::HeaderSize => &counters.refused_header_size,
@@ -94,6 +122,9 @@ impl Refusal {
         *response.status_mut() = self.status();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         response.headers_mut().insert(CONTENT_LENGTH, length);
+        if let Refusal::TooFast { retry_after_s } = self {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after_s));
+        }
         response
     }
 }

@@ -19,7 +19,7 @@ use crate::control::{ListenerTls, Secret, ServiceTls, ToElement};
 use crate::element::psk;
 use crate::identities::Identities;
 use crate::limits::{LEASES_AFTER_DRAIN, RETIRE_AFTER_GATEWAY};
-use crate::listeners::{described, read, service_tls, shows_others};
+use crate::listeners::{described, peers, read, shows_others};
 use crate::random;
 
 /// How long a server certificate holds that the embedded authority issues for a listener.
@@ -72,7 +72,7 @@ pub struct Issued {
     root: Option<CertificateDer<'static>>,
     /// Where relative paths of the file begin.
     folder: PathBuf,
-    /// How the gateway speaks TLS with services.
+    /// How the gateway speaks TLS with services and decision points.
     pub services: Vec<ServiceTls>,
 }
 
@@ -241,11 +241,7 @@ impl Issued {
         before: Option<&Issued>,
     ) -> Result<Issued> {
         let signed = authority.sign_path_set(&set)?;
-        let mut services = Vec::new();
-        for service in &domain.services {
-            let told = service_tls(service, folder);
-            services.extend(told.with_context(|| format!("service `{}`", service.name))?);
-        }
+        let services = peers(&domain, folder)?;
         let (listeners, made, folder) = (Vec::new(), BTreeMap::new(), folder.to_owned());
         let root = match before {
             Some(before) => before.root.clone(),

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod assemble;
 pub mod attach;
 pub mod bench;
+pub mod certificate;
 pub mod change;
 pub mod client;
 pub mod conductor;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use ringmail_gateway::tls::Site;
-use ringmail_model::domain::{Certificate, Gateway, Listener, Service};
+use ringmail_model::domain::{Certificate, CertificateFiles, Domain, Gateway, Listener};
 use ringmail_trust::TrustBundle;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::sign::CertifiedKey;
@@ -13,7 +13,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use crate::conductor::blobs;
-use crate::control::{Blob, ListenerTls, Secret, ServerCertificate, ServiceTls};
+use crate::control::{Blob, ListenerTls, Secret, ServerCertificate, ServiceTls, TlsPeer};
 
 /// What the gateway is told of one listener. Certificates that no files hold are `issued`, by their place in the list;
 /// `crl` is the file of the authority's revocation list here.
@@ -63,20 +63,39 @@ pub(crate) fn described(
     })
 }
 
-/// What the gateway is told of a service's TLS.
-pub(crate) fn service_tls(service: &Service, folder: &Path) -> Result<Option<ServiceTls>> {
-    let Some(tls) = &service.tls else { return Ok(None) };
-    let certificate = tls.certificate.as_ref().map(|files| {
+/// What the gateway is told of the TLS of services and decision points.
+pub(crate) fn peers(domain: &Domain, folder: &Path) -> Result<Vec<ServiceTls>> {
+    let mut told = Vec::new();
+    for service in &domain.services {
+        let Some(tls) = &service.tls else { continue };
+        let peer = TlsPeer::Service(service.name.to_string());
+        let peer = peer_tls(peer, &tls.ca, tls.certificate.as_ref(), folder);
+        told.push(peer.with_context(|| format!("service `{}`", service.name))?);
+    }
+    for point in &domain.decision_points {
+        let Some(ca) = &point.ca else { continue };
+        let peer = TlsPeer::DecisionPoint(point.name.to_string());
+        let peer = peer_tls(peer, ca, point.certificate.as_ref(), folder);
+        told.push(peer.with_context(|| format!("decision point `{}`", point.name))?);
+    }
+    Ok(told)
+}
+
+fn peer_tls(
+    peer: TlsPeer,
+    ca: &Path,
+    own: Option<&CertificateFiles>,
+    folder: &Path,
+) -> Result<ServiceTls> {
+    let certificate = own.map(|files| {
         let site = from_files(&folder.join(&files.chain), &folder.join(&files.key))?;
         let key = Secret::new(site.key.secret_der().to_vec());
         let chain = blobs(&site.chain);
         Ok::<_, anyhow::Error>(ServerCertificate { server_names: Vec::new(), chain, key })
     });
-    Ok(Some(ServiceTls {
-        service: service.name.to_string(),
-        trust_anchors: read_all::<CertificateDer<'static>>(std::slice::from_ref(&tls.ca), folder)?,
-        certificate: certificate.transpose()?,
-    }))
+    let ca = ca.to_owned();
+    let trust_anchors = read_all::<CertificateDer<'static>>(std::slice::from_ref(&ca), folder)?;
+    Ok(ServiceTls { peer, trust_anchors, certificate: certificate.transpose()? })
 }
 
 /// An absolute path: an element has no folder of the domain file's.

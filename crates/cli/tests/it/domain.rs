@@ -91,3 +91,48 @@ fn a_file_that_is_not_there_is_a_failure_with_its_cause() {
     assert_eq!(code(&missing), 1);
     insta::assert_snapshot!(stderr(&missing));
 }
+
+/// Says which condition failed, with what is known of the certificate and the time, and what only a request can tell.
+#[test]
+fn a_question_has_a_time_and_a_certificate() {
+    let example = repository("examples/least-privilege.yaml");
+    let ask = |args: &[&str]| {
+        let all = [&["domain", "test", &example, "--output", "json"], args].concat();
+        json(&ringmail(&all))
+    };
+    let admin = "https://www.campus.example/admin/x";
+    let named = ask(&["--client", "client1", "--url", admin, "--at", "2026-11-20T08:00:00Z"]);
+    assert_eq!(named["allowed"], false);
+    let unknown = "it looks at the certificate, which is not known here";
+    assert_eq!(named["rules"][0]["failed"], serde_json::json!([unknown]));
+    let folder = std::env::temp_dir().join(format!("ringmail-ask-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let (key, file) = (folder.join("key.pem"), folder.join("client.pem"));
+    let made = std::process::Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
+        .args(["-days", "3650", "-subj", "/CN=x", "-keyout"])
+        .args([&key, std::path::Path::new("-out"), &file])
+        .args(["-addext", "subjectAltName=URI:spiffe://campus.example/client/client1"])
+        .output()
+        .expect("openssl");
+    assert!(made.status.success(), "{made:?}");
+    let file = file.to_str().expect("UTF-8");
+    // Weekdays far from now: the certificate is old then; and a Sunday before it was made.
+    for (at, failed) in [
+        ("2030-11-20T09:00:00Z", vec!["the certificate is too old"]),
+        ("2030-11-20T19:00:00+01:00", vec!["the certificate is too old", "it is not the time"]),
+        ("2020-11-22T09:00:00Z", vec!["it is not the time"]),
+    ] {
+        let asked = ask(&["--certificate", file, "--url", admin, "--at", at]);
+        assert_eq!(asked["client"], "spiffe://campus.example/client/client1");
+        assert_eq!(asked["rules"][0]["failed"], serde_json::json!(failed), "{at}");
+    }
+    let good = ask(&["--certificate", file, "--url", admin, "--at", "2020-11-20T08:00:00Z"]);
+    assert_eq!((&good["allowed"], &good["rule"]), (&true.into(), &"admin".into()));
+    let point = "the decision point opa, http://opa/v1/data/campus/allow";
+    assert_eq!(good["at_run_time"], serde_json::json!([point]));
+    let page = ask(&["--client", "client1", "--url", "https://www.campus.example/a.html"]);
+    let rate = "its rate, 20 a second for each client, 100 at once";
+    assert_eq!(page["at_run_time"], serde_json::json!([rate]));
+    std::fs::remove_dir_all(&folder).expect("its own folder");
+}

@@ -64,10 +64,10 @@ pub struct Entry {
     /// Why it was refused or failed, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
-    /// What TLS says about that, where a handshake failed.
+    /// What TLS says about that, where a handshake failed; the reason that a decision point gave.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// The rule that allowed it.
+    /// The rule that allowed it, or whose rate or decision point did not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
     /// The path that it took.

@@ -10,10 +10,10 @@ use crate::pki::WWW;
 use crate::world::{World, get, pki};
 
 /// A log in a folder of its own.
-struct Log(std::path::PathBuf, AccessLog);
+pub(crate) struct Log(std::path::PathBuf, pub(crate) AccessLog);
 
 impl Log {
-    fn new(name: &str) -> Log {
+    pub(crate) fn new(name: &str) -> Log {
         let folder = std::env::temp_dir().join(format!("ringmail-{name}-{}", std::process::id()));
         std::fs::create_dir(&folder).expect("a new folder");
         let file = AccessFile { path: folder.join("log"), max_bytes: 0, keep: 0 };
@@ -21,7 +21,7 @@ impl Log {
     }
 
     /// All lines, when everyone who wrote is gone.
-    fn lines(self) -> Vec<Value> {
+    pub(crate) fn lines(self) -> Vec<Value> {
         self.1.close();
         let text = std::fs::read_to_string(self.0.join("log")).expect("a log");
         std::fs::remove_dir_all(&self.0).expect("its folder");

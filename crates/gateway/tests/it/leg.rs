@@ -18,7 +18,12 @@ use crate::world::{Raw, World, get, pki, policy};
 fn options(world: &World, options: ServiceOptions) {
     let Policy { version, rules, .. } = policy(2, &[]);
     let services = [("www".to_owned(), options)].into();
-    world.policy.store(Arc::new(Policy { version, rules, services }));
+    world.policy.store(Arc::new(Policy {
+        version,
+        rules,
+        services,
+        decision_points: Default::default(),
+    }));
 }
 
 async fn asked(world: &World, extra: &str) -> (u16, String) {

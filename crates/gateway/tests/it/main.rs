@@ -10,6 +10,7 @@ mod backend;
 mod backpressure;
 mod bodies;
 mod curl;
+mod demands;
 mod flood;
 mod leg;
 mod limits;

@@ -31,7 +31,7 @@ use tokio_rustls::client::TlsStream;
 use crate::backend::Backend;
 use crate::pki::{Pair, Pki, WWW};
 
-const DOMAIN: &str = include_str!("domain.yaml");
+pub(crate) const DOMAIN: &str = include_str!("domain.yaml");
 
 /// The rules of `domain.yaml` as path set `version`, without the rules named in `but`.
 pub(crate) fn policy(version: u64, but: &[&str]) -> Policy {
@@ -41,7 +41,7 @@ pub(crate) fn policy(version: u64, but: &[&str]) -> Policy {
     let issue = Issue { version, not_before_unix_s: 0, not_after_unix_s: u64::MAX };
     let set = PathSet::compile(&domain, issue).expect("a path set");
     let rules = RuleSet::compile(&domain, &set).expect("rules");
-    Policy { version, rules, services: Services::default() }
+    Policy { version, rules, services: Services::default(), decision_points: Default::default() }
 }
 
 /// How a service is reached.

@@ -47,10 +47,8 @@ impl Strict {
         circumstances: Circumstances<'f>,
     ) -> impl Iterator<Item = Condition<'static>> + use<'f> {
         let Circumstances { certificate, now_unix_s } = circumstances;
-        let unknown = |failed| match certificate.names {
-            [] => Condition::CertificateUnknown,
-            _ => failed,
-        };
+        let of = |known: bool, failed| if known { failed } else { Condition::CertificateUnknown };
+        let named = !certificate.names.is_empty();
         let any = |test: &dyn Fn(&str) -> bool| certificate.names.iter().any(|name| test(name));
         (0..5).filter_map(move |nth| {
             let (holds, condition) = match nth {
@@ -58,21 +56,24 @@ impl Strict {
                     let fits = |(domain, path): &(String, PathPattern)| {
                         any(&|name| spiffe_matches(domain, path, name))
                     };
-                    (all_or_any(&self.spiffe_ids, fits), unknown(Condition::SpiffeId))
+                    (all_or_any(&self.spiffe_ids, fits), of(named, Condition::SpiffeId))
                 }
                 1 => {
                     let fits = |pattern: &NamePattern| any(&|name| pattern.matches(name));
-                    (all_or_any(&self.names, fits), unknown(Condition::CertificateName))
+                    (all_or_any(&self.names, fits), of(named, Condition::CertificateName))
                 }
                 2 => {
                     let fits = |name: &String| certificate.issuer == Some(name.as_str());
-                    (all_or_any(&self.issuers, fits), unknown(Condition::Issuer))
+                    (
+                        all_or_any(&self.issuers, fits),
+                        of(certificate.issuer.is_some(), Condition::Issuer),
+                    )
                 }
                 3 => {
                     let age = certificate.not_before_unix_s.map(|t| now_unix_s.saturating_sub(t));
                     let young =
                         self.max_age_s.is_none_or(|most| age.is_some_and(|age| age <= most));
-                    (young, unknown(Condition::CertificateAge))
+                    (young, of(age.is_some(), Condition::CertificateAge))
                 }
                 _ => {
                     let now = |hours: &HoursTest| hours.hold(now_unix_s);

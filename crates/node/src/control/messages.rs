@@ -50,7 +50,7 @@ pub enum ToElement {
     /// What one of the gateway's listeners shows, and whom it believes. While the gateway runs: other certificates, for
     /// connections that begin from now on.
     Listener(ListenerTls),
-    /// How the gateway speaks TLS with a service.
+    /// How the gateway speaks TLS with a service, or with a decision point.
     ServiceTls(ServiceTls),
     /// The domain file, as it was read. Not signed: it holds what concerns the machine, not the paths.
     Domain {
@@ -162,12 +162,22 @@ pub enum ToElement {
     },
 }
 
-/// How the gateway speaks TLS with a service.
+/// With whom the gateway speaks TLS, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TlsPeer {
+    /// A service.
+    Service(String),
+    /// A decision point.
+    DecisionPoint(String),
+}
+
+/// How the gateway speaks TLS with a service, or with a decision point.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceTls {
-    /// The service's name.
-    pub service: String,
+    /// With whom.
+    pub peer: TlsPeer,
     /// X.509 in DER.
     pub trust_anchors: Vec<Blob>,
     /// What the gateway shows, if it shows one.

@@ -27,7 +27,8 @@ mod status;
 pub use blob::{Blob, Secret};
 pub use channel::{Channel, ChannelError, ControlChannel, ParentChannel, Receiver, Sender};
 pub use messages::{
-    FromElement, KeyExport, ListenerTls, PinnedFlow, ServerCertificate, ServiceTls, ToElement,
+    FromElement, KeyExport, ListenerTls, PinnedFlow, ServerCertificate, ServiceTls, TlsPeer,
+    ToElement,
 };
 pub use nack::{Fault, Nack};
 pub use observe::{Mark, Observe, Observed, Passage, TraceFlow};

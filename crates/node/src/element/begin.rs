@@ -4,7 +4,6 @@ use std::io;
 
 use anyhow::{Context, Result};
 use ringmail_dataplane::replay::WindowPackets;
-use ringmail_gateway::Services;
 use ringmail_model::pathset::Role;
 use tokio::sync::mpsc;
 
@@ -13,7 +12,7 @@ use super::chain::Chains;
 use super::change::Serving;
 use super::keys::Keys;
 use super::proxy::{self, ListenerTls, Proxy};
-use super::told::Told;
+use super::told::{Legs, Told};
 use super::versions::{Ability, Version, Versions};
 use super::worker::{Core, Handle};
 use super::{Workshop, build, inner};
@@ -25,7 +24,7 @@ pub(super) async fn begin(
     workshop: &Workshop,
     ended: &mpsc::UnboundedSender<io::Result<()>>,
 ) -> Result<Serving> {
-    let Told { version, identity, bundle, listeners, services, psk } = told;
+    let Told { version, identity, bundle, listeners, legs, psk } = told;
     let Version { domain, set, element, .. } = &version;
     let window = WindowPackets::new(domain.limits.replay_window_packets)?;
     let mut cores = cores(&version)?;
@@ -42,7 +41,7 @@ pub(super) async fn begin(
     if element.role != Role::Hop {
         inner::configure(domain, element.role).await.context("the inner side")?;
     }
-    let proxy = start_proxy(&version, listeners, services, &workers)?;
+    let proxy = start_proxy(&version, listeners, legs, &workers)?;
     let agreement = match &psk {
         Some(_) => None,
         None => {
@@ -68,7 +67,7 @@ fn cores(version: &Version) -> Result<Vec<Core>> {
 fn start_proxy(
     version: &Version,
     listeners: Vec<ListenerTls>,
-    legs: Services,
+    legs: Legs,
     workers: &[Handle],
 ) -> Result<Option<(Proxy, Chains)>> {
     let Version { domain, set, element, .. } = version;

@@ -343,7 +343,7 @@ impl Serving {
             now.access_log == staged.domain.gateway.access_log,
             "the access log of the gateway cannot change while it runs"
         );
-        let legs = told::services(&staged.domain, fronts.services)?;
+        let legs = told::legs(&staged.domain, fronts.services)?;
         let listeners = fronts.listeners.into_iter().map(told::listener);
         let listeners = listeners.collect::<Result<Vec<_>>>()?;
         let policy = proxy::policy(&staged.domain, &staged.set, legs)?;

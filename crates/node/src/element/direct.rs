@@ -23,7 +23,7 @@ pub async fn run_direct(name: &str, control: ControlChannel) -> Result<()> {
     let direct =
         Direct { services: Arc::new(proxy::services(&told.version.domain, &told.version.set)) };
     let (domain, set) = (&told.version.domain, &told.version.set);
-    let proxy = Proxy::start(domain, set, &direct, told.listeners, told.services)?;
+    let proxy = Proxy::start(domain, set, &direct, told.listeners, told.legs)?;
     sender.send(&FromElement::Ready).await?;
     loop {
         match receiver.recv().await? {

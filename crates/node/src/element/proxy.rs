@@ -8,9 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use ringmail_gateway::access::{AccessFile, AccessLog};
 use ringmail_gateway::tls::{self, ClientTrust, Site};
-use ringmail_gateway::{
-    Chain, Counters, Gateway, Limits, Policy, PolicyHandle, Reserved, Services,
-};
+use ringmail_gateway::{Chain, Counters, Gateway, Limits, Policy, PolicyHandle, Rates, Reserved};
 use ringmail_model::PathId;
 use ringmail_model::domain::Domain;
 use ringmail_model::pathset::PathSet;
@@ -19,6 +17,7 @@ use ringmail_model::rules::RuleSet;
 use super::care::Care;
 use super::chain::Addresses;
 use super::listener::{Coming, Difference, End, Open, Place, Running};
+use super::told::Legs;
 use crate::control::ListenerLists;
 
 /// What one listener shows, and whom it believes.
@@ -46,6 +45,8 @@ pub(crate) struct Proxy {
     past: Vec<Running>,
     /// What listeners counted, by their names: one that changes counts on.
     counters: BTreeMap<String, Arc<Counters>>,
+    /// How often clients came, over all listeners and versions.
+    rates: Arc<Rates>,
     care: Care,
     log: Option<AccessLog>,
 }
@@ -69,13 +70,14 @@ impl Proxy {
         set: &PathSet,
         chains: &C,
         listeners: Vec<ListenerTls>,
-        services: Services,
+        legs: Legs,
     ) -> Result<Proxy> {
         let mut proxy = Proxy {
-            policy: policy(domain, set, services)?.into_handle(),
+            policy: policy(domain, set, legs)?.into_handle(),
             open: BTreeMap::new(),
             past: Vec::new(),
             counters: BTreeMap::new(),
+            rates: Arc::default(),
             care: Care::start()?,
             log: open_log(domain, &listeners)?,
         };
@@ -123,6 +125,7 @@ impl Proxy {
             let mut gateway =
                 Gateway::new(tls, self.policy.clone(), chains.clone(), limits.clone());
             gateway = gateway.behind(&described.proxy_protocol_from);
+            gateway = gateway.rated_by(Arc::clone(&self.rates));
             if let Some(counters) = self.counters.get(&name) {
                 gateway = gateway.counted_by(Arc::clone(counters));
             }
@@ -259,8 +262,10 @@ fn open_log(domain: &Domain, listeners: &[ListenerTls]) -> Result<Option<AccessL
 ///
 /// # Errors
 /// When they name what is not there, which `check` would have said.
-pub(crate) fn policy(domain: &Domain, set: &PathSet, services: Services) -> Result<Policy> {
-    Ok(Policy { version: set.version, rules: RuleSet::compile(domain, set)?, services })
+pub(crate) fn policy(domain: &Domain, set: &PathSet, legs: Legs) -> Result<Policy> {
+    let Legs { services, decision_points } = legs;
+    let rules = RuleSet::compile(domain, set)?;
+    Ok(Policy { version: set.version, rules, services, decision_points })
 }
 
 /// Where each service listens, by the forward path that leads to it.

@@ -1,11 +1,15 @@
 //! What an element is told before it begins, and again when it is renewed: read from messages, checked, in the types that
 //! the element works with.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use ringmail_gateway::tls::{ClientTrust, Site};
-use ringmail_gateway::{ServiceOptions, ServiceTls, Services};
+use ringmail_gateway::{
+    DecisionPoint, DecisionPoints, DecisionTrust, ServiceOptions, ServiceTls, Services,
+};
 use ringmail_model::PathVersion;
 use ringmail_model::domain::{Domain, Keying};
 use ringmail_model::pathset::{Expected, PublicKey, Role, SignedPathSet};
@@ -16,7 +20,7 @@ use super::proxy::ListenerTls;
 use super::psk::Psk;
 use super::versions::Version;
 use crate::control::{
-    self, Blob, FromElement, Receiver, Secret, Sender, ServerCertificate, ToElement,
+    self, Blob, FromElement, Receiver, Secret, Sender, ServerCertificate, TlsPeer, ToElement,
 };
 
 /// What an element was told before it begins.
@@ -25,9 +29,16 @@ pub(super) struct Told {
     pub(super) identity: Identity,
     pub(super) bundle: TrustBundle,
     pub(super) listeners: Vec<ListenerTls>,
-    /// How the gateway speaks to services.
-    pub(super) services: Services,
+    /// How the gateway speaks to services and decision points.
+    pub(super) legs: Legs,
     pub(super) psk: Option<Psk>,
+}
+
+/// How the gateway speaks to services, and whom else it asks.
+#[derive(Debug, Default)]
+pub(super) struct Legs {
+    pub(super) services: Services,
+    pub(super) decision_points: DecisionPoints,
 }
 
 /// Says hello and listens until everything is there; `None` if the parent has no use for the element any more.
@@ -90,11 +101,11 @@ pub(super) async fn learn(
                     }
                 };
                 let version = Version::new(domain, set, name)?;
-                let services = match version.element.role {
-                    Role::Gateway => services(&version.domain, legs)?,
-                    _ => Services::new(),
+                let legs = match version.element.role {
+                    Role::Gateway => self::legs(&version.domain, legs)?,
+                    _ => Legs::default(),
                 };
-                let told = Told { version, identity, bundle, listeners, services, psk };
+                let told = Told { version, identity, bundle, listeners, legs, psk };
                 return Ok(Some(told));
             }
             Some(other) => tracing::debug!(?other, "nothing to do with this message yet"),
@@ -130,11 +141,51 @@ pub(super) fn bundle(
     Ok(TrustBundle { roots: certificates(anchors), crls: lists(crls), path_key, ..before })
 }
 
-/// How the gateway speaks to services: what the domain file says, with what was read of its files.
+/// How the gateway speaks to services and decision points: what the domain file says, with what was read of its files.
 ///
 /// # Errors
-/// When what was read is no certificate or key, or nothing was told of a service that needs it.
-pub(super) fn services(domain: &Domain, told: Vec<control::ServiceTls>) -> Result<Services> {
+/// When what was read is no certificate or key, or nothing was told of one that needs it.
+pub(super) fn legs(domain: &Domain, told: Vec<control::ServiceTls>) -> Result<Legs> {
+    let (mut of_services, mut of_points) = (Vec::new(), BTreeMap::new());
+    for control::ServiceTls { peer, trust_anchors: anchors, certificate: own } in told {
+        let read = || {
+            let mut roots = rustls::RootCertStore::empty();
+            for anchor in certificates(anchors) {
+                roots.add(anchor).context("a trust anchor is none")?;
+            }
+            let own = own.map(|own| {
+                let key = PrivateKeyDer::try_from(own.key.danger_bytes().to_vec());
+                let key = key.map_err(|error| anyhow::anyhow!("its key: {error}"))?;
+                Ok::<_, anyhow::Error>((certificates(own.chain), key))
+            });
+            Ok::<_, anyhow::Error>((roots, own.transpose()?))
+        };
+        let (anchors, own) = read().with_context(|| format!("{peer:?}"))?;
+        let trust = DecisionTrust { anchors, own };
+        match peer {
+            TlsPeer::Service(name) => of_services.push((name, trust)),
+            TlsPeer::DecisionPoint(name) => drop(of_points.insert(name, trust)),
+        }
+    }
+    Ok(Legs {
+        services: services(domain, of_services)?,
+        decision_points: decision_points(domain, of_points)?,
+    })
+}
+
+fn decision_points(
+    domain: &Domain,
+    mut told: BTreeMap<String, DecisionTrust>,
+) -> Result<DecisionPoints> {
+    let points = domain.decision_points.iter().map(|described| {
+        let point = DecisionPoint::new(described, told.remove(&*described.name));
+        let point = point.with_context(|| format!("decision point `{}`", described.name))?;
+        Ok((described.name.to_string(), Arc::new(point)))
+    });
+    points.collect()
+}
+
+fn services(domain: &Domain, told: Vec<(String, DecisionTrust)>) -> Result<Services> {
     let mut services = Services::new();
     for service in &domain.services {
         let options = ServiceOptions {
@@ -145,22 +196,11 @@ pub(super) fn services(domain: &Domain, told: Vec<control::ServiceTls>) -> Resul
         };
         services.insert(service.name.to_string(), options);
     }
-    for control::ServiceTls { service: name, trust_anchors: anchors, certificate: own } in told {
+    for (name, DecisionTrust { anchors, own }) in told {
         let wanted = domain.services.iter().find(|service| *service.name == *name);
         let wanted = wanted.and_then(|service| service.tls.as_ref());
         let (Some(wanted), Some(options)) = (wanted, services.get_mut(&name)) else { continue };
-        let mut roots = rustls::RootCertStore::empty();
-        for anchor in certificates(anchors) {
-            roots
-                .add(anchor)
-                .with_context(|| format!("service `{name}`: a trust anchor is none"))?;
-        }
-        let own = own.map(|own| {
-            let key = PrivateKeyDer::try_from(own.key.danger_bytes().to_vec());
-            let key = key.map_err(|error| anyhow::anyhow!("service key: {error}"))?;
-            Ok::<_, anyhow::Error>((certificates(own.chain), key))
-        });
-        let tls = ServiceTls::new(roots, &wanted.server_name, own.transpose()?);
+        let tls = ServiceTls::new(anchors, &wanted.server_name, own);
         options.tls = Some(tls.with_context(|| format!("service `{name}`"))?);
     }
     for service in &domain.services {

@@ -3,13 +3,17 @@
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use ringmail_model::domain::{ApplicationProtocol, Domain};
+use ringmail_model::domain::{ApplicationProtocol, Client, Domain, Per};
 use ringmail_model::pathset::{Issue, Path, PathSet};
-use ringmail_model::rules::{Decision, Headers, RequestFacts};
+use ringmail_model::rules::{CertificateFacts, Decision, Demands, Headers, RequestFacts};
 use ringmail_model::{PathVersion, RuleSet};
+use ringmail_node::certificate::client_certificate;
 use schemars::JsonSchema;
 use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::{load, read, warn};
 use crate::context::Context;
@@ -22,8 +26,16 @@ pub(super) struct Args {
     file: PathBuf,
 
     /// Who asks: the name of a client in the file, or what its certificate says (spiffe://…, dns:…, email:…)
-    #[arg(long, value_name = "ID")]
-    client: String,
+    #[arg(long, value_name = "ID", required_unless_present = "certificate")]
+    client: Option<String>,
+
+    /// The client's certificate in PEM, where rules look at more than its name; may stand instead of --client
+    #[arg(long, value_name = "FILE")]
+    certificate: Option<PathBuf>,
+
+    /// When, as in 2026-11-20T08:00:00Z, where rules look at the time; now if left out
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
 
     /// What is asked for
     #[arg(long)]
@@ -75,6 +87,9 @@ pub(crate) struct Tested {
     /// The service that it goes to.
     #[serde(skip_serializing_if = "Option::is_none")]
     service: Option<String>,
+    /// What the rule that decides demands besides, which only is known at run time: its rate, a decision point.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    at_run_time: Vec<String>,
     /// The way there.
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<Route>,
@@ -120,6 +135,9 @@ impl Report for Tested {
                 writeln!(out, "refused{status}: {}", reason.as_deref().unwrap_or("no rule"))?;
             }
         }
+        for demand in &self.at_run_time {
+            writeln!(out, "  asked at run time: {demand}")?;
+        }
         for (what, route) in [("path", &self.path), ("back by", &self.return_path)] {
             if let Some(Route { name, elements }) = route {
                 writeln!(out, "  {what} {name}: {}", elements.join(" → "))?;
@@ -147,8 +165,22 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure>
         return Err(Failure::usage(format!("`{}` is no https URL with a host", args.url))
             .hint("such as https://www.campus.example/index.html"));
     };
-    let known = domain.clients.iter().find(|client| *client.name == *args.client);
-    let client = known.map_or(args.client.clone(), |client| client.identity_in(&domain.domain));
+    let certificate = args.certificate.as_deref().map(client_certificate).transpose();
+    let certificate = certificate.context("the certificate cannot be read")?;
+    let shown = certificate.as_ref().map(|shown| shown.names.as_slice()).unwrap_or_default();
+    let given = match &args.client {
+        Some(given) => given.clone(),
+        None => rules
+            .identify(shown.iter().map(String::as_str))
+            .or(shown.first().map(String::as_str))
+            .unwrap_or_default()
+            .to_owned(),
+    };
+    let identified =
+        |client: &&Client| *client.name == *given || client.identity_in(&domain.domain) == given;
+    let known = domain.clients.iter().find(identified);
+    let client = known.map_or(given, |client| client.identity_in(&domain.domain));
+    let now_unix_s = args.at.as_deref().map_or_else(now, moment)?;
     if known.is_none() && !client.contains(':') {
         return Err(Failure::usage(format!("the domain has no client `{client}`"))
             .hint(format!("its clients are {}", names(&domain))));
@@ -161,8 +193,13 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure>
     let headers: Option<Vec<(&str, &[u8])>> = headers.collect();
     let headers = headers.ok_or_else(|| Failure::usage("a header field is `NAME: VALUE`"))?;
     let headers = Fields(headers);
+    // Without the certificate, what is known of it is whose it is.
+    let own = [client.clone()];
+    let alone = CertificateFacts { names: &own, ..CertificateFacts::default() };
     let facts = RequestFacts {
         client: &client,
+        certificate: certificate.as_ref().map_or(alone, |certificate| certificate.facts()),
+        now_unix_s,
         sni: Some(args.sni.as_deref().unwrap_or(host(authority))),
         source: address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         host: authority,
@@ -187,17 +224,19 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure>
         status: None,
         rule: None,
         service: None,
+        at_run_time: Vec::new(),
         path: None,
         return_path: None,
         rules: asked.collect(),
     };
     match rules.evaluate(&facts) {
-        Decision::Allow { rule, path, service } => {
+        Decision::Allow { rule, path, service, demands } => {
             let path = set.path(path);
             let back = path.and_then(|path| set.path(path.return_path?));
             tested.allowed = true;
             tested.rule = Some(rule.to_owned());
             tested.service = Some(service.to_owned());
+            tested.at_run_time = at_run_time(demands, &domain);
             tested.path = path.map(|path| route(&set, path));
             tested.return_path = back.map(|path| route(&set, path));
         }
@@ -210,6 +249,38 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure>
     let outcome = if tested.allowed { Outcome::Done } else { Outcome::VerdictNo };
     context.emit(&tested)?;
     Ok(outcome)
+}
+
+/// What is only known at run time, in words.
+fn at_run_time(demands: Demands<'_>, domain: &Domain) -> Vec<String> {
+    let rate = demands.rate.map(|rate| {
+        let per = match rate.per {
+            Per::Second => "second",
+            Per::Minute => "minute",
+            Per::Hour => "hour",
+        };
+        let (most, burst) = (rate.most, rate.burst());
+        format!("its rate, {most} a {per} for each client, {burst} at once")
+    });
+    let point = demands.ask.map(|name| {
+        let point = domain.decision_points.iter().find(|point| *point.name == *name);
+        let url = point.map_or(String::new(), |point| format!(", {}", point.url));
+        format!("the decision point {name}{url}")
+    });
+    rate.into_iter().chain(point).collect()
+}
+
+fn now() -> Result<u64, Failure> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    Ok(now.context("the clock is before 1970")?.as_secs())
+}
+
+fn moment(text: &str) -> Result<u64, Failure> {
+    let parsed = OffsetDateTime::parse(text, &Rfc3339).ok();
+    let unix_s = parsed.and_then(|time| u64::try_from(time.unix_timestamp()).ok());
+    unix_s.ok_or_else(|| {
+        Failure::usage(format!("`{text}` is no time")).hint("such as 2026-11-20T08:00:00Z")
+    })
 }
 
 /// Header fields as rules read them.

@@ -188,14 +188,12 @@ impl Machine {
         domain.gateway.listeners.iter().map(told).collect()
     }
 
-    /// How the gateway speaks TLS with services; nothing for other elements.
+    /// How the gateway speaks TLS with services and decision points; nothing for other elements.
     pub(super) fn services_of(&self, domain: &Domain) -> Result<Vec<ServiceTls>> {
-        let mut all = Vec::new();
-        for service in domain.services.iter().filter(|_| self.settings.role == Role::Gateway) {
-            let told = listeners::service_tls(service, &self.settings.files);
-            all.extend(told.with_context(|| format!("service `{}`", service.name))?);
+        match self.settings.role {
+            Role::Gateway => listeners::peers(domain, &self.settings.files),
+            _ => Ok(Vec::new()),
         }
-        Ok(all)
     }
 
     /// Another root signs from now on: what the one before signed is renewed, so that it may go.
