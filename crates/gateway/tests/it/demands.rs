@@ -266,7 +266,7 @@ async fn without_an_answer_the_answer_is_no_unless_the_domain_says_yes() {
     let answering = |code, text: &'static str| Point::new(move |_| (code, text.to_owned()));
     let silent = Backend::raw(|tcp, _| async move {
         let _open = tcp;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
     .await;
     let point = |port| Point { port, asked: Arc::default(), connections: Arc::default() };
