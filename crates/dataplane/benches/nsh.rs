@@ -6,12 +6,14 @@
 //! ```
 
 use std::hint::black_box;
+use std::time::Instant;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringmail_dataplane::nsh::cmac::{CmacKey, LANES};
 use ringmail_dataplane::nsh::link::{Covered, Parts, holds};
 use ringmail_dataplane::nsh::proof::{Claim, Prover};
-use ringmail_dataplane::nsh::verify::{Arrived, ProvedPath, Verifier};
+use ringmail_dataplane::nsh::verify::{Arrived, ProvedPath, Seen, Verifier};
+use ringmail_dataplane::sa::Lease;
 use ringmail_model::nsh::{Layout, Shape};
 use ringmail_model::{ElementId, PathDigest};
 
@@ -64,18 +66,22 @@ fn end(c: &mut Criterion) {
     let layout = layout();
     let path = ProvedPath {
         digest: PathDigest([4; 32]),
-        origin: ElementId(0),
+        origins: vec![(ElementId(0), 0)],
         seals: vec![true; HOPS + 1],
         layout: layout.proof().expect("there is a proof"),
     };
-    let mut verifier = Verifier::new(path);
-    (0..=HOPS as u8).for_each(|position| assert!(verifier.install(position, 0, &[position; 16])));
+    let mut verifier = Verifier::new(path, Seen::default());
+    let now = Instant::now();
+    let lease = Lease::unlimited(now);
+    for position in 0..=HOPS as u8 {
+        assert!(verifier.install(position, 0, &[position; 16], lease.clone()));
+    }
     let nsh = vec![0; layout.len_bytes()];
     let packets: [Arrived<'_>; LANES] = [(&nsh, [0; 8]); LANES];
     let mut group = c.benchmark_group("nsh");
     group.throughput(Throughput::Elements(LANES as u64));
     group.bench_function("end, six functions, group of 8", |b| {
-        b.iter(|| black_box(verifier.verify(black_box(&packets))));
+        b.iter(|| black_box(verifier.verify(black_box(&packets), now)));
     });
     group.finish();
 }

@@ -8,7 +8,9 @@ use ringmail_packet::{ipv4, ipv6};
 use crate::counters::Counters;
 use crate::ecn;
 use crate::esp::{self, HEADER_BYTES};
+use crate::nsh::group;
 use crate::outer::Frame;
+use crate::paths::PathState;
 use crate::sa::InboundSa;
 use crate::transport;
 use crate::verdict::DropReason;
@@ -24,18 +26,23 @@ pub(crate) struct Inner {
     pub(crate) next_header: u8,
 }
 
-/// Opens the frame `bytes` of a path of this mode.
+/// Opens the frame `bytes` of this path. What its sender left for the proof of transit goes where later elements find it.
 #[inline]
 pub(crate) fn decapsulate(
     bytes: &mut [u8],
     frame: &Frame,
-    mode: EspMode,
+    path: &PathState,
     sa: &InboundSa,
     now: Instant,
     counters: &Counters,
 ) -> Result<Inner, DropReason> {
+    let mode = path.config.mode;
     frame.check_mode(mode)?;
     let opened = esp::open(sa, &mut bytes[frame.esp..], now)?;
+    if let Some(place) = path.nsh.as_ref().and_then(|nsh| nsh.mark.clone()) {
+        let mark = group::mark(bytes)?;
+        bytes[frame.stack..][place].copy_from_slice(&mark);
+    }
     counters.opened.count(opened.inner.len());
     let next_header = opened.next_header;
     if next_header == esp::NEXT_DUMMY {

@@ -5,14 +5,16 @@
 //! teaches the return path of its flow (RFC 7665 section 4.4). A plain packet of no known flow goes nowhere.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringmail_model::{Label, PathId};
+use ringmail_model::PathId;
 use ringmail_packet::flow::FlowKey;
 use ringmail_packet::ip::protocol;
 use ringmail_packet::tcp::Flags;
 
+use crate::admit;
 use crate::attach::Subject;
 use crate::batch::{BATCH_PACKETS, Batch};
 use crate::counters::Counters;
@@ -20,7 +22,11 @@ use crate::decap::{self, Inner};
 use crate::encap;
 use crate::flow::{FlowTable, PINNED, TableFull};
 use crate::limits::{OTHER_IDLE_S, SWEEP_ENTRIES_PER_BATCH, TCP_CLOSING_S, TCP_IDLE_S};
-use crate::outer;
+use crate::nsh::cmac::LANES;
+use crate::nsh::group::{self, Item};
+use crate::nsh::link::Covered;
+use crate::nsh::proof::Mark;
+use crate::outer::{self, Form, Frame};
 use crate::paths::{PathConfig, PathTable};
 use crate::reset;
 use crate::sa::SaTable;
@@ -39,7 +45,7 @@ pub enum Role {
 #[derive(Debug)]
 pub struct Edge {
     role: Role,
-    label: Label,
+    form: Form,
     /// The paths that begin or end here, with their outbound associations.
     pub paths: PathTable,
     /// The inbound associations.
@@ -56,6 +62,7 @@ pub struct Edge {
     /// The packets of the batch under way whose flows are looked up next, and the keys by which they are.
     work: [Work; BATCH_PACKETS],
     keys: [FlowKey; BATCH_PACKETS],
+    covered: Box<Covered>,
 }
 
 /// What is remembered of a flow.
@@ -101,10 +108,10 @@ struct Work {
 }
 
 impl Edge {
-    /// An edge that answers to `label` and remembers up to `flows` flows.
+    /// An edge whose frames begin as `form` says, and which remembers up to `flows` flows.
     pub fn new(
         role: Role,
-        label: Label,
+        form: Form,
         flows: usize,
         seeds: [u64; 4],
         inbound: SaTable,
@@ -112,7 +119,7 @@ impl Edge {
     ) -> Edge {
         Edge {
             role,
-            label,
+            form,
             paths: PathTable::default(),
             inbound,
             flows: FlowTable::new(flows, seeds),
@@ -124,6 +131,7 @@ impl Edge {
             work: [Work { index: 0, error: false, idle_s: 0, path: PathId(0), start: 0, end: 0 };
                 BATCH_PACKETS],
             keys: [NO_FLOW; BATCH_PACKETS],
+            covered: Box::default(),
         }
     }
 
@@ -204,12 +212,23 @@ impl Edge {
             }
         }
         self.flows.warm(&self.keys[..ready]);
+        let (mut items, mut count) = ([Item::NONE; LANES], 0);
         for nth in 0..ready {
             let (work, flow) = (self.work[nth], self.keys[nth]);
-            if let Err(reason) = self.enter(now, now_s, batch, &work, &flow) {
-                self.refuse(batch, work.index.into(), reason);
+            match self.enter(now, now_s, batch, &work, &flow) {
+                Ok(Some(item)) => {
+                    items[count] = item;
+                    count += 1;
+                    if count == LANES {
+                        self.finish(now, batch, &items);
+                        count = 0;
+                    }
+                }
+                Ok(None) => {}
+                Err(reason) => self.refuse(batch, work.index.into(), reason),
             }
         }
+        self.finish(now, batch, &items[..count]);
         self.flows.sweep(now_s, SWEEP_ENTRIES_PER_BATCH);
     }
 
@@ -218,17 +237,9 @@ impl Edge {
         let now_s = self.seconds(now);
         self.learned.clear();
         let mut ready = 0;
-        for index in 0..batch.len() {
-            self.counters.link_in.count(batch.packet(index).len());
-            match self.open(now, batch, index) {
-                Ok((work, flow)) => {
-                    self.work[ready] = work;
-                    self.keys[ready] = flow.reversed();
-                    self.flows.approach(&self.keys[ready]);
-                    ready += 1;
-                }
-                Err(reason) => self.refuse(batch, index, reason),
-            }
+        for begin in (0..batch.len()).step_by(LANES) {
+            let group = begin..batch.len().min(begin + LANES);
+            self.open_group(now, batch, group, &mut ready);
         }
         self.flows.warm(&self.keys[..ready]);
         for nth in 0..ready {
@@ -246,7 +257,7 @@ impl Edge {
         self.flows.sweep(now_s, SWEEP_ENTRIES_PER_BATCH);
     }
 
-    /// Sends a plain packet of this flow on its path.
+    /// Sends a plain packet of this flow on its path; where it has an NSH, tag and code are still to be made.
     fn enter(
         &mut self,
         now: Instant,
@@ -254,7 +265,7 @@ impl Edge {
         batch: &mut Batch,
         work: &Work,
         flow: &FlowKey,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Option<Item>, DropReason> {
         let index = usize::from(work.index);
         let path = match self.role {
             // What was unpinned lingers as long as it was to, whatever is still sent; an error lengthens no life.
@@ -274,7 +285,113 @@ impl Edge {
         encap::encapsulate(batch, index, state, now)?;
         self.counters.sealed.count(work.end);
         self.counters.link_out.count(batch.packet(index).len());
-        Ok(())
+        Ok(Item::begun(index, state))
+    }
+
+    /// Opens some frames of a batch; what is authentic, and came the way that it should, waits for its flow.
+    fn open_group(
+        &mut self,
+        now: Instant,
+        batch: &mut Batch,
+        group: Range<usize>,
+        ready: &mut usize,
+    ) {
+        let mut frames = [(PathId(0), Frame::NONE); LANES];
+        let (mut items, mut count) = ([Item::NONE; LANES], 0);
+        for (index, place) in group.clone().zip(&mut frames) {
+            self.counters.link_in.count(batch.packet(index).len());
+            // A batch that is handed over in memory has the verdicts of who gave it.
+            batch.set_verdict(index, Verdict::Pending);
+            match self.look(batch, index) {
+                Ok((path, frame)) => {
+                    *place = (path, frame);
+                    if let Some(item) = Item::came(index, path, &frame) {
+                        items[count] = item;
+                        count += 1;
+                    }
+                }
+                Err(reason) => self.refuse(batch, index, reason),
+            }
+        }
+        let outcomes = group::check(batch, &items[..count], &self.paths, &mut self.covered, now);
+        for (item, outcome) in items[..count].iter().zip(outcomes) {
+            if let Err(reason) = outcome {
+                self.refuse(batch, item.index, reason);
+            }
+        }
+        let (mut proofs, mut proved) = ([(Item::NONE, Mark::default()); LANES], 0);
+        let opened_from = *ready;
+        for (index, (path, frame)) in group.zip(frames) {
+            if batch.verdict(index) != Verdict::Pending {
+                continue;
+            }
+            match self.open(now, batch, index, path, &frame) {
+                Ok((work, flow, mark)) => {
+                    if let Some(item) = Item::came(index, path, &frame) {
+                        proofs[proved] = (item, mark);
+                        proved += 1;
+                    }
+                    self.work[*ready] = work;
+                    self.keys[*ready] = flow.reversed();
+                    self.flows.approach(&self.keys[*ready]);
+                    *ready += 1;
+                }
+                Err(reason) => self.refuse(batch, index, reason),
+            }
+        }
+        if proved > 0 {
+            self.judge(now, batch, &proofs[..proved]);
+            self.leave_out(batch, opened_from, ready);
+        }
+    }
+
+    /// Looks at the proofs of packets that were opened.
+    fn judge(&mut self, now: Instant, batch: &mut Batch, proofs: &[(Item, Mark)]) {
+        let verdicts = group::verify(batch, proofs, &mut self.paths, now);
+        for ((item, _), verdict) in proofs.iter().zip(verdicts) {
+            let Some(state) = self.paths.get(item.path) else { continue };
+            state.proofs.count(verdict);
+            let enforced = state.nsh.as_ref().is_some_and(|nsh| nsh.config.enforce);
+            if let (true, Err(reason)) = (enforced, verdict.outcome()) {
+                self.refuse(batch, item.index, reason);
+            }
+        }
+    }
+
+    /// Closes up over those that were refused meanwhile.
+    fn leave_out(&mut self, batch: &Batch, from: usize, ready: &mut usize) {
+        let mut kept = from;
+        for nth in from..*ready {
+            if batch.verdict(self.work[nth].index.into()) == Verdict::Pending {
+                (self.work[kept], self.keys[kept]) = (self.work[nth], self.keys[nth]);
+                kept += 1;
+            }
+        }
+        *ready = kept;
+    }
+
+    /// Makes tag and code of packets that begin here.
+    fn finish(&mut self, now: Instant, batch: &mut Batch, items: &[Item]) {
+        let outcomes = group::finish(batch, items, &self.paths, &mut self.covered, now);
+        for (item, outcome) in items.iter().zip(outcomes) {
+            if let Err(reason) = outcome {
+                self.refuse(batch, item.index, reason);
+            }
+        }
+    }
+
+    /// The path of a frame that ends here.
+    fn look(&self, batch: &Batch, index: usize) -> Result<(PathId, Frame), DropReason> {
+        let bytes = batch.packet(index);
+        let frame = outer::parse(bytes, self.form)?;
+        if frame.ttl == 0 {
+            return Err(DropReason::TtlExpired);
+        }
+        let path = admit::look(bytes, batch.source(), &frame, &self.paths, &self.inbound)?;
+        match self.paths.get(path).is_some_and(|state| state.config.leaving.is_none()) {
+            true => Ok((path, frame)),
+            false => Err(DropReason::LabelMismatch),
+        }
     }
 
     /// Opens a frame of a path that ends here.
@@ -283,26 +400,17 @@ impl Edge {
         now: Instant,
         batch: &mut Batch,
         index: usize,
-    ) -> Result<(Work, FlowKey), DropReason> {
-        let source = batch.source();
+        path: PathId,
+        frame: &Frame,
+    ) -> Result<(Work, FlowKey, Mark), DropReason> {
         let bytes = batch.packet_mut(index);
-        let frame = outer::parse(bytes, self.label)?;
-        if frame.ttl == 0 {
-            return Err(DropReason::TtlExpired);
-        }
         let sa = self.inbound.get(frame.spi)?;
-        let state = self.paths.get(sa.path()).ok_or(DropReason::UnknownSpi)?;
-        state.config.check_previous(source)?;
-        // The path ends here, so this element's label is the last one.
-        if state.config.leaving.is_some() || frame.outer != 4 {
-            return Err(DropReason::LabelMismatch);
-        }
-        let mode = state.config.mode;
+        let state = self.paths.get(path).ok_or(DropReason::UnknownSpi)?;
+        let mark = group::mark(bytes)?;
         let Inner { start, end, .. } =
-            decap::decapsulate(bytes, &frame, mode, sa, now, &self.counters)?;
+            decap::decapsulate(bytes, frame, state, sa, now, &self.counters)?;
         let Subject { flow, error, idle_s } = Subject::of(&bytes[start..end], self.other_idle_s)?;
-        let path = state.config.id;
-        Ok((Work { index: index as u8, error, idle_s, path, start, end }, flow))
+        Ok((Work { index: index as u8, error, idle_s, path, start, end }, flow, mark))
     }
 
     /// Delivers an opened packet, if its flow, whose answers have the key `back`, may be here.

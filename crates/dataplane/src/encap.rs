@@ -9,7 +9,6 @@ use crate::batch::Batch;
 use crate::decap::Inner;
 use crate::ecn;
 use crate::esp::{self, HEADER_BYTES};
-use crate::labels::ENTRY_BYTES;
 use crate::outer::{self, FIRST_TTL, OUTER_BYTES};
 use crate::paths::PathState;
 use crate::transport;
@@ -25,7 +24,8 @@ struct Laid {
     next_header: u8,
 }
 
-/// Seals packet `index`, an inner IP packet with room around it, and addresses it to the next element of `path`.
+/// Seals packet `index`, an inner IP packet with room around it, and addresses it to the next element of `path`. Where it
+/// has an NSH, tag and code are still to be made ([`crate::nsh::group::finish`]).
 pub(crate) fn encapsulate(
     batch: &mut Batch,
     index: usize,
@@ -50,9 +50,10 @@ pub(crate) fn encapsulate(
     };
     let ecn = ecn::of(packet);
     let labels = leaving.labels.len_bytes();
+    let steering = labels + path.nsh.as_ref().map_or(0, |nsh| nsh.len_bytes());
     let payload_len = inner_len - kept;
     let sealed = esp::sealed_len_bytes(payload_len);
-    let head = labels + ip - kept + HEADER_BYTES;
+    let head = steering + ip - kept + HEADER_BYTES;
     let tail = sealed - HEADER_BYTES - payload_len;
     let (headroom, tailroom) = batch.room(index);
     if headroom < head || tailroom < tail || ip + sealed > usize::from(u16::MAX) {
@@ -60,14 +61,19 @@ pub(crate) fn encapsulate(
     }
     let grown = batch.grow_front(index, head) && batch.grow_back(index, tail);
     debug_assert!(grown);
-    batch.packet_mut(index).copy_within(head..head + kept, labels);
-    let laid = Laid { front: 0, esp: labels + ip, payload_len, next_header };
+    let frame = batch.packet_mut(index);
+    frame.copy_within(head..head + kept, steering);
+    if let Some(nsh) = &path.nsh {
+        nsh.begin(&mut frame[labels..steering]);
+    }
+    let laid = Laid { front: 0, esp: steering + ip, payload_len, next_header };
     seal(batch, index, &laid, path, FIRST_TTL, ecn, now)?;
     path.traffic_out.count(inner_len);
     Ok(())
 }
 
-/// Seals frame `index`, opened before, for the next segment of `path`, without the label that it came by.
+/// Seals frame `index`, opened before, for the next segment of `path`, without the label that it came by. Where it has an
+/// NSH, that is stepped on, and tag and code are still to be made.
 #[inline]
 pub(crate) fn reseal(
     batch: &mut Batch,
@@ -89,12 +95,29 @@ pub(crate) fn reseal(
             (outer + header, end - start - header)
         }
     };
-    let laid = Laid { front: ENTRY_BYTES, esp, payload_len, next_header };
+    let front = pop_bytes(path);
+    step(&mut bytes[path.config.arriving.len_bytes()..], path);
+    let laid = Laid { front, esp, payload_len, next_header };
     seal(batch, index, &laid, path, ttl, ecn, now)?;
     path.traffic_out.count(end - start);
-    let popped = batch.trim_front(index, ENTRY_BYTES);
+    let popped = batch.trim_front(index, front);
     debug_assert!(popped);
     Ok(())
+}
+
+/// Makes the NSH that `bytes` begin with, if the path has one, that of a packet which goes on.
+#[inline]
+pub(crate) fn step(bytes: &mut [u8], path: &PathState) {
+    if let Some(nsh) = &path.nsh {
+        nsh.step(&mut bytes[..nsh.len_bytes()]);
+    }
+}
+
+/// Bytes of labels that a packet of the path loses here: its element's own, where it came by one.
+#[inline]
+pub(crate) fn pop_bytes(path: &PathState) -> usize {
+    let leaving = path.config.leaving.as_ref().map_or(0, |leaving| leaving.labels.len_bytes());
+    path.config.arriving.len_bytes().saturating_sub(leaving)
 }
 
 #[inline]
@@ -109,6 +132,9 @@ fn seal(
 ) -> Result<(), DropReason> {
     let leaving = path.config.leaving.as_ref().ok_or(DropReason::NoPath)?;
     let tunnel = leaving.tunnel.ok_or(DropReason::NoPath)?;
+    if let Some(nsh) = &path.nsh {
+        nsh.ready(now)?;
+    }
     let Some(sa) = &mut path.outbound else { return Err(path.unkeyed(now)) };
     let bytes = batch.packet_mut(index);
     let sealed = esp::seal(sa, &mut bytes[laid.esp..], laid.payload_len, laid.next_header, now)?;
@@ -118,7 +144,10 @@ fn seal(
     debug_assert!(trimmed);
     let frame = &mut batch.packet_mut(index)[laid.front..];
     match path.config.mode {
-        EspMode::Tunnel => outer::write(frame, &leaving.labels, ttl, tunnel, ecn),
+        EspMode::Tunnel => {
+            let outer = laid.esp - OUTER_BYTES - laid.front;
+            outer::write(frame, outer, &leaving.labels, ttl, tunnel, ecn);
+        }
         EspMode::Transport => {
             let labels = leaving.labels.len_bytes();
             leaving.labels.write(ttl, &mut frame[..labels]);

@@ -8,18 +8,21 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ringmail_model::{Label, PathId};
+use ringmail_model::PathId;
 
 use crate::admit;
 use crate::batch::{BATCH_PACKETS, Batch};
 use crate::counters::Counters;
-use crate::decap::Inner;
+use crate::decap::{self, Inner};
 use crate::encap;
 use crate::function::{Action, Entry, Function, FunctionBatch, FunctionCounter, Witness};
 use crate::labels::ENTRY_BYTES;
 use crate::limits::HOP_GROUP_PACKETS;
 use crate::memory::FlowMemory;
-use crate::outer;
+use crate::nsh::cmac::LANES;
+use crate::nsh::group::{self, Item};
+use crate::nsh::link::Covered;
+use crate::outer::{self, Form, Frame};
 use crate::paths::PathTable;
 use crate::prohibited;
 use crate::reset;
@@ -33,7 +36,7 @@ const VISIBLE_ESP_BYTES: usize = 8;
 /// One worker of a hop.
 #[derive(Debug)]
 pub struct Hop {
-    label: Label,
+    form: Form,
     intrusive: bool,
     functions: Served,
     /// Sees what the function is handed; hardly ever there.
@@ -47,31 +50,25 @@ pub struct Hop {
     counters: Arc<Counters>,
     work: [Work; BATCH_PACKETS],
     entries: [Entry; BATCH_PACKETS],
+    covered: Box<Covered>,
 }
 
 /// What is known of a packet between its arrival and its departure.
 #[derive(Clone, Copy, Debug)]
 struct Work {
     path: PathId,
-    /// Where the outer header is in the frame.
-    outer: usize,
-    ttl: u8,
+    frame: Frame,
     /// The opened packet in the frame; at a non-intrusive hop what the function may see.
     inner: Inner,
 }
 
 impl Hop {
-    /// A hop that answers to `label` and serves `function`.
-    pub fn new(
-        label: Label,
-        intrusive: bool,
-        function: Box<dyn Function>,
-        inbound: SaTable,
-    ) -> Hop {
+    /// A hop whose frames begin as `form` says, and which serves `function`.
+    pub fn new(form: Form, intrusive: bool, function: Box<dyn Function>, inbound: SaTable) -> Hop {
         let none = Inner { start: 0, end: 0, next_header: 0 };
-        let idle = Work { path: PathId(0), outer: 0, ttl: 0, inner: none };
+        let idle = Work { path: PathId(0), frame: Frame::NONE, inner: none };
         Hop {
-            label,
+            form,
             intrusive,
             functions: Served::new(function),
             witness: None,
@@ -81,6 +78,7 @@ impl Hop {
             counters: Arc::default(),
             work: [idle; BATCH_PACKETS],
             entries: [Entry::PASS; BATCH_PACKETS],
+            covered: Box::default(),
         }
     }
 
@@ -187,10 +185,27 @@ impl Hop {
         group: Range<usize>,
         made: &mut Batch,
     ) {
-        let mut ready = 0;
-        for index in group {
+        let (mut items, mut signed) = ([Item::NONE; LANES], 0);
+        for index in group.clone() {
             self.counters.link_in.count(batch.packet(index).len());
-            match self.admit(now, batch, index) {
+            // A batch that is handed over in memory has the verdicts of who gave it.
+            batch.set_verdict(index, Verdict::Pending);
+            match self.look(batch, index) {
+                Ok(Some(item)) => {
+                    items[signed] = item;
+                    signed += 1;
+                }
+                Ok(None) => {}
+                Err(reason) => self.refuse(batch, index, reason),
+            }
+        }
+        self.check_codes(now, batch, &items[..signed]);
+        let mut ready = 0;
+        for index in group.clone() {
+            if batch.verdict(index) != Verdict::Pending {
+                continue;
+            }
+            match self.open(now, batch, index) {
                 Ok(entry) => {
                     self.entries[ready] = entry;
                     ready += 1;
@@ -207,6 +222,9 @@ impl Hop {
             let Entry { index, action, .. } = self.entries[nth];
             self.act(now, batch, index as usize, action, made);
         }
+        if signed > 0 {
+            self.finish(now, batch, group);
+        }
     }
 
     /// Lets the function and the hop's memory of flows age.
@@ -217,31 +235,52 @@ impl Hop {
         self.functions.handle_timeout(now);
     }
 
-    fn admit(
-        &mut self,
-        now: Instant,
-        batch: &mut Batch,
-        index: usize,
-    ) -> Result<Entry, DropReason> {
-        let source = batch.source();
-        let bytes = batch.packet_mut(index);
-        let frame = outer::parse(bytes, self.label)?;
+    /// Finds the path of a frame and looks whether it is steered as that path's frames are. Those with an NSH have a code
+    /// that is to be checked.
+    fn look(&mut self, batch: &Batch, index: usize) -> Result<Option<Item>, DropReason> {
+        let (source, bytes) = (batch.source(), batch.packet(index));
+        let frame = outer::parse(bytes, self.form)?;
         if frame.ttl <= 1 {
             return Err(DropReason::TtlExpired);
         }
-        let (path, visible) = if self.intrusive {
-            admit::open(bytes, source, &frame, &self.paths, &self.inbound, now, &self.counters)?
+        let path = match (self.intrusive, frame.path) {
+            (true, _) => admit::look(bytes, source, &frame, &self.paths, &self.inbound)?,
+            (false, None) => self.paths.find_by_labels(&bytes[ENTRY_BYTES..], source)?,
+            (false, Some(path)) => {
+                let state = self.paths.get(path).ok_or(DropReason::UnknownServicePath)?;
+                admit::check(bytes, source, &frame, state)?;
+                path
+            }
+        };
+        let none = Inner { start: 0, end: 0, next_header: 0 };
+        self.work[index] = Work { path, frame, inner: none };
+        Ok(Item::came(index, path, &frame))
+    }
+
+    fn check_codes(&mut self, now: Instant, batch: &mut Batch, items: &[Item]) {
+        let outcomes = group::check(batch, items, &self.paths, &mut self.covered, now);
+        for (item, outcome) in items.iter().zip(outcomes) {
+            if let Err(reason) = outcome {
+                self.refuse(batch, item.index, reason);
+            }
+        }
+    }
+
+    /// Opens a frame if the function is to see what is inside.
+    fn open(&mut self, now: Instant, batch: &mut Batch, index: usize) -> Result<Entry, DropReason> {
+        let Work { path, frame, .. } = self.work[index];
+        let state = self.paths.get(path).ok_or(DropReason::LabelMismatch)?;
+        let bytes = batch.packet_mut(index);
+        let (visible, inner_bytes) = if self.intrusive {
+            let sa = self.inbound.get(frame.spi)?;
+            let inner = decap::decapsulate(bytes, &frame, state, sa, now, &self.counters)?;
+            (inner, inner.end - inner.start)
         } else {
-            let path = self.paths.find_by_labels(&bytes[4..], source)?;
-            let state = self.paths.get(path).ok_or(DropReason::LabelMismatch)?;
             frame.check_mode(state.config.mode)?;
             let end = bytes.len().min(frame.esp + VISIBLE_ESP_BYTES);
-            (path, Inner { start: frame.outer, end, next_header: 0 })
+            (Inner { start: frame.outer, end, next_header: 0 }, bytes.len() - frame.outer)
         };
-        self.work[index] = Work { path, outer: frame.outer, ttl: frame.ttl, inner: visible };
-        let state = self.paths.get(path).ok_or(DropReason::LabelMismatch)?;
-        let inner_bytes =
-            if self.intrusive { visible.end - visible.start } else { bytes.len() - frame.outer };
+        self.work[index].inner = visible;
         state.traffic_in.count(inner_bytes);
         Ok(Entry {
             index: index as u8,
@@ -251,6 +290,27 @@ impl Hop {
             direction: state.config.direction,
             action: Action::Pass,
         })
+    }
+
+    /// Proves the passage of those packets that go on, and makes their codes.
+    fn finish(&mut self, now: Instant, batch: &mut Batch, group: Range<usize>) {
+        let (mut items, mut count) = ([Item::NONE; LANES], 0);
+        for index in group {
+            let Work { path, frame, .. } = self.work[index];
+            let goes = matches!(batch.verdict(index), Verdict::Send(_));
+            let Some(state) = self.paths.get(path).filter(|_| goes && frame.path.is_some()) else {
+                continue;
+            };
+            items[count] = Item { index, path, stack: frame.stack - encap::pop_bytes(state) };
+            count += 1;
+        }
+        let items = &items[..count];
+        let outcomes = group::finish(batch, items, &self.paths, &mut self.covered, now);
+        for (item, outcome) in items.iter().zip(outcomes) {
+            if let Err(reason) = outcome {
+                self.refuse(batch, item.index, reason);
+            }
+        }
     }
 
     fn act(
@@ -291,15 +351,22 @@ impl Hop {
                     work.path,
                 );
             }
-            encap::reseal(batch, index, work.inner, state, work.ttl - 1, now)?;
+            encap::reseal(batch, index, work.inner, state, work.frame.ttl - 1, now)?;
             self.counters.sealed.count(work.inner.end - work.inner.start);
         } else {
             let leaving = state.config.leaving.as_ref().ok_or(DropReason::NoPath)?;
             let next = leaving.next;
+            if let Some(nsh) = &state.nsh {
+                nsh.ready(now)?;
+            }
             let bytes = batch.packet_mut(index);
-            bytes[7] = work.ttl - 1;
-            state.traffic_out.count(bytes.len() - work.outer);
-            let popped = batch.trim_front(index, ENTRY_BYTES);
+            encap::step(&mut bytes[work.frame.stack..], state);
+            let pop = encap::pop_bytes(state);
+            if let Some(ttl) = bytes[..work.frame.stack].get_mut(pop + ENTRY_BYTES - 1) {
+                *ttl = work.frame.ttl - 1;
+            }
+            state.traffic_out.count(bytes.len() - work.frame.outer);
+            let popped = batch.trim_front(index, pop);
             debug_assert!(popped);
             batch.set_verdict(index, Verdict::Send(next));
         }

@@ -23,6 +23,9 @@ pub struct LabelStack {
 pub struct BadStack(pub usize);
 
 impl LabelStack {
+    /// No label at all: what a frame of NSH over Ethernet has.
+    pub const NONE: LabelStack = LabelStack { entries: [0; MAX_LABELS], len: 0 };
+
     /// The stack of these labels, the last at the bottom.
     ///
     /// # Errors

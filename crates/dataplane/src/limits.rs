@@ -21,8 +21,8 @@ pub const SA_PACKETS: u64 = 1 << 36;
 /// Inbound associations of one element: the size of the table that an SPI indexes.
 pub const INBOUND_SAS: usize = 4096;
 
-/// Labels in a stack that this data plane writes or reads: hops of one path, its end included.
-pub const MAX_LABELS: usize = 16;
+/// Labels in a stack that this data plane writes or reads: hops of one path, its end, and the label of the SFF.
+pub const MAX_LABELS: usize = 18;
 
 /// Paths that one element can stand on; their numbers are below this.
 pub const MAX_PATHS: usize = 65_536;
@@ -55,8 +55,9 @@ pub const HOP_GROUP_PACKETS: usize = 8;
 /// Entries of a hop's memory of flows that are looked at for their age with each timeout.
 pub const SWEEP_ENTRIES_PER_TIMEOUT: usize = 1024;
 
-/// Bytes of room before a packet that may be encapsulated: the deepest stack, outer IPv4 and the ESP header.
-pub const HEADROOM_BYTES: usize = MAX_LABELS * 4 + 20 + 16;
+/// Bytes of room before a packet that may be encapsulated: the deepest stack, the longest NSH, outer IPv4 and the ESP
+/// header.
+pub const HEADROOM_BYTES: usize = MAX_LABELS * 4 + ringmail_model::nsh::MAX_BYTES + 20 + 16;
 
 /// Bytes of room behind a packet that may be encapsulated: padding, trailer and ICV of ESP, kept a multiple of 8.
 pub const TAILROOM_BYTES: usize = 24;
@@ -64,8 +65,15 @@ pub const TAILROOM_BYTES: usize = 24;
 /// Packets that the window of an origin of proofs reaches back, for each end of a path.
 pub const PROOF_WINDOW_PACKETS: u32 = 1024;
 
-/// Origins of proofs that the end of a path remembers: workers of the element where it begins, and their lives.
-pub const PROOF_ORIGINS: usize = 256;
+/// Origins of proofs that an end of paths remembers: for each path the workers of the element where it begins, and their
+/// lives. Each takes half a kilobyte.
+pub const PROOF_ORIGINS: usize = 16_384;
+
+/// Origins of one path that a worker of its end finds without asking the others.
+pub const PROOF_ORIGINS_MET: usize = 256;
+
+/// Keys of one link that its end takes side by side: those of two epochs, and of a restart between them.
+pub const LINK_KEYS: usize = 4;
 
 /// Keys of one element of a path that its end takes side by side: those of two epochs, and of a restart between them.
 pub const PROVER_KEYS: usize = 4;

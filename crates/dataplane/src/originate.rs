@@ -10,6 +10,8 @@ use crate::batch::Batch;
 use crate::counters::Counters;
 use crate::encap;
 use crate::limits::{HEADROOM_BYTES, TAILROOM_BYTES};
+use crate::nsh::group::{self, Item};
+use crate::nsh::link::Covered;
 use crate::paths::PathState;
 use crate::verdict::DropReason;
 
@@ -88,7 +90,8 @@ impl Origin<'_> {
             made.drop_packet(index, DropReason::MalformedInner);
             return;
         }
-        match encap::encapsulate(made, index, path, now) {
+        match encap::encapsulate(made, index, path, now).and_then(|()| sign(now, path, made, index))
+        {
             Ok(()) => {
                 counters.originated.count(len);
                 counters.sealed.count(len);
@@ -99,6 +102,16 @@ impl Origin<'_> {
                 made.drop_packet(index, reason);
             }
         }
+    }
+}
+
+/// Makes tag and code of the packet, if its path wants them.
+fn sign(now: Instant, path: &PathState, made: &mut Batch, index: usize) -> Result<(), DropReason> {
+    match (Item::begun(index, path), &path.nsh) {
+        (Some(item), Some(nsh)) => {
+            group::finish_alike(made, &[item], nsh, &mut Covered::default(), now)
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,16 +1,20 @@
-//! The encapsulation around ESP, profile `mpls`: label stack, outer IPv4, and where they end.
+//! The encapsulation around ESP: label stack, Network Service Header, outer IPv4, and where they end.
 //!
 //! ```text
-//! | my label | labels of those behind me … S | IPv4, protocol 50, 20 bytes | ESP …
+//! | my label | labels of those behind me … S       |       | IPv4, protocol 50, 20 bytes | ESP …   mpls
+//! | my label | labels of those behind me … | SFF S | NSH   | IPv4, protocol 50, 20 bytes | ESP …   mpls-nsh
+//!                                          | SFF S | NSH   | IPv4, protocol 50, 20 bytes | ESP …   nsh over UDP
+//!                                                  | NSH   | IPv4, protocol 50, 20 bytes | ESP …   nsh over Ethernet
 //! ```
 //!
 //! In tunnel mode every segment sender writes an outer header of its own without options. In transport mode the inner
 //! packet's header stands there, of either IP version. Anything else is refused.
 
 use ringmail_model::overhead::EspMode;
-use ringmail_model::{Label, SaSpi};
+use ringmail_model::pathset::SFF_LABEL;
+use ringmail_model::{Label, PathId, SaSpi};
 use ringmail_packet::ip::{self, Ecn};
-use ringmail_packet::{ipv4, ipv6, mpls};
+use ringmail_packet::{ipv4, ipv6, mpls, nsh};
 
 use crate::labels::{ENTRY_BYTES, LabelStack};
 use crate::limits::MAX_LABELS;
@@ -29,8 +33,12 @@ const VERSION_AND_LENGTH: u8 = 0x45;
 /// What stands where in a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
-    /// The TTL of the top label.
+    /// The TTL of the top label; the greatest where there is none.
     pub(crate) ttl: u8,
+    /// Bytes of the label stack; the NSH, if there is one, goes from there to the outer IP header.
+    pub(crate) stack: usize,
+    /// The path that the NSH names, if there is an NSH.
+    pub(crate) path: Option<PathId>,
     /// Where the outer IP header begins.
     pub(crate) outer: usize,
     /// Where ESP begins.
@@ -43,23 +51,70 @@ pub(crate) struct Frame {
     pub(crate) spi: SaSpi,
 }
 
-/// Looks at a frame that came from the link: the top label must be `mine`, and ESP must follow the stack.
-pub(crate) fn parse(frame: &[u8], mine: Label) -> Result<Frame, DropReason> {
+/// How the frames of an element begin, by its profile and links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// With labels, of which this one is on top.
+    Labels(Label),
+    /// With the label of the SFF alone, under which there is an NSH.
+    Sff,
+    /// With an NSH.
+    Nsh,
+}
+
+impl Form {
+    /// The element's label is on top, or none of an element's.
+    fn is_top(self, label: u32) -> bool {
+        match self {
+            Form::Labels(mine) => label == mine.get(),
+            Form::Sff => label == SFF_LABEL.get(),
+            Form::Nsh => false,
+        }
+    }
+}
+
+/// Looks at a frame that came from the link: it must begin as `form` says, and ESP must follow.
+pub(crate) fn parse(frame: &[u8], form: Form) -> Result<Frame, DropReason> {
+    if form == Form::Nsh {
+        return parse_nsh(frame, 0, u8::MAX);
+    }
     let mut entries = frame
         .chunks_exact(ENTRY_BYTES)
         .take(MAX_LABELS)
         .map(|entry| mpls::Entry::from_bytes([entry[0], entry[1], entry[2], entry[3]]));
     let top = entries.next().ok_or(DropReason::Malformed)?;
-    if top.label != mine.get() {
+    if !form.is_top(top.label) {
         return Err(DropReason::UnknownLabel);
     }
-    let below = if top.bottom {
-        0
-    } else {
-        1 + entries.position(|entry| entry.bottom).ok_or(DropReason::Malformed)?
-    };
-    let outer = (1 + below) * ENTRY_BYTES;
-    let packet = &frame[outer..];
+    let (mut bottom, mut count) = (top, 1);
+    while !bottom.bottom {
+        bottom = entries.next().ok_or(DropReason::Malformed)?;
+        count += 1;
+    }
+    let stack = count * ENTRY_BYTES;
+    match bottom.label == SFF_LABEL.get() {
+        true => parse_nsh(frame, stack, top.ttl),
+        false => parse_ip(frame, stack, stack, None, top.ttl),
+    }
+}
+
+/// Goes on where there is an NSH.
+fn parse_nsh(frame: &[u8], stack: usize, ttl: u8) -> Result<Frame, DropReason> {
+    let header = nsh::Packet::new_checked(frame.get(stack..).ok_or(DropReason::Malformed)?);
+    let header = header.map_err(|_| DropReason::Malformed)?;
+    parse_ip(frame, stack, stack + header.header_len(), Some(PathId(header.spi())), ttl)
+}
+
+/// Goes on where there is the outer IP header.
+#[inline]
+fn parse_ip(
+    frame: &[u8],
+    stack: usize,
+    outer: usize,
+    path: Option<PathId>,
+    ttl: u8,
+) -> Result<Frame, DropReason> {
+    let packet = frame.get(outer..).ok_or(DropReason::Malformed)?;
     let plain = packet.first() == Some(&VERSION_AND_LENGTH);
     let (header_len, protocol, ecn) = match packet.first_chunk::<OUTER_BYTES>() {
         // The header that nearly every frame has; its length is known here and the checksum quickly done.
@@ -78,7 +133,7 @@ pub(crate) fn parse(frame: &[u8], mine: Label) -> Result<Frame, DropReason> {
     let esp = outer + header_len;
     let spi = frame[esp..].first_chunk().ok_or(DropReason::Malformed)?;
     let spi = SaSpi(u32::from_be_bytes(*spi));
-    Ok(Frame { ttl: top.ttl, outer, esp, plain, ecn, spi })
+    Ok(Frame { ttl, stack, path, outer, esp, plain, ecn, spi })
 }
 
 /// Length, protocol and ECN of a header that only transport mode has.
@@ -102,6 +157,18 @@ fn kept_header(packet: &[u8]) -> Result<(usize, u8, Ecn), DropReason> {
 }
 
 impl Frame {
+    /// Stands where no frame was looked at.
+    pub(crate) const NONE: Frame = Frame {
+        ttl: 0,
+        stack: 0,
+        path: None,
+        outer: 0,
+        esp: 0,
+        plain: false,
+        ecn: Ecn::NotEct,
+        spi: SaSpi(0),
+    };
+
     /// Whether the outer header is one that a path of this mode has.
     pub(crate) fn check_mode(&self, mode: EspMode) -> Result<(), DropReason> {
         match mode {
@@ -111,9 +178,15 @@ impl Frame {
     }
 }
 
-/// Writes labels and outer header of tunnel mode to the front of `frame`, whose ESP part is in place behind them.
-pub(crate) fn write(frame: &mut [u8], labels: &LabelStack, ttl: u8, tunnel: Tunnel, ecn: Ecn) {
-    let outer = labels.len_bytes();
+/// Writes labels and, at `outer`, the outer header of tunnel mode to `frame`, whose ESP part is in place behind it.
+pub(crate) fn write(
+    frame: &mut [u8],
+    outer: usize,
+    labels: &LabelStack,
+    ttl: u8,
+    tunnel: Tunnel,
+    ecn: Ecn,
+) {
     labels.write(ttl, &mut frame[..outer]);
     let total_len = frame.len() - outer;
     let header = &mut frame[outer..outer + OUTER_BYTES];

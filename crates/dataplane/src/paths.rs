@@ -8,9 +8,10 @@ use ringmail_model::overhead::EspMode;
 use ringmail_model::pathset::Direction;
 use ringmail_model::{PathId, SaSpi};
 
-use crate::counters::Traffic;
+use crate::counters::{Counter, Traffic};
 use crate::labels::LabelStack;
 use crate::limits::MAX_PATHS;
+use crate::nsh::{self, NshConfig, Origin, PathNsh, Seen};
 use crate::sa::{Lease, OutboundSa};
 use crate::served::Slot;
 use crate::verdict::{DropReason, Neighbour};
@@ -28,6 +29,10 @@ pub struct PathConfig {
     pub leaving: Option<Leaving>,
     /// The path that answers travel, for replies and resets.
     pub return_path: Option<PathId>,
+    /// The labels that its packets come with, this element's on top; none where the path begins.
+    pub arriving: LabelStack,
+    /// Its Network Service Header, if its profile has one.
+    pub nsh: Option<NshConfig>,
     /// How ESP wraps the inner packet, on every segment of the path.
     pub mode: EspMode,
     /// The largest inner packet, in bytes.
@@ -83,6 +88,10 @@ pub struct PathState {
     pub config: PathConfig,
     /// The security association of the segment that begins here, once it is agreed.
     pub outbound: Option<OutboundSa>,
+    /// What its Network Service Header needs, if it has one.
+    pub nsh: Option<Box<PathNsh>>,
+    /// What the end of the path said of packets, by verdict.
+    pub proofs: Arc<ProofCounts>,
     /// The lease of the association before, while there is none.
     ended: Option<Lease>,
     /// Which of an intrusive hop's functions serves the path.
@@ -93,7 +102,28 @@ pub struct PathState {
     pub traffic_out: Arc<Traffic>,
 }
 
+/// Packets by what the end of their path said of the way that they came.
+#[derive(Debug, Default)]
+pub struct ProofCounts([Counter; nsh::verify::Verdict::ALL.len()]);
+
+impl ProofCounts {
+    pub(crate) fn count(&self, verdict: nsh::verify::Verdict) {
+        self.0[verdict as usize].add(1);
+    }
+
+    /// Packets of this verdict.
+    pub fn of(&self, verdict: nsh::verify::Verdict) -> u64 {
+        self.0[verdict as usize].get()
+    }
+}
+
 impl PathState {
+    fn new(config: PathConfig) -> PathState {
+        let (traffic_in, traffic_out, proofs) = Default::default();
+        let (outbound, nsh, ended, function) = (None, None, None, Slot::default());
+        PathState { config, outbound, nsh, proofs, ended, function, traffic_in, traffic_out }
+    }
+
     /// Takes out the association of this SPI, if it is the one in use.
     pub fn end_outbound(&mut self, spi: SaSpi) -> Option<OutboundSa> {
         let ended = self.outbound.take_if(|sa| sa.spi() == spi)?;
@@ -117,6 +147,10 @@ pub struct PathTable {
     states: Vec<Option<Box<PathState>>>,
     /// The path found last by its labels: batches tend to be of one path.
     last: Option<PathId>,
+    /// Who begins proofs here.
+    origin: Origin,
+    /// Proofs that came to this element.
+    seen: Seen,
 }
 
 /// The path's number is beyond [`MAX_PATHS`].
@@ -125,6 +159,14 @@ pub struct PathTable {
 pub struct PathOutOfRange(pub PathId);
 
 impl PathTable {
+    /// The same table, whose element begins proofs as `origin` and remembers in `seen` those that came, to it and to its
+    /// other workers. To be said before paths are put.
+    #[must_use]
+    pub fn with_proofs(mut self, origin: Origin, seen: Seen) -> PathTable {
+        (self.origin, self.seen) = (origin, seen);
+        self
+    }
+
     /// Adds a path, or changes how it runs; keys and counts stay.
     ///
     /// # Errors
@@ -137,14 +179,15 @@ impl PathTable {
         if index >= self.states.len() {
             self.states.resize_with(index + 1, || None);
         }
-        match &mut self.states[index] {
-            Some(state) => state.config = config,
-            empty => {
-                let (traffic_in, traffic_out) = Default::default();
-                let (outbound, ended, function) = (None, None, Slot::default());
-                let state =
-                    PathState { config, outbound, ended, function, traffic_in, traffic_out };
-                *empty = Some(Box::new(state));
+        let (id, nsh) = (config.id, config.nsh.clone());
+        let state =
+            self.states[index].get_or_insert_with(|| Box::new(PathState::new(config.clone())));
+        state.config = config;
+        match (&mut state.nsh, nsh) {
+            (Some(held), Some(nsh)) => held.change(nsh, &self.seen),
+            (held, nsh) => {
+                let fresh = |nsh| PathNsh::new(id, nsh, self.origin.clone(), &self.seen);
+                *held = nsh.map(|nsh| Box::new(fresh(nsh)));
             }
         }
         Ok(())
@@ -160,6 +203,16 @@ impl PathTable {
     /// The path of this number.
     pub fn get(&self, id: PathId) -> Option<&PathState> {
         self.states.get(id.0 as usize)?.as_deref()
+    }
+
+    /// What the Network Service Header of a path needs.
+    pub(crate) fn nsh(&self, id: PathId) -> Result<&PathNsh, DropReason> {
+        let state = self.get(id).ok_or(DropReason::UnknownServicePath)?;
+        state.nsh.as_deref().ok_or(DropReason::WrongProfile)
+    }
+
+    pub(crate) fn nsh_mut(&mut self, id: PathId) -> Option<&mut PathNsh> {
+        self.get_mut(id)?.nsh.as_deref_mut()
     }
 
     /// The path of this number, to change.

@@ -57,13 +57,13 @@ macro_rules! reasons {
 reasons! {
     /// The frame came from an address that is no neighbour of this element.
     UnknownNeighbour = "unknown_neighbour",
-    /// The bytes are no well-formed MPLS stack, or what follows it is no IP packet.
+    /// The bytes are no well-formed MPLS stack or NSH, or what follows it is no IP packet.
     Malformed = "malformed",
     /// The top label is not one of this element's.
     UnknownLabel = "unknown_label",
     /// The labels that remain are not those of the path that the security association belongs to.
     LabelMismatch = "label_mismatch",
-    /// The MPLS TTL ran out.
+    /// The TTL of the label or of the NSH ran out.
     TtlExpired = "ttl_expired",
     /// What the labels cover is not ESP.
     NotEsp = "not_esp",
@@ -125,6 +125,28 @@ reasons! {
     NoPathBack = "no_path_back",
     /// The link could not take the packet (queue full, or an error of the system).
     LinkRefused = "link_refused",
+    /// The frame has an NSH on a path without one, or has none on a path with one; profiles never fall back.
+    WrongProfile = "wrong_profile",
+    /// The NSH names no path that this element stands on, or another than the security association does (RFC 8300).
+    UnknownServicePath = "unknown_service_path",
+    /// The NSH's service index is not that of this element's place on the path (RFC 8300).
+    WrongServiceIndex = "wrong_service_index",
+    /// The NSH is not laid out as those of its path are: flags, type, length or context headers.
+    WrongNsh = "wrong_nsh",
+    /// The NSH's code was made with a key that this element does not share with the one before it.
+    UnknownLinkKey = "unknown_link_key",
+    /// The code over labels, NSH and headers is wrong: something that steers was changed on the link.
+    BadMac = "bad_mac",
+    /// The proof of transit is wrong: an element of the path was left out, or the packet is another than it was there.
+    ProofWrong = "proof_wrong",
+    /// The proof of transit names a key that the end of the path does not share with that element.
+    ProofUnknownKey = "proof_unknown_key",
+    /// The proof of transit was begun by an element that may not begin packets of the path.
+    ProofUnknownOrigin = "proof_unknown_origin",
+    /// The proof of transit of this very packet came before.
+    ProofRepeated = "proof_repeated",
+    /// The proof of transit is so old that nobody knows whether it came before.
+    ProofTooOld = "proof_too_old",
     /// Congestion was marked on a packet whose inner header cannot carry the mark (RFC 6040 section 4.2).
     CongestionNotEct = "congestion_not_ect",
 }

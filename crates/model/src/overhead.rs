@@ -6,7 +6,8 @@
 //! IPv4 20 | UDP 8 | label 4 × (hops + 1) | IPv4 20 | SPI 4, sequence 4, IV 8 | inner packet | pad 0..3 | 2 | ICV 16
 //! ```
 //!
-//! In transport mode the inner IP header takes the place of the second IPv4 header. On an Ethernet link (RFC 3032 section 5)
+//! Profile `mpls-nsh` has one label more and a Network Service Header behind the labels ([`crate::nsh`]), profile `nsh` that
+//! header and over UDP one label. In transport mode the inner IP header takes the place of the second IPv4 header. On an Ethernet link (RFC 3032 section 5)
 //! the label stack begins the frame's payload: there is neither the first IPv4 header nor UDP's, and the link MTU counts
 //! from the first label on.
 
@@ -30,6 +31,27 @@ pub const ESP_TRAILER_BYTES: usize = 2;
 pub const ESP_ALIGN_BYTES: usize = 4;
 /// The integrity check value of all three suites.
 pub const ESP_ICV_BYTES: usize = 16;
+
+/// What of a frame steers it: everything between the headers of the link and the outer IP header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Steering {
+    /// Label stack entries, that of the SFF included.
+    pub labels: usize,
+    /// Bytes of the Network Service Header; 0 where there is none.
+    pub nsh_bytes: usize,
+}
+
+impl Steering {
+    /// A label stack alone.
+    pub const fn labels(labels: usize) -> Steering {
+        Steering { labels, nsh_bytes: 0 }
+    }
+
+    /// Bytes on the wire.
+    pub const fn len_bytes(self) -> usize {
+        LABEL_BYTES * self.labels + self.nsh_bytes
+    }
+}
 
 /// How ESP wraps the inner packet.
 #[derive(
@@ -55,8 +77,8 @@ pub enum EspMode {
 
 /// Bytes in front of the inner packet in tunnel mode, from the first label on: what an encapsulator needs as headroom
 /// before the UDP payload.
-pub const fn headroom_bytes(labels: usize) -> usize {
-    LABEL_BYTES * labels + OUTER_IPV4_BYTES + ESP_HEADER_BYTES + ESP_IV_BYTES
+pub const fn headroom_bytes(steering: Steering) -> usize {
+    steering.len_bytes() + OUTER_IPV4_BYTES + ESP_HEADER_BYTES + ESP_IV_BYTES
 }
 
 /// The most bytes behind the inner packet: padding, trailer and ICV.
@@ -75,12 +97,11 @@ pub const fn link_bytes(link: LinkKind) -> usize {
     }
 }
 
-/// Bytes on the link, of those that count for its MTU, of what carries an inner packet of `inner_bytes` under `labels`
-/// labels.
+/// Bytes on the link, of those that count for its MTU, of what carries an inner packet of `inner_bytes`.
 pub const fn frame_bytes(
     link: LinkKind,
     inner_bytes: usize,
-    labels: usize,
+    steering: Steering,
     mode: EspMode,
 ) -> usize {
     // In transport mode the header that moves in front is a multiple of four, so the padding is the same.
@@ -89,7 +110,7 @@ pub const fn frame_bytes(
         EspMode::Transport => 0,
     };
     link_bytes(link)
-        + LABEL_BYTES * labels
+        + steering.len_bytes()
         + outer
         + ESP_HEADER_BYTES
         + ESP_IV_BYTES
@@ -99,15 +120,15 @@ pub const fn frame_bytes(
         + ESP_ICV_BYTES
 }
 
-/// The largest inner packet whose frame fits `link_mtu_bytes` under `labels` labels; `None` where nothing fits.
+/// The largest inner packet whose frame fits `link_mtu_bytes`; `None` where nothing fits.
 pub const fn inner_mtu_bytes(
     link: LinkKind,
     link_mtu_bytes: usize,
-    labels: usize,
+    steering: Steering,
     mode: EspMode,
 ) -> Option<usize> {
     // What a frame costs around the aligned plaintext. frame_bytes(2, …) is the smallest: 2 bytes and no padding.
-    let around = frame_bytes(link, 2, labels, mode) - 4;
+    let around = frame_bytes(link, 2, steering, mode) - 4;
     let Some(aligned) = link_mtu_bytes.checked_sub(around) else { return None };
     let aligned = aligned - aligned % ESP_ALIGN_BYTES;
     aligned.checked_sub(ESP_TRAILER_BYTES)
@@ -128,8 +149,9 @@ mod tests {
         {
             for labels in 2..=7 {
                 for link_mtu in [1000, 1280, 1499, 1500, 1501, 1502, 1503, 9000] {
-                    let inner = inner_mtu_bytes(link, link_mtu, labels, mode).expect("fits");
-                    let frame = |inner| frame_bytes(link, inner, labels, mode);
+                    let steering = Steering { labels, nsh_bytes: labels % 2 * 136 };
+                    let inner = inner_mtu_bytes(link, link_mtu, steering, mode).expect("fits");
+                    let frame = |inner| frame_bytes(link, inner, steering, mode);
                     assert!(frame(inner) <= link_mtu, "{link:?} {labels} {link_mtu}");
                     assert!(frame(inner + 1) > link_mtu, "{link:?} {labels} {link_mtu}");
                 }
@@ -142,22 +164,34 @@ mod tests {
     fn the_inner_mtu_by_hand() {
         let tunnel = [1410, 1406, 1402, 1398, 1394, 1390];
         for (functions, expected) in (1..=6).zip(tunnel) {
-            let inner = |mode| inner_mtu_bytes(UDP, 1500, functions + 1, mode);
+            let inner = |mode| inner_mtu_bytes(UDP, 1500, Steering::labels(functions + 1), mode);
             assert_eq!(inner(EspMode::Tunnel), Some(expected));
             assert_eq!(inner(EspMode::Transport), Some(expected + 20));
             // Without the IPv4 and the UDP header of the link.
-            let ethernet =
-                inner_mtu_bytes(LinkKind::Ethernet, 1500, functions + 1, EspMode::Tunnel);
+            let ethernet = inner_mtu_bytes(
+                LinkKind::Ethernet,
+                1500,
+                Steering::labels(functions + 1),
+                EspMode::Tunnel,
+            );
             assert_eq!(ethernet, Some(expected + 28));
         }
-        assert_eq!(inner_mtu_bytes(UDP, 80, 1, EspMode::Tunnel), None);
+        assert_eq!(inner_mtu_bytes(UDP, 80, Steering::labels(1), EspMode::Tunnel), None);
+    }
+
+    /// A label more, that of the SFF, and 136 bytes of NSH: six intrusive functions.
+    #[test]
+    fn the_inner_mtu_under_an_nsh_by_hand() {
+        let steering = Steering { labels: 8, nsh_bytes: 136 };
+        assert_eq!(inner_mtu_bytes(UDP, 1500, steering, EspMode::Tunnel), Some(1390 - 140));
     }
 
     #[test]
     fn tunnel_mode_costs_what_the_diagram_says() {
         let wanted = 20 + 8 + 8 + 20 + 16 + 1410 + 2 + 16;
-        assert_eq!(frame_bytes(UDP, 1410, 2, EspMode::Tunnel), wanted);
-        assert_eq!(frame_bytes(LinkKind::Ethernet, 1410, 2, EspMode::Tunnel), wanted - 28);
-        assert_eq!(headroom_bytes(2), 8 + 20 + 16);
+        assert_eq!(frame_bytes(UDP, 1410, Steering::labels(2), EspMode::Tunnel), wanted);
+        let ethernet = frame_bytes(LinkKind::Ethernet, 1410, Steering::labels(2), EspMode::Tunnel);
+        assert_eq!(ethernet, wanted - 28);
+        assert_eq!(headroom_bytes(Steering::labels(2)), 8 + 20 + 16);
     }
 }

@@ -152,11 +152,8 @@ impl HopUnderTest {
         let (mine, egress) = (label(100), label(200));
         let mut inbound = SaTable::new();
         inbound.install(sas.inbound).expect("an empty table");
-        let mut hop = Hop::new(mine, true, Box::new(Forward::default()), inbound).with_flows(
-            FLOWS,
-            [1, 2, 3, 4],
-            sas.now,
-        );
+        let mut hop = Hop::new(Form::Labels(mine), true, Box::new(Forward::default()), inbound)
+            .with_flows(FLOWS, [1, 2, 3, 4], sas.now);
         let tunnel = Tunnel {
             source: Ipv4Addr::new(192, 0, 2, 2),
             destination: Ipv4Addr::new(192, 0, 2, 3),
@@ -167,6 +164,8 @@ impl HopUnderTest {
             direction: Direction::Forward,
             previous: Some(Neighbour(0)),
             leaving: Some(Leaving { next: Neighbour(1), labels, tunnel: Some(tunnel) }),
+            arriving: LabelStack::new(&[mine, egress]).expect("two labels"),
+            nsh: None,
             return_path: None,
             mode: EspMode::Tunnel,
             inner_mtu_bytes: 9000,

@@ -22,20 +22,24 @@ mod marks;
 mod subject;
 mod tracker;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
+use ringmail_model::PathId;
 use ringmail_model::pathset::Direction;
-use ringmail_model::{Label, PathId};
 
 use crate::admit;
 use crate::batch::Batch;
 use crate::counters::Counters;
-use crate::decap::Inner;
+use crate::decap::{self, Inner};
 use crate::encap;
 use crate::labels::ENTRY_BYTES;
 use crate::limits::{MAX_LABELS, OTHER_IDLE_S, SWEEP_ENTRIES_PER_BATCH, SWEEP_ENTRIES_PER_TIMEOUT};
-use crate::outer;
+use crate::nsh::cmac::LANES;
+use crate::nsh::group::{self, Item};
+use crate::nsh::link::Covered;
+use crate::outer::{self, Form, Frame};
 use crate::paths::PathTable;
 use crate::sa::SaTable;
 use crate::verdict::{DropReason, Side, Verdict};
@@ -71,7 +75,7 @@ pub enum TellApart {
 /// The one worker of a hop with an attached function.
 #[derive(Debug)]
 pub struct Attached {
-    label: Label,
+    form: Form,
     config: AttachConfig,
     /// The paths that this hop stands on, with their outbound associations.
     pub paths: PathTable,
@@ -83,12 +87,13 @@ pub struct Attached {
     marks: Marks,
     counters: Arc<Counters>,
     attached: Arc<AttachCounters>,
+    covered: Box<Covered>,
 }
 
 impl Attached {
-    /// A hop that answers to `label` and remembers up to `flows` flows. `seeds` come from the caller's random source.
+    /// A hop whose frames begin as `form` says, and which remembers up to `flows` flows. `seeds` come from the caller's random source.
     pub fn new(
-        label: Label,
+        form: Form,
         config: AttachConfig,
         flows: usize,
         seeds: [u64; 4],
@@ -96,7 +101,7 @@ impl Attached {
         now: Instant,
     ) -> Attached {
         Attached {
-            label,
+            form,
             config,
             paths: PathTable::default(),
             inbound,
@@ -105,6 +110,7 @@ impl Attached {
             marks: Marks::default(),
             counters: Arc::default(),
             attached: Arc::default(),
+            covered: Box::default(),
         }
     }
 
@@ -140,23 +146,32 @@ impl Attached {
 
     /// Decides over a batch of frames that came from the link: what is authentic goes into the function.
     pub fn handle_link(&mut self, now: Instant, batch: &mut Batch) {
-        for index in 0..batch.len() {
-            self.counters.link_in.count(batch.packet(index).len());
-            if let Err(reason) = self.put_in(now, batch, index) {
-                self.refuse(batch, index, reason);
-            }
+        for begin in (0..batch.len()).step_by(LANES) {
+            let group = begin..batch.len().min(begin + LANES);
+            self.put_group_in(now, batch, group);
         }
         self.tracker.sweep(now, SWEEP_ENTRIES_PER_BATCH);
     }
 
     /// Decides over a batch of plain packets, each with room around it, that the function sent at this side.
     pub fn handle_function(&mut self, now: Instant, side: Side, batch: &mut Batch) {
+        let (mut items, mut count) = ([Item::NONE; LANES], 0);
         for index in 0..batch.len() {
             self.counters.inner_in.count(batch.packet(index).len());
-            if let Err(reason) = self.take_out(now, side, batch, index) {
-                self.refuse(batch, index, reason);
+            match self.take_out(now, side, batch, index) {
+                Ok(Some(item)) => {
+                    items[count] = item;
+                    count += 1;
+                    if count == LANES {
+                        self.finish(now, batch, &items);
+                        count = 0;
+                    }
+                }
+                Ok(None) => {}
+                Err(reason) => self.refuse(batch, index, reason),
             }
         }
+        self.finish(now, batch, &items[..count]);
         self.tracker.sweep(now, SWEEP_ENTRIES_PER_BATCH);
     }
 
@@ -165,18 +180,75 @@ impl Attached {
         self.tracker.sweep(now, SWEEP_ENTRIES_PER_TIMEOUT);
     }
 
-    fn put_in(&mut self, now: Instant, batch: &mut Batch, index: usize) -> Result<(), DropReason> {
-        let source = batch.source();
-        let bytes = batch.packet_mut(index);
-        let frame = outer::parse(bytes, self.label)?;
+    /// Decides over some frames of a batch.
+    fn put_group_in(&mut self, now: Instant, batch: &mut Batch, group: Range<usize>) {
+        let mut frames = [(PathId(0), Frame::NONE); LANES];
+        let (mut items, mut count) = ([Item::NONE; LANES], 0);
+        for (index, place) in group.clone().zip(&mut frames) {
+            self.counters.link_in.count(batch.packet(index).len());
+            // A batch that is handed over in memory has the verdicts of who gave it.
+            batch.set_verdict(index, Verdict::Pending);
+            match self.look(batch, index) {
+                Ok((path, frame)) => {
+                    *place = (path, frame);
+                    if let Some(item) = Item::came(index, path, &frame) {
+                        items[count] = item;
+                        count += 1;
+                    }
+                }
+                Err(reason) => self.refuse(batch, index, reason),
+            }
+        }
+        let outcomes = group::check(batch, &items[..count], &self.paths, &mut self.covered, now);
+        for (item, outcome) in items[..count].iter().zip(outcomes) {
+            if let Err(reason) = outcome {
+                self.refuse(batch, item.index, reason);
+            }
+        }
+        for (index, (path, frame)) in group.zip(frames) {
+            if batch.verdict(index) == Verdict::Pending
+                && let Err(reason) = self.put_in(now, batch, index, path, &frame)
+            {
+                self.refuse(batch, index, reason);
+            }
+        }
+    }
+
+    /// The path of a frame.
+    fn look(&self, batch: &Batch, index: usize) -> Result<(PathId, Frame), DropReason> {
+        let bytes = batch.packet(index);
+        let frame = outer::parse(bytes, self.form)?;
         if frame.ttl <= 1 {
             return Err(DropReason::TtlExpired);
         }
-        let (paths, inbound) = (&self.paths, &self.inbound);
-        let (path, inner) =
-            admit::open(bytes, source, &frame, paths, inbound, now, &self.counters)?;
+        let path = admit::look(bytes, batch.source(), &frame, &self.paths, &self.inbound)?;
+        Ok((path, frame))
+    }
+
+    /// Makes tag and code of packets that begin here.
+    fn finish(&mut self, now: Instant, batch: &mut Batch, items: &[Item]) {
+        let outcomes = group::finish(batch, items, &self.paths, &mut self.covered, now);
+        for (item, outcome) in items.iter().zip(outcomes) {
+            if let Err(reason) = outcome {
+                self.refuse(batch, item.index, reason);
+            }
+        }
+    }
+
+    fn put_in(
+        &mut self,
+        now: Instant,
+        batch: &mut Batch,
+        index: usize,
+        path: PathId,
+        frame: &Frame,
+    ) -> Result<(), DropReason> {
+        let bytes = batch.packet_mut(index);
+        let sa = self.inbound.get(frame.spi)?;
+        let state = self.paths.get(path).ok_or(DropReason::UnknownSpi)?;
+        let inner = decap::decapsulate(bytes, frame, state, sa, now, &self.counters)?;
         if self.config.aware {
-            return self.tell(batch, index, path, &frame, inner);
+            return self.tell(batch, index, path, frame, inner);
         }
         let packet = &mut bytes[inner.start..inner.end];
         let state = self.paths.get(path).ok_or(DropReason::UnknownSpi)?;
@@ -207,7 +279,7 @@ impl Attached {
         side: Side,
         batch: &mut Batch,
         index: usize,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Option<Item>, DropReason> {
         if self.config.aware {
             return self.hear(now, batch, index);
         }
@@ -248,9 +320,10 @@ impl Attached {
         }
         let state = self.paths.get_mut(path).ok_or(DropReason::NoPathBack)?;
         encap::encapsulate(batch, index, state, now)?;
+        let item = Item::begun(index, state);
         self.counters.sealed.count(len);
         self.counters.link_out.count(batch.packet(index).len());
-        Ok(())
+        Ok(item)
     }
 
     /// Puts what an SFC-aware function is to know before the packet.
@@ -259,16 +332,16 @@ impl Attached {
         batch: &mut Batch,
         index: usize,
         path: PathId,
-        frame: &outer::Frame,
+        frame: &Frame,
         inner: Inner,
     ) -> Result<(), DropReason> {
         let state = self.paths.get(path).ok_or(DropReason::UnknownSpi)?;
         let direction = state.config.direction;
         let len = inner.end - inner.start;
         let mut stack = [0; MAX_LABELS * ENTRY_BYTES];
-        let stack = stack.get_mut(..frame.outer).ok_or(DropReason::Malformed)?;
+        let stack = stack.get_mut(..frame.stack).ok_or(DropReason::Malformed)?;
         let bytes = batch.packet(index);
-        stack.copy_from_slice(&bytes[..frame.outer]);
+        stack.copy_from_slice(&bytes[..frame.stack]);
         let tail = bytes.len() - inner.end;
         let head = aware::HEADER_BYTES + stack.len();
         // The outer header and that of ESP were longer.
@@ -285,7 +358,12 @@ impl Attached {
     }
 
     /// Does what an SFC-aware function says.
-    fn hear(&mut self, now: Instant, batch: &mut Batch, index: usize) -> Result<(), DropReason> {
+    fn hear(
+        &mut self,
+        now: Instant,
+        batch: &mut Batch,
+        index: usize,
+    ) -> Result<Option<Item>, DropReason> {
         let (path, head) = match aware::read(batch.packet(index))? {
             Answer::Packet(path, head) => (path, head),
             Answer::Dropped(path) => {
@@ -305,9 +383,10 @@ impl Attached {
             false => self.attached.originated.count(len),
         }
         encap::encapsulate(batch, index, state, now)?;
+        let item = Item::begun(index, state);
         self.counters.sealed.count(len);
         self.counters.link_out.count(batch.packet(index).len());
-        Ok(())
+        Ok(item)
     }
 
     /// The direction of a packet that came out of a function with one side.

@@ -243,6 +243,6 @@ mod tests {
         assert_eq!(push(&labels, &nsh, &ip[..19], &esp), malformed);
         assert_eq!(push(&labels, &nsh, &[0; 24], &esp), malformed);
         assert_eq!(push(&labels, &nsh, &ip, &esp[..31]), malformed);
-        assert_eq!(push(&[0; 4 * 17], &[0; 252], &[0; 40], &esp), malformed);
+        assert_eq!(push(&[0; 4 * (MAX_LABELS + 1)], &[0; 252], &[0; 40], &esp), malformed);
     }
 }

@@ -2,6 +2,11 @@
 //! that it came, and a code over both that is made anew on every link.
 
 pub mod cmac;
+pub(crate) mod group;
 pub mod link;
+pub mod path;
 pub mod proof;
 pub mod verify;
+
+pub use path::{NshConfig, Origin, PathNsh};
+pub use verify::Seen;

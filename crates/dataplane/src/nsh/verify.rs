@@ -2,14 +2,18 @@
 //! (`docs/nsh.md`, "Proof of transit").
 
 use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use ringmail_model::nsh::{ProofLayout, WORD_BYTES};
 use ringmail_model::{ElementId, PathDigest};
 
 use super::cmac::{self, KEY_BYTES, LANES, Tag};
 use super::proof::{Claim, Mark, NO_TAG, Prover};
-use crate::limits::{PROOF_ORIGINS, PROOF_WINDOW_PACKETS, PROVER_KEYS};
+use crate::limits::{PROOF_ORIGINS, PROOF_ORIGINS_MET, PROOF_WINDOW_PACKETS, PROVER_KEYS};
 use crate::replay::{Refused, ReplayWindow, WindowPackets};
+use crate::sa::Lease;
+use crate::verdict::DropReason;
 
 /// What the end of a path says of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +43,18 @@ impl Verdict {
         Verdict::TooOld,
     ];
 
+    /// Whether a packet of this verdict goes on where that is enforced.
+    pub(crate) const fn outcome(self) -> Result<(), DropReason> {
+        Err(match self {
+            Verdict::Proved => return Ok(()),
+            Verdict::WrongTag => DropReason::ProofWrong,
+            Verdict::UnknownKey => DropReason::ProofUnknownKey,
+            Verdict::UnknownOrigin => DropReason::ProofUnknownOrigin,
+            Verdict::Repeated => DropReason::ProofRepeated,
+            Verdict::TooOld => DropReason::ProofTooOld,
+        })
+    }
+
     /// The name in reports and counters.
     pub const fn name(self) -> &'static str {
         match self {
@@ -57,8 +73,8 @@ impl Verdict {
 pub struct ProvedPath {
     /// Its digest.
     pub digest: PathDigest,
-    /// Where it begins.
-    pub origin: ElementId,
+    /// Who may begin packets of it, and at which position: where it begins, and hops that are granted it.
+    pub origins: Vec<(ElementId, u8)>,
     /// Whether each element seals what it sends, from where the path begins to the last hop. The first does.
     pub seals: Vec<bool>,
     /// Where the proof is in an NSH of the path.
@@ -68,6 +84,40 @@ pub struct ProvedPath {
 /// A packet at the end of its path: its NSH, and the first bytes of the ICV that it came with.
 pub type Arrived<'a> = (&'a [u8], Mark);
 
+/// How far each origin of proofs has counted, for all workers of an element: a packet that came to one of them came to all.
+/// They meet only where an origin is new.
+#[derive(Clone, Debug, Default)]
+pub struct Seen(Arc<RwLock<Origins>>);
+
+#[derive(Debug, Default)]
+struct Origins {
+    windows: HashMap<(PathDigest, [u8; WORD_BYTES]), (Arc<ReplayWindow>, u64)>,
+    added: u64,
+}
+
+impl Seen {
+    /// The window of an origin; of too many the one that was added first goes.
+    fn window(&self, path: PathDigest, origin: [u8; WORD_BYTES]) -> Arc<ReplayWindow> {
+        let mut origins = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some((window, _)) = origins.windows.get(&(path, origin)) {
+            return Arc::clone(window);
+        }
+        if origins.windows.len() == PROOF_ORIGINS {
+            // Each life of an origin's worker is one; those that are over say nothing any more.
+            let oldest = origins.windows.iter().min_by_key(|(_, (_, added))| *added);
+            if let Some(oldest) = oldest.map(|(key, _)| *key) {
+                origins.windows.remove(&oldest);
+            }
+        }
+        let size = WindowPackets::new(PROOF_WINDOW_PACKETS).unwrap_or_default();
+        let window = Arc::new(ReplayWindow::new(size));
+        origins.added += 1;
+        let added = origins.added;
+        origins.windows.insert((path, origin), (Arc::clone(&window), added));
+        window
+    }
+}
+
 /// Checks the proofs of one path.
 #[derive(Debug)]
 pub struct Verifier {
@@ -75,60 +125,68 @@ pub struct Verifier {
     /// The segment in which a packet leaves each position.
     leaves: Vec<usize>,
     /// The keys of each position, the newest last.
-    keys: Vec<Vec<Prover>>,
-    /// How far each origin has counted, and when it was heard of last.
-    origins: HashMap<[u8; WORD_BYTES], (ReplayWindow, u64)>,
-    heard: u64,
+    keys: Vec<Vec<(Prover, Lease)>>,
+    seen: Seen,
+    /// Those of `seen` that this worker has met.
+    known: HashMap<[u8; WORD_BYTES], Arc<ReplayWindow>>,
 }
 
 impl Verifier {
     /// One that knows no key yet.
-    pub fn new(path: ProvedPath) -> Verifier {
+    pub fn new(path: ProvedPath, seen: Seen) -> Verifier {
         let sealed = path.seals.iter().scan(0, |segments, seals| {
             *segments += usize::from(*seals);
             Some(*segments - usize::from(*segments > 0))
         });
         let leaves = sealed.collect();
         let keys = path.seals.iter().map(|_| Vec::new()).collect();
-        Verifier { path, leaves, keys, origins: HashMap::new(), heard: 0 }
+        Verifier { path, leaves, keys, seen, known: HashMap::new() }
     }
 
     /// Takes the key of the element at a position beside those that are there; of too many the oldest goes. False if the
     /// path has no such position. The caller wipes its own copy.
-    pub fn install(&mut self, position: u8, key_id: u16, key: &[u8; KEY_BYTES]) -> bool {
+    pub fn install(
+        &mut self,
+        position: u8,
+        key_id: u16,
+        key: &[u8; KEY_BYTES],
+        lease: Lease,
+    ) -> bool {
         let prover = Prover::new(key, key_id, &self.path.digest, position);
         let Some(keys) = self.keys.get_mut(usize::from(position)) else { return false };
-        keys.retain(|known| known.key_id() != key_id);
+        keys.retain(|(known, _)| known.key_id() != key_id);
         if keys.len() == PROVER_KEYS {
             keys.remove(0);
         }
-        keys.push(prover);
+        keys.push((prover, lease));
         true
     }
 
     /// Forgets a key.
     pub fn remove(&mut self, position: u8, key_id: u16) {
         if let Some(keys) = self.keys.get_mut(usize::from(position)) {
-            keys.retain(|known| known.key_id() != key_id);
+            keys.retain(|(known, _)| known.key_id() != key_id);
         }
     }
 
     /// Decides over up to [`LANES`] packets; what stands behind the last of them means nothing.
-    pub fn verify(&mut self, packets: &[Arrived<'_>]) -> [Verdict; LANES] {
+    pub fn verify(&mut self, packets: &[Arrived<'_>], now: Instant) -> [Verdict; LANES] {
         let mut claims = [Claim::default(); LANES];
         let mut verdicts = [Verdict::WrongTag; LANES];
         let mut expected = [NO_TAG; LANES];
+        let mut begins = [0; LANES];
         for (lane, (nsh, _)) in packets.iter().enumerate().take(LANES) {
             match self.begin(nsh) {
-                Some((claim, tag)) => {
+                Some((claim, tag, position)) => {
                     (claims[lane], expected[lane]) = (claim, tag);
+                    begins[lane] = usize::from(position);
                     verdicts[lane] = Verdict::Proved;
                 }
                 None => verdicts[lane] = Verdict::UnknownOrigin,
             }
         }
         for position in 0..self.leaves.len() {
-            self.follow(position, packets, &mut claims, &mut verdicts);
+            self.follow(position, packets, &begins, &mut claims, &mut verdicts, now);
         }
         for (lane, _) in packets.iter().enumerate().take(LANES) {
             if verdicts[lane] == Verdict::Proved {
@@ -141,8 +199,8 @@ impl Verifier {
         verdicts
     }
 
-    /// What the packet says of itself, and the tag that it came with; `None` if nobody may begin it there.
-    fn begin(&self, nsh: &[u8]) -> Option<(Claim, Tag)> {
+    /// What the packet says of itself, the tag that it came with, and where it began; `None` if nobody may begin it there.
+    fn begin(&self, nsh: &[u8]) -> Option<(Claim, Tag, u8)> {
         let layout = &self.path.layout;
         let origin: [u8; WORD_BYTES] = *nsh.get(layout.origin())?.first_chunk()?;
         let sequence = *nsh.get(layout.sequence())?.first_chunk()?;
@@ -150,7 +208,8 @@ impl Verifier {
         let element = u16::from_be_bytes([origin[0], origin[1]]);
         let sequence = u64::from_be_bytes(sequence);
         let claim = Claim { origin, sequence, mark: [0; WORD_BYTES], before: NO_TAG };
-        (ElementId(element) == self.path.origin).then_some((claim, tag))
+        let granted = self.path.origins.iter().find(|(who, _)| who.0 == element);
+        granted.map(|(_, position)| (claim, tag, *position))
     }
 
     /// Adds the tag of one position to each claim, under the key that the packet names.
@@ -158,19 +217,24 @@ impl Verifier {
         &self,
         position: usize,
         packets: &[Arrived<'_>],
+        begins: &[usize; LANES],
         claims: &mut [Claim; LANES],
         verdicts: &mut [Verdict; LANES],
+        now: Instant,
     ) {
         let mut provers = [None; LANES];
         for (lane, (nsh, icv)) in packets.iter().enumerate().take(LANES) {
+            if position < begins[lane] {
+                continue;
+            }
             claims[lane].mark = self.mark(position, nsh, icv);
-            provers[lane] = self.prover(position, nsh);
+            provers[lane] = self.prover(position, nsh, now);
             if provers[lane].is_none() && verdicts[lane] == Verdict::Proved {
                 verdicts[lane] = Verdict::UnknownKey;
             }
         }
         // Packets of one time name one key; while keys change there are two.
-        for keyed in &self.keys[position] {
+        for (keyed, _) in &self.keys[position] {
             let names = |prover: &Option<&Prover>| {
                 prover.is_some_and(|prover| prover.key_id() == keyed.key_id())
             };
@@ -186,10 +250,11 @@ impl Verifier {
         }
     }
 
-    fn prover(&self, position: usize, nsh: &[u8]) -> Option<&Prover> {
+    fn prover(&self, position: usize, nsh: &[u8], now: Instant) -> Option<&Prover> {
         let key_id = nsh.get(self.path.layout.key_id(position)?)?.first_chunk()?;
         let key_id = u16::from_be_bytes(*key_id);
-        self.keys[position].iter().rev().find(|prover| prover.key_id() == key_id)
+        let known = self.keys[position].iter().rev().find(|(prover, _)| prover.key_id() == key_id);
+        known.filter(|(_, lease)| lease.is_live(now)).map(|(prover, _)| prover)
     }
 
     fn mark(&self, position: usize, nsh: &[u8], icv: &Mark) -> Mark {
@@ -201,22 +266,13 @@ impl Verifier {
 
     /// Whether a packet that was proved came before.
     fn count(&mut self, claim: &Claim) -> Verdict {
-        self.heard += 1;
-        if !self.origins.contains_key(&claim.origin) {
-            if self.origins.len() == PROOF_ORIGINS {
-                // Each life of an origin's worker is one; those that are over say nothing any more.
-                let oldest = self.origins.iter().min_by_key(|(_, (_, heard))| *heard);
-                if let Some(oldest) = oldest.map(|(origin, _)| *origin) {
-                    self.origins.remove(&oldest);
-                }
+        if !self.known.contains_key(&claim.origin) {
+            if self.known.len() == PROOF_ORIGINS_MET {
+                self.known.clear();
             }
-            let window = WindowPackets::new(PROOF_WINDOW_PACKETS).unwrap_or_default();
-            self.origins.insert(claim.origin, (ReplayWindow::new(window), 0));
+            self.known.insert(claim.origin, self.seen.window(self.path.digest, claim.origin));
         }
-        let Some((window, heard)) = self.origins.get_mut(&claim.origin) else {
-            return Verdict::UnknownOrigin;
-        };
-        *heard = self.heard;
+        let Some(window) = self.known.get(&claim.origin) else { return Verdict::UnknownOrigin };
         match window.commit(claim.sequence) {
             Ok(()) => Verdict::Proved,
             Err(Refused::Replayed) => Verdict::Repeated,
@@ -241,6 +297,10 @@ mod tests {
         verifier: Verifier,
     }
 
+    fn lease() -> Lease {
+        Lease::unlimited(Instant::now())
+    }
+
     fn key(position: usize, generation: u8) -> [u8; 16] {
         [position as u8 * 16 + generation; 16]
     }
@@ -253,13 +313,23 @@ mod tests {
             let layout = Layout::new(&shape).unwrap();
             let proof = layout.proof().unwrap();
             let seals = seals.to_vec();
-            let path = ProvedPath { digest: DIGEST, origin: ElementId(0), seals, layout: proof };
+            let path = ProvedPath {
+                digest: DIGEST,
+                origins: vec![(ElementId(0), 0)],
+                seals,
+                layout: proof,
+            };
             let seals = path.seals.clone();
-            let mut world = World { seals, layout, provers: vec![], verifier: Verifier::new(path) };
+            let mut world = World {
+                seals,
+                layout,
+                provers: vec![],
+                verifier: Verifier::new(path, Seen::default()),
+            };
             for position in 0..world.seals.len() {
                 let prover = Prover::new(&key(position, 1), 1, &DIGEST, position as u8);
                 world.provers.push(prover);
-                assert!(world.verifier.install(position as u8, 1, &key(position, 1)));
+                assert!(world.verifier.install(position as u8, 1, &key(position, 1), lease()));
             }
             world
         }
@@ -299,7 +369,7 @@ mod tests {
         }
 
         fn verdict(&mut self, (nsh, mark): &(Vec<u8>, Mark)) -> Verdict {
-            self.verifier.verify(&[(nsh, *mark)])[0]
+            self.verifier.verify(&[(nsh, *mark)], Instant::now())[0]
         }
     }
 
@@ -319,7 +389,7 @@ mod tests {
             for group in sent.chunks(LANES) {
                 let packets: Vec<Arrived<'_>> =
                     group.iter().map(|(nsh, mark)| (&nsh[..], *mark)).collect();
-                let verdicts = world.verifier.verify(&packets);
+                let verdicts = world.verifier.verify(&packets, Instant::now());
                 assert!(verdicts[..group.len()].iter().all(|verdict| *verdict == Verdict::Proved));
             }
             assert_eq!(world.verdict(&sent[7]), Verdict::Repeated);
@@ -369,14 +439,17 @@ mod tests {
         world.provers[1] = Prover::new(&key(1, 2), 2, &DIGEST, 1);
         let new = world.sent(2, &[]);
         let both = [(&old.0[..], old.1), (&new.0[..], new.1)];
-        let verdicts = world.verifier.verify(&both);
+        let verdicts = world.verifier.verify(&both, Instant::now());
         assert_eq!(verdicts[..2], [Verdict::Proved, Verdict::UnknownKey]);
-        assert!(world.verifier.install(1, 2, &key(1, 2)));
-        assert_eq!(world.verifier.verify(&both)[..2], [Verdict::Repeated, Verdict::Proved]);
+        assert!(world.verifier.install(1, 2, &key(1, 2), lease()));
+        assert_eq!(
+            world.verifier.verify(&both, Instant::now())[..2],
+            [Verdict::Repeated, Verdict::Proved]
+        );
         world.verifier.remove(1, 1);
-        let verdicts = world.verifier.verify(&both);
+        let verdicts = world.verifier.verify(&both, Instant::now());
         assert_eq!(verdicts[..2], [Verdict::UnknownKey, Verdict::Repeated]);
-        assert!(!world.verifier.install(2, 1, &key(2, 1)));
+        assert!(!world.verifier.install(2, 1, &key(2, 1), lease()));
     }
 
     #[test]
@@ -389,16 +462,74 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_bounded_and_the_ones_not_heard_of_go() {
+    fn a_packet_that_came_to_one_worker_came_to_all() {
+        let mut world = World::new(&[true, true]);
+        let sent = world.sent(1, &[]);
+        assert_eq!(world.verdict(&sent), Verdict::Proved);
+        let seen = world.verifier.seen.clone();
+        let mut other = Verifier::new(world.verifier.path.clone(), seen);
+        for position in 0..2 {
+            assert!(other.install(position, 1, &key(position.into(), 1), lease()));
+        }
+        let again = other.verify(&[(&sent.0, sent.1)], Instant::now())[0];
+        assert_eq!(again, Verdict::Repeated);
+    }
+
+    #[test]
+    fn a_key_whose_lease_is_over_proves_nothing() {
+        let mut world = World::new(&[true, true]);
+        let ended = lease();
+        ended.expire();
+        assert!(world.verifier.install(1, 1, &key(1, 1), ended));
+        let sent = world.sent(1, &[]);
+        assert_eq!(world.verdict(&sent), Verdict::UnknownKey);
+    }
+
+    #[test]
+    fn who_is_granted_it_begins_packets_at_its_place_and_nobody_else() {
+        let mut world = World::new(&[true, true, true]);
+        let begun = |world: &World, element: u8, from: usize| {
+            let proof = world.layout.proof().unwrap();
+            let mut nsh = vec![0; world.layout.len_bytes()];
+            let origin = [0, element, 0, 0, 1, 1, 1, 1];
+            nsh[proof.origin()].copy_from_slice(&origin);
+            nsh[proof.sequence()].copy_from_slice(&1u64.to_be_bytes());
+            let mut mark = [0; 8];
+            for (position, prover) in world.provers.iter().enumerate().skip(from) {
+                if position > from {
+                    let place = proof.mark(position - 1, 3).unwrap();
+                    nsh[place].copy_from_slice(&mark);
+                }
+                mark = [position as u8 + 50; 8];
+                let before = nsh[proof.tag()].try_into().unwrap();
+                let claim = Claim { origin, sequence: 1, mark, before };
+                nsh[proof.tag()].copy_from_slice(&prover.tags(&[claim])[0]);
+                nsh[proof.key_id(position).unwrap()].copy_from_slice(&1u16.to_be_bytes());
+            }
+            (nsh, mark)
+        };
+        let sent = begun(&world, 7, 1);
+        assert_eq!(world.verdict(&sent), Verdict::UnknownOrigin);
+        world.verifier.path.origins.push((ElementId(7), 1));
+        assert_eq!(world.verdict(&sent), Verdict::Proved);
+        // Neither further on nor as where the path begins.
+        for (element, from) in [(7, 2), (7, 0), (0, 1)] {
+            let sent = begun(&world, element, from);
+            assert_ne!(world.verdict(&sent), Verdict::Proved, "{element} at {from}");
+        }
+    }
+
+    #[test]
+    fn origins_are_bounded_and_the_first_go() {
         let mut world = World::new(&[true]);
         for life in 0..PROOF_ORIGINS as u32 + 10 {
             let [a, b, c, d] = life.to_be_bytes();
             let claim = Claim { origin: [0, 0, 0, 0, a, b, c, d], sequence: 1, ..Claim::default() };
             assert_eq!(world.verifier.count(&claim), Verdict::Proved);
         }
-        assert_eq!(world.verifier.origins.len(), PROOF_ORIGINS);
-        let last = Claim { origin: [0, 0, 0, 0, 0, 0, 1, 9], sequence: 1, ..Claim::default() };
-        assert_eq!(PROOF_ORIGINS + 9, 0x109);
+        assert_eq!(world.verifier.seen.0.read().unwrap().windows.len(), PROOF_ORIGINS);
+        let [a, b, c, d] = (PROOF_ORIGINS as u32 + 9).to_be_bytes();
+        let last = Claim { origin: [0, 0, 0, 0, a, b, c, d], sequence: 1, ..Claim::default() };
         assert_eq!(world.verifier.count(&last), Verdict::Repeated);
     }
 }

@@ -8,7 +8,7 @@ use ringmail_packet::tcp::Flags;
 
 use crate::memory::{LONGER, Stop};
 use crate::packets;
-use crate::testbed::{Chain, FORWARD, Frame, RETURN};
+use crate::testbed::{Chain, FORWARD, Frame, RETURN, Wire};
 
 /// A segment that says its number, each of another length.
 fn numbered(number: usize) -> Vec<u8> {
@@ -87,8 +87,10 @@ fn every_second_frame_corrupt_costs_every_second_frame() {
 /// Two paths, a function that passes, resets and never sees, a replay, a foreign label and a cut frame.
 #[test]
 fn each_packet_of_a_mixed_batch_gets_the_verdict_that_it_would_get_alone() {
-    let mut chain =
-        Chain::without_paths(vec![(true, Box::new(Stop)), (true, Box::<Forward>::default())]);
+    let mut chain = Chain::without_paths(
+        Wire::Mpls,
+        vec![(true, Box::new(Stop)), (true, Box::<Forward>::default())],
+    );
     chain.lay(FORWARD, Some(RETURN), &[0, 1, 3]);
     chain.lay(LONGER, Some(RETURN), &[0, 1, 2, 3]);
     chain.lay(RETURN, None, &[3, 1, 0]);

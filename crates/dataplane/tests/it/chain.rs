@@ -13,7 +13,7 @@ use ringmail_packet::tcp::Flags;
 use ringmail_packet::{icmp, ipv4, tcp};
 
 use crate::packets::{self, CLIENT};
-use crate::testbed::{Chain, FORWARD, Frame, INNER_MTU_BYTES, SERVICE};
+use crate::testbed::{Chain, FORWARD, Frame, INNER_MTU_BYTES, SERVICE, Wire};
 
 fn pinned(hops: usize) -> Chain {
     pin(Chain::intrusive(hops))
@@ -276,8 +276,10 @@ fn packets_after_an_association_ended_are_dropped_for_the_reason_why_it_ended() 
 #[test]
 fn paths_with_the_same_labels_left_are_told_apart_by_where_their_packets_come_from() {
     let forward = || Box::<Forward>::default();
-    let mut chain =
-        Chain::without_paths(vec![(true, forward()), (true, forward()), (false, forward())]);
+    let mut chain = Chain::without_paths(
+        Wire::Mpls,
+        vec![(true, forward()), (true, forward()), (false, forward())],
+    );
     let (by_one, by_two) = (PathId(1), PathId(2));
     chain.lay(by_one, Some(PathId(3)), &[0, 1, 3, 4]);
     chain.lay(by_two, Some(PathId(3)), &[0, 2, 3, 4]);

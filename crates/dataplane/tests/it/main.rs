@@ -15,6 +15,7 @@ mod fuzz_bodies;
 #[path = "../../../../fuzz/src/replay.rs"]
 mod fuzz_replay;
 mod memory;
+mod nsh;
 mod packets;
 mod replay;
 mod sa;

@@ -17,7 +17,7 @@ use ringmail_packet::tcp::Flags;
 use ringmail_packet::{ipv4, tcp};
 
 use crate::packets;
-use crate::testbed::{Chain, FORWARD, HOP_FLOWS, Outcome, RETURN};
+use crate::testbed::{Chain, FORWARD, HOP_FLOWS, Outcome, RETURN, Wire};
 
 pub(crate) const LONGER: PathId = PathId(3);
 
@@ -42,8 +42,10 @@ impl Function for Stop {
 }
 
 fn shared() -> Chain {
-    let mut chain =
-        Chain::without_paths(vec![(true, Box::new(Stop)), (true, Box::<Forward>::default())]);
+    let mut chain = Chain::without_paths(
+        Wire::Mpls,
+        vec![(true, Box::new(Stop)), (true, Box::<Forward>::default())],
+    );
     chain.lay(FORWARD, Some(RETURN), &[0, 1, 3]);
     chain.lay(LONGER, Some(RETURN), &[0, 1, 2, 3]);
     chain.lay(RETURN, None, &[3, 1, 0]);

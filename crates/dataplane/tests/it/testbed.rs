@@ -14,16 +14,19 @@ use ringmail_dataplane::edge::{Edge, Role};
 use ringmail_dataplane::hop::Hop;
 use ringmail_dataplane::labels::LabelStack;
 use ringmail_dataplane::limits::{HEADROOM_BYTES, TAILROOM_BYTES};
-use ringmail_dataplane::paths::{Destination, Leaving, PathConfig, Tunnel};
+use ringmail_dataplane::nsh::{NshConfig, Origin, PathNsh, Seen};
+use ringmail_dataplane::paths::{Destination, Leaving, PathConfig, PathTable, Tunnel};
 use ringmail_dataplane::sa::{
     InboundOptions, InboundSa, Lease, OutboundOptions, OutboundSa, SaKey, SaTable, SegmentIndex,
     Suite,
 };
-use ringmail_dataplane::{Batch, Function, Neighbour, Verdict};
+use ringmail_dataplane::sap::MacKey;
+use ringmail_dataplane::{Batch, Form, Function, Neighbour, Verdict};
 use ringmail_functions::Forward;
+use ringmail_model::nsh::{Layout, Shape};
 use ringmail_model::overhead::EspMode;
-use ringmail_model::pathset::Direction;
-use ringmail_model::{Label, PathId, SaSpi};
+use ringmail_model::pathset::{Direction, SFF_LABEL};
+use ringmail_model::{ElementId, Label, PathDigest, PathId, SaSpi, WorkerId};
 
 pub(crate) const FORWARD: PathId = PathId(1);
 pub(crate) const RETURN: PathId = PathId(2);
@@ -45,8 +48,49 @@ pub(crate) struct Chain {
     pub(crate) lease: Lease,
     /// The mode of paths that are laid from now on.
     pub(crate) mode: EspMode,
+    /// What stands in front of ESP on paths that are laid from now on.
+    pub(crate) wire: Wire,
     /// Which elements hold plaintext, by position.
     intrusive: Vec<bool>,
+    /// Which hops may begin packets, by position.
+    pub(crate) granted: Vec<Position>,
+}
+
+/// What stands in front of ESP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wire {
+    Mpls,
+    MplsNsh,
+    /// NSH over UDP.
+    Sff,
+    /// NSH over Ethernet.
+    Nsh,
+}
+
+impl Wire {
+    /// Those with a Network Service Header.
+    pub(crate) const WITH_NSH: [Wire; 3] = [Wire::MplsNsh, Wire::Sff, Wire::Nsh];
+
+    pub(crate) fn form(self, position: Position) -> Form {
+        match self {
+            Wire::Mpls | Wire::MplsNsh => Form::Labels(label(position)),
+            Wire::Sff => Form::Sff,
+            Wire::Nsh => Form::Nsh,
+        }
+    }
+
+    /// The labels of a packet on the way to these elements.
+    fn labels(self, rest: &[Position]) -> LabelStack {
+        let elements = rest.iter().map(|position| label(*position));
+        let labels: Vec<Label> = match self {
+            _ if rest.is_empty() => vec![],
+            Wire::Mpls => elements.collect(),
+            Wire::MplsNsh => elements.chain([SFF_LABEL]).collect(),
+            Wire::Sff => vec![SFF_LABEL],
+            Wire::Nsh => vec![],
+        };
+        LabelStack::new(&labels).unwrap_or(LabelStack::NONE)
+    }
 }
 
 /// Which of a chain's elements; also its neighbour index.
@@ -80,27 +124,48 @@ impl Chain {
 
     /// As [`Chain::new`], with ESP in this mode.
     pub(crate) fn in_mode(mode: EspMode, functions: Vec<Served>) -> Chain {
-        let mut chain = Chain::without_paths(functions);
+        let mut chain = Chain::without_paths(Wire::Mpls, functions);
         chain.mode = mode;
+        chain.lay_both();
+        chain
+    }
+
+    /// As [`Chain::new`], with this in front of ESP; hops of `granted` positions may begin packets.
+    pub(crate) fn on(wire: Wire, granted: &[Position], functions: Vec<Served>) -> Chain {
+        let mut chain = Chain::without_paths(wire, functions);
+        chain.granted = granted.to_vec();
+        chain.lay_both();
+        chain
+    }
+
+    fn lay_both(&mut self) {
+        let chain = self;
         let there: Vec<Position> = (0..chain.intrusive.len()).collect();
         let back: Vec<Position> = there.iter().rev().copied().collect();
         chain.lay(FORWARD, Some(RETURN), &there);
         chain.lay(RETURN, Some(FORWARD), &back);
-        chain
     }
 
     /// The elements alone.
-    pub(crate) fn without_paths(functions: Vec<Served>) -> Chain {
+    pub(crate) fn without_paths(wire: Wire, functions: Vec<Served>) -> Chain {
         let now = Instant::now();
         let end = functions.len() + 1;
+        let proofs = |position: Position| {
+            let origin = Origin::new(ElementId(position as u16), WorkerId(0), [7; 4]);
+            PathTable::default().with_proofs(origin, Seen::default())
+        };
         let edge = |role, position| {
-            Edge::new(role, label(position), 1000, [1, 2, 3, 4], SaTable::new(), now)
+            let mut edge =
+                Edge::new(role, wire.form(position), 1000, [1, 2, 3, 4], SaTable::new(), now);
+            edge.paths = proofs(position);
+            edge
         };
         let mut intrusive = vec![true];
         let mut hops = Vec::new();
         for (index, (opens, function)) in functions.into_iter().enumerate() {
             intrusive.push(opens);
-            let hop = Hop::new(label(index + 1), opens, function, SaTable::new());
+            let mut hop = Hop::new(wire.form(index + 1), opens, function, SaTable::new());
+            hop.paths = proofs(index + 1);
             hops.push(hop.with_flows(HOP_FLOWS, [5, 6, 7, 8], now));
         }
         intrusive.push(true);
@@ -111,7 +176,9 @@ impl Chain {
             now,
             lease: Lease::unlimited(now),
             mode: EspMode::Tunnel,
+            wire,
             intrusive,
+            granted: vec![],
         }
     }
 
@@ -120,11 +187,10 @@ impl Chain {
         let ends: Vec<usize> =
             (0..route.len()).filter(|place| self.intrusive[route[*place]]).collect();
         for (place, position) in route.iter().enumerate() {
-            let rest: Vec<Label> = route[place + 1..].iter().map(|p| label(*p)).collect();
             let receiver = ends.iter().find(|end| **end > place);
             let leaving = route.get(place + 1).zip(receiver).map(|(next, receiver)| Leaving {
                 next: Neighbour(*next as u16),
-                labels: LabelStack::new(&rest).expect("a stack"),
+                labels: self.wire.labels(&route[place + 1..]),
                 tunnel: self.intrusive[*position].then(|| Tunnel {
                     source: link(*position),
                     destination: link(route[*receiver]),
@@ -135,6 +201,11 @@ impl Chain {
                 direction: if route[0] == 0 { Direction::Forward } else { Direction::Return },
                 previous: place.checked_sub(1).map(|p| Neighbour(route[p] as u16)),
                 leaving,
+                arriving: match place {
+                    0 => LabelStack::NONE,
+                    _ => self.wire.labels(&route[place..]),
+                },
+                nsh: self.nsh(id, route, place),
                 return_path,
                 mode: self.mode,
                 inner_mtu_bytes: INNER_MTU_BYTES,
@@ -144,9 +215,53 @@ impl Chain {
             };
             self.paths(*position).put(config).expect("room");
         }
+        if self.wire != Wire::Mpls {
+            self.key_nsh(id, route);
+        }
         for (segment, pair) in ends.windows(2).enumerate() {
             self.key(id, segment as u8, route[pair[0]], route[pair[1]]);
         }
+    }
+
+    /// What the element at this place of a route knows of the path's header.
+    fn nsh(&self, id: PathId, route: &[Position], place: usize) -> Option<NshConfig> {
+        let (hops, seals) = (route.len() - 2, &route[..route.len() - 1]);
+        let seals: Vec<bool> = seals.iter().map(|position| self.intrusive[*position]).collect();
+        let segments = seals.iter().filter(|seals| **seals).count();
+        let shape = Shape { hops, segments, proof: true, mac: true, metadata: vec![] };
+        let granted = route
+            .iter()
+            .enumerate()
+            .filter(|(place, position)| *place == 0 || self.granted.contains(position));
+        (self.wire != Wire::Mpls).then(|| NshConfig {
+            digest: PathDigest([id.0 as u8; 32]),
+            layout: Layout::new(&shape).expect("it fits"),
+            position: place as u8,
+            seals,
+            origins: granted.map(|(at, who)| (ElementId(*who as u16), at as u8)).collect(),
+            covers_labels: self.wire == Wire::MplsNsh,
+            enforce: true,
+        })
+    }
+
+    /// Keys of each link and of each element's proofs.
+    fn key_nsh(&mut self, id: PathId, route: &[Position]) {
+        let lease = self.lease.clone();
+        let end = route[route.len() - 1];
+        for (place, pair) in route.windows(2).enumerate() {
+            let number = id.0 * 64 + place as u32;
+            let (link, proof) = (SaSpi(0x2000 + number), SaSpi(0x3000 + number));
+            let [mac, key] = [0x10, 0x20].map(|kind| MacKey::new([kind + number as u8; 16]));
+            self.header(pair[0], id).install_goes(link, &mac, lease.clone());
+            self.header(pair[1], id).install_came(link, &mac, lease.clone());
+            self.header(pair[0], id).install_prover(proof, &key, lease.clone());
+            self.header(end, id).install_proved(place as u8, proof, &key, lease.clone());
+        }
+    }
+
+    pub(crate) fn header(&mut self, position: Position, path: PathId) -> &mut PathNsh {
+        let state = self.paths(position).get_mut(path).expect("the path");
+        state.nsh.as_mut().expect("a header")
     }
 
     fn key(&mut self, path: PathId, segment: u8, sender: Position, receiver: Position) {
@@ -168,10 +283,7 @@ impl Chain {
         state.outbound = Some(outbound.expect("an association"));
     }
 
-    pub(crate) fn paths(
-        &mut self,
-        position: Position,
-    ) -> &mut ringmail_dataplane::paths::PathTable {
+    pub(crate) fn paths(&mut self, position: Position) -> &mut PathTable {
         match position.checked_sub(1) {
             None => &mut self.gateway.paths,
             Some(hop) if hop < self.hops.len() => &mut self.hops[hop].paths,

@@ -314,7 +314,7 @@ fn a_frame_is_as_long_as_the_model_says() {
             let frame = chain.enter(&packet).expect("a frame");
             assert_eq!(
                 frame.bytes.len() + link,
-                overhead::frame_bytes(LinkKind::Udp, len, 3, mode)
+                overhead::frame_bytes(LinkKind::Udp, len, overhead::Steering::labels(3), mode)
             );
         }
     }

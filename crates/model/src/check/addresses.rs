@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::Checker;
 use crate::ids::Label;
 use crate::net::Cidr;
+use crate::pathset::SFF_LABEL;
 
 impl Checker<'_> {
     pub(super) fn addresses(&mut self) {
@@ -112,6 +113,11 @@ impl Checker<'_> {
                     let mend = "write another, or leave it out to get one";
                     self.error(&at, "duplicate-address", message, mend);
                 }
+            }
+            if d.profile.has_nsh() && *label == Some(SFF_LABEL) {
+                let message = format!("{SFF_LABEL} says that a Network Service Header follows");
+                let mend = "write another, or leave it out to get one";
+                self.error(&format!("{element}.label"), "sff-label", message, mend);
             }
             if let Some(label) = label
                 && let Some(other) = labels.insert(*label, element)

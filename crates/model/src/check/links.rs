@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::Checker;
 use crate::domain::{Keying, LinkDriver, LinkKind};
 use crate::limits;
-use crate::overhead::{EspMode, LABEL_BYTES, frame_bytes, inner_mtu_bytes};
+use crate::names::Name;
+use crate::overhead::{EspMode, LABEL_BYTES, Steering, frame_bytes, inner_mtu_bytes};
+use crate::pathset::Extent;
 use crate::suggest;
 
 impl Checker<'_> {
@@ -31,6 +33,14 @@ impl Checker<'_> {
     }
 
     fn keying(&mut self) {
+        if self.domain.profile.has_nsh() && self.domain.keying == Keying::Psk {
+            let profile = self.domain.profile.name();
+            let message = format!(
+                "`profile: {profile}` needs keys that neighbours agree on, and `keying: psk` has none"
+            );
+            let mend = "write `profile: mpls`, or `keying: sap`";
+            self.error("profile", "profile-needs-sap", message, mend);
+        }
         match (self.domain.keying, &self.domain.psk) {
             (Keying::Sap, Some(_)) => {
                 let message = "`psk` has no meaning with `keying: sap`".to_owned();
@@ -91,14 +101,31 @@ impl Checker<'_> {
         }
         let d = self.domain;
         let mode = self.esp_mode();
-        let forward = d.paths.iter().map(|p| (&p.name, p.hops.len()));
-        let back = d.return_paths.iter().map(|p| (&p.name, p.hops.len()));
-        let Some((path, hops)) = forward.chain(back).max_by_key(|(_, hops)| *hops) else { return };
-        if hops > limits::HOPS_A_PATH {
-            return;
+        let forward = d.paths.iter().map(|p| (&p.name, &p.hops));
+        let back = d.return_paths.iter().map(|p| (&p.name, &p.hops));
+        let mut longest: Option<(&Name, Steering)> = None;
+        for (path, hops) in
+            forward.chain(back).filter(|(_, hops)| hops.len() <= limits::HOPS_A_PATH)
+        {
+            let opens = |hop: &Name| d.functions.iter().any(|f| f.name == *hop && f.intrusive);
+            let intrusive = hops.iter().filter(|hop| opens(hop)).count();
+            match (Extent { hops: hops.len(), intrusive }).steering(d.profile, links.kind) {
+                Ok(steering)
+                    if longest.is_none_or(|(_, most)| most.len_bytes() < steering.len_bytes()) =>
+                {
+                    longest = Some((path, steering));
+                }
+                Ok(_) => {}
+                Err(why) => {
+                    let message = format!("path `{path}` is too long for the profile: {why}");
+                    let mend = "take functions out of the path, or write `profile: mpls`";
+                    self.error("profile", "nsh-too-long", message, mend);
+                    return;
+                }
+            }
         }
-        let labels = hops + 1;
-        let inner = inner_mtu_bytes(links.kind, mtu.into(), labels, mode).unwrap_or(0);
+        let Some((path, steering)) = longest else { return };
+        let inner = inner_mtu_bytes(links.kind, mtu.into(), steering, mode).unwrap_or(0);
         let ipv6 = d.services.iter().flat_map(|s| &s.addresses).any(|a| a.is_ipv6());
         let (least, why) = if ipv6 {
             (limits::INNER_MTU_MIN_IPV6_BYTES, "a service has an IPv6 address")
@@ -106,9 +133,14 @@ impl Checker<'_> {
             (limits::INNER_MTU_MIN_BYTES, "every IPv4 host must take that much")
         };
         if inner < usize::from(least) {
-            let needed = frame_bytes(d.links.kind, least.into(), labels, mode);
+            let needed = frame_bytes(d.links.kind, least.into(), steering, mode);
+            let labels = steering.labels;
+            let nsh = match steering.nsh_bytes {
+                0 => String::new(),
+                bytes => format!(", {bytes} bytes of NSH"),
+            };
             let message = format!(
-                "path `{path}` leaves {inner} bytes for inner packets, fewer than {least} ({why}): {labels} labels of {LABEL_BYTES} bytes and ESP take the rest"
+                "path `{path}` leaves {inner} bytes for inner packets, fewer than {least} ({why}): {labels} labels of {LABEL_BYTES} bytes{nsh} and ESP take the rest"
             );
             let mend = format!("write `mtu: {needed}` or more, or shorten the path");
             self.error("links.mtu", "mtu-too-small", message, mend);

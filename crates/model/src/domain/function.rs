@@ -173,6 +173,21 @@ pub enum PatternError {
 }
 
 impl Function {
+    /// Whether its hop sends packets that did not come to it: answers for those that it refuses, and whatever comes out of
+    /// an attached function, which tells nobody what it was made of.
+    #[must_use]
+    pub fn originates(&self) -> bool {
+        let resets =
+            |dpi: &DpiSettings| dpi.rules.iter().any(|rule| rule.action == DpiAction::Reset);
+        self.intrusive
+            && match self.kind {
+                // Its rules change in place, and any of them may come to reject.
+                FunctionKind::Attached | FunctionKind::Firewall => true,
+                FunctionKind::Dpi => self.dpi.as_ref().is_some_and(resets),
+                FunctionKind::Forward | FunctionKind::Logger => false,
+            }
+    }
+
     /// What of it makes the paths over it others when it changes. Where it runs does not, nor what a firewall takes in
     /// place: everything but the size of its table.
     #[must_use]

@@ -17,9 +17,33 @@ use crate::overhead::EspMode;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Profile {
-    /// A stack of MPLS labels, one a hop, as in the paper.
+    /// A stack of MPLS labels, one a hop, as in the paper: nothing else says where a packet is on its path.
     #[default]
     Mpls,
+    /// A stack of labels and under it a Network Service Header (RFC 8596), which proves the way of each packet and is
+    /// authenticated on every link.
+    MplsNsh,
+    /// The Network Service Header without the labels of hops.
+    Nsh,
+}
+
+impl Profile {
+    /// Every profile.
+    pub const ALL: [Profile; 3] = [Profile::Mpls, Profile::MplsNsh, Profile::Nsh];
+
+    /// The name in the domain file and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Profile::Mpls => "mpls",
+            Profile::MplsNsh => "mpls-nsh",
+            Profile::Nsh => "nsh",
+        }
+    }
+
+    /// Whether packets have a Network Service Header.
+    pub const fn has_nsh(self) -> bool {
+        matches!(self, Profile::MplsNsh | Profile::Nsh)
+    }
 }
 
 /// The AEAD of every segment. All have the same overhead on the wire.

@@ -5,11 +5,12 @@ use std::net::Ipv4Addr;
 
 use super::elements::{egress_name, elements};
 use super::numbering::{Definition, Numbers};
-use super::{Direction, Hop, LinkSet, Numbering, Path, PathSet, Role, Segment};
+use super::{Direction, Extent, Hop, LinkSet, Numbering, Path, PathSet, Role, Segment};
 use crate::domain::{Domain, Keying, LinkKind};
 use crate::ids::{ElementId, Label, PathDigest, PathId, PathVersion};
 use crate::limits;
 use crate::names::Name;
+use crate::nsh::TooLong;
 use crate::overhead::{self, EspMode};
 
 /// What the issuer adds to the file.
@@ -89,6 +90,14 @@ pub enum CompileError {
     /// Two elements have one label.
     #[error("two elements have the label {0}")]
     DuplicateLabel(Label),
+    /// The path needs a longer Network Service Header than there is.
+    #[error("path `{path}`: {why}")]
+    NshTooLong {
+        /// The path.
+        path: String,
+        /// What is too long.
+        why: TooLong,
+    },
     /// Nothing fits behind the path's headers.
     #[error("path `{path}` leaves {left_bytes} bytes for inner packets")]
     MtuTooSmall {
@@ -272,23 +281,31 @@ impl Router<'_> {
                 self.set.elements.iter().find(|e| e.role == Role::Hop && e.name == **function);
             let element = element.ok_or_else(unknown)?;
             let spec = self.domain.functions.iter().find(|f| f.name == *function);
-            let intrusive = spec.ok_or_else(unknown)?.intrusive;
+            let spec = spec.ok_or_else(unknown)?;
             if hops.iter().any(|hop| hop.element == element.id) {
                 return Err(CompileError::FunctionTwice {
                     path: name.to_owned(),
                     function: function.clone(),
                 });
             }
-            hops.push(Hop { element: element.id, label: element.label, intrusive });
+            hops.push(Hop {
+                element: element.id,
+                label: element.label,
+                intrusive: spec.intrusive,
+                originates: self.set.profile.has_nsh() && spec.originates(),
+            });
         }
         let last = self.set.element(end).or(self.set.elements.first());
         let last =
             last.ok_or(CompileError::TooMany { what: "elements", most: limits::ELEMENTS })?;
-        let end = Hop { element: end, label: last.label, intrusive: true };
-        let labels = hops.len() + 1;
+        let end = Hop { element: end, label: last.label, intrusive: true, originates: false };
+        let intrusive = hops.iter().filter(|hop| hop.intrusive).count();
+        let (extent, link) = (Extent { hops: hops.len(), intrusive }, self.set.link.kind());
+        let steering = extent.steering(self.set.profile, link);
+        let steering =
+            steering.map_err(|why| CompileError::NshTooLong { path: name.to_owned(), why })?;
         let link_mtu = usize::from(self.set.link_mtu);
-        let left =
-            overhead::inner_mtu_bytes(self.set.link.kind(), link_mtu, labels, self.set.esp_mode);
+        let left = overhead::inner_mtu_bytes(link, link_mtu, steering, self.set.esp_mode);
         let left = left.unwrap_or(0);
         if left < usize::from(limits::INNER_MTU_MIN_BYTES) {
             return Err(CompileError::MtuTooSmall { path: name.to_owned(), left_bytes: left });

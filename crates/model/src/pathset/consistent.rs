@@ -1,8 +1,10 @@
 //! What holds of every path set, whoever signed it: places, roles, labels, segments, ways back.
 
-use super::{DecodeError, Direction, Path, PathSet, Role, compile};
+use super::{DecodeError, Direction, Path, PathSet, Role, SFF_LABEL, compile};
+use crate::domain::Keying;
 use crate::ids::{ElementId, PathId};
 use crate::limits;
+use crate::overhead::EspMode;
 
 impl PathSet {
     /// What a signer of good will never breaks, so that no reader has to ask again.
@@ -29,9 +31,17 @@ impl PathSet {
             }) {
                 return Err(wrong("two elements share a name, a label or an address"));
             }
+            if self.profile.has_nsh() && element.label == SFF_LABEL {
+                return Err(wrong("an element has the label of the SFF"));
+            }
             if element.spiffe_id != self.domain.element_id(&element.name) {
                 return Err(wrong("an element's identity is not that of its name"));
             }
+        }
+        if self.profile.has_nsh()
+            && (self.keying == Keying::Psk || self.esp_mode == EspMode::Transport)
+        {
+            return Err(wrong("a profile with NSH needs keys that neighbours agree on"));
         }
         self.paths.iter().enumerate().try_for_each(|(index, path)| self.check_path(index, path))
     }
@@ -63,6 +73,17 @@ impl PathSet {
             || path.segments != compile::segments(path.origin, &path.hops, path.end)
         {
             return Err(wrong("the segments of a path are not those of its hops"));
+        }
+        if path.end.originates
+            || path
+                .hops
+                .iter()
+                .any(|hop| hop.originates && !(hop.intrusive && self.profile.has_nsh()))
+        {
+            return Err(wrong("a hop begins packets that it cannot"));
+        }
+        if path.extent().steering(self.profile, self.link.kind()).is_err() {
+            return Err(wrong("a path is too long for its profile"));
         }
         let forward = path.direction == Direction::Forward;
         if path.service.is_some() != forward || path.return_path.is_some() != forward {

@@ -5,7 +5,7 @@
 
 use super::wire::{Reader, Writer};
 use super::{Direction, Element, Hop, LinkSet, Path, PathSet, Role, Segment};
-use crate::domain::{Keying, Profile, Suite};
+use crate::domain::{Keying, LinkKind, Profile, Suite};
 use crate::ids::{ElementId, PathDigest, PathId, PathVersion};
 use crate::limits;
 use crate::names::{Name, TrustDomain};
@@ -13,8 +13,18 @@ use crate::overhead::EspMode;
 
 const MAGIC: &[u8; 4] = b"RMPS";
 const FORMAT: u16 = 1;
-/// The profile `mpls` over links of Ethernet.
-const PROFILE_MPLS_ETHERNET: u8 = 2;
+/// The byte of each profile and kind of link.
+const PROFILES: [(Profile, LinkKind, u8); 6] = [
+    (Profile::Mpls, LinkKind::Udp, 1),
+    (Profile::Mpls, LinkKind::Ethernet, 2),
+    (Profile::MplsNsh, LinkKind::Udp, 3),
+    (Profile::MplsNsh, LinkKind::Ethernet, 4),
+    (Profile::Nsh, LinkKind::Udp, 5),
+    (Profile::Nsh, LinkKind::Ethernet, 6),
+];
+/// Bits of a hop.
+const INTRUSIVE: u8 = 1;
+const ORIGINATES: u8 = 2;
 const DIGEST_CONTEXT: &str = "ringmail path 1";
 
 /// Why bytes are no path set.
@@ -76,11 +86,10 @@ impl PathSet {
         let version = PathVersion(input.u64("its version")?);
         let not_before_unix_s = input.u64("its validity")?;
         let not_after_unix_s = input.u64("its validity")?;
-        let (profile, ethernet) = match input.u8("its profile")? {
-            1 => (Profile::Mpls, false),
-            PROFILE_MPLS_ETHERNET => (Profile::Mpls, true),
-            _ => return Err(DecodeError::Value("profile")),
-        };
+        let byte = input.u8("its profile")?;
+        let known = PROFILES.into_iter().find(|(_, _, code)| *code == byte);
+        let (profile, kind, _) = known.ok_or(DecodeError::Value("profile"))?;
+        let ethernet = kind == LinkKind::Ethernet;
         let suite = match input.u8("its suite")? {
             1 => Suite::Aes128Gcm,
             2 => Suite::Aes256Gcm,
@@ -152,10 +161,9 @@ impl PathSet {
     }
 
     pub(super) fn write_suite(&self, out: &mut Writer) {
-        out.u8(match (self.profile, self.link) {
-            (Profile::Mpls, LinkSet::Udp) => 1,
-            (Profile::Mpls, LinkSet::Ethernet { .. }) => PROFILE_MPLS_ETHERNET,
-        });
+        let mine = (self.profile, self.link.kind());
+        let known = PROFILES.iter().find(|(profile, kind, _)| (*profile, *kind) == mine);
+        out.u8(known.map_or(0, |(_, _, code)| *code));
         out.u8(match self.suite {
             Suite::Aes128Gcm => 1,
             Suite::Aes256Gcm => 2,
@@ -232,7 +240,8 @@ pub(super) fn write_path(out: &mut Writer, path: &Path) {
     for hop in path.visits() {
         out.u16(hop.element.0);
         out.u32(hop.label.get());
-        out.u8(hop.intrusive.into());
+        let bits = [(hop.intrusive, INTRUSIVE), (hop.originates, ORIGINATES)];
+        out.u8(bits.into_iter().filter(|(set, _)| *set).map(|(_, bit)| bit).sum());
     }
     out.u8(path.segments.len() as u8);
     for segment in &path.segments {
@@ -286,15 +295,13 @@ fn read_path(input: &mut Reader<'_>) -> Result<Path, DecodeError> {
 }
 
 fn read_hop(input: &mut Reader<'_>) -> Result<Hop, DecodeError> {
-    Ok(Hop {
-        element: ElementId(input.u16("a hop")?),
-        label: input.label()?,
-        intrusive: match input.u8("a hop")? {
-            0 => false,
-            1 => true,
-            _ => return Err(DecodeError::Value("intrusive bit of a hop")),
-        },
-    })
+    let (element, label) = (ElementId(input.u16("a hop")?), input.label()?);
+    let bits = input.u8("a hop")?;
+    if bits & !(INTRUSIVE | ORIGINATES) != 0 {
+        return Err(DecodeError::Value("bits of a hop"));
+    }
+    let (intrusive, originates) = (bits & INTRUSIVE != 0, bits & ORIGINATES != 0);
+    Ok(Hop { element, label, intrusive, originates })
 }
 
 fn read_segment(input: &mut Reader<'_>) -> Result<Segment, DecodeError> {

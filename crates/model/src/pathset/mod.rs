@@ -9,6 +9,7 @@ mod elements;
 mod encode;
 mod numbering;
 mod sign;
+mod steering;
 mod wire;
 
 use std::net::{SocketAddr, SocketAddrV4};
@@ -18,6 +19,8 @@ pub(crate) use elements::egress_name;
 pub use encode::DecodeError;
 pub use numbering::Numbering;
 pub use sign::{Expected, PublicKey, SignedPathSet, VerifyError, VerifyPathSet};
+pub(crate) use steering::Extent;
+pub use steering::SFF_LABEL;
 
 use serde::Serialize;
 
@@ -166,6 +169,9 @@ pub struct Hop {
     pub label: Label,
     /// Whether it opens ESP; ends always do.
     pub intrusive: bool,
+    /// Whether it may begin packets of its own on the path, whose proof of transit begins with it: resets, errors, and all
+    /// that an attached function sends. Said only where packets prove their way.
+    pub originates: bool,
 }
 
 /// The stretch between two neighbours that hold plaintext: one ESP security association for each sending worker.

@@ -2,7 +2,7 @@
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use ringmail_model::domain::LinkKind;
-use ringmail_model::overhead::{EspMode, frame_bytes};
+use ringmail_model::overhead::{EspMode, Steering, frame_bytes};
 use ringmail_model::pathset::{
     CompileError, DecodeError, Direction, Expected, LinkSet, PathSet, PublicKey, Role,
     SignedPathSet, VerifyError,
@@ -75,7 +75,9 @@ fn inner_mtus_fill_the_link_exactly() {
             domain.paths[0].hops = all.take(functions).collect();
             let set = PathSet::compile(&domain, ISSUE).expect("a path set");
             let inner = usize::from(set.path_named("plain").expect("the path").inner_mtu);
-            let frame = |inner| frame_bytes(LinkKind::Udp, inner, functions + 1, EspMode::Tunnel);
+            let frame = |inner| {
+                frame_bytes(LinkKind::Udp, inner, Steering::labels(functions + 1), EspMode::Tunnel)
+            };
             assert!(frame(inner) <= link_mtu.into(), "{functions} functions, {link_mtu}");
             assert!(frame(inner + 1) > link_mtu.into(), "{functions} functions, {link_mtu}");
         }

@@ -15,7 +15,7 @@ use ringmail_dataplane::{Batch, DropReason, Neighbour, Side, Verdict};
 use ringmail_functions::Forward;
 use ringmail_model::PathId;
 
-use crate::testbed::{Chain, Frame, label};
+use crate::testbed::{Chain, Frame};
 
 pub(crate) const OTHER_FORWARD: PathId = PathId(3);
 pub(crate) const OTHER_RETURN: PathId = PathId(4);
@@ -74,12 +74,13 @@ impl World {
     /// The hop's place in the chain is taken by one with an attached function, keys included.
     fn over(mut chain: Chain, config: AttachConfig, flows: usize) -> World {
         let replaced = chain.hops.remove(0);
-        let mut hop = Attached::new(label(1), config, flows, [9; 4], SaTable::new(), chain.now);
+        let mut hop =
+            Attached::new(chain.wire.form(1), config, flows, [9; 4], SaTable::new(), chain.now);
         hop.paths = replaced.paths;
         hop.inbound = replaced.inbound;
         // The egress keeps its place.
         chain.hops.push(ringmail_dataplane::hop::Hop::new(
-            label(1),
+            chain.wire.form(1),
             true,
             Box::<Forward>::default(),
             SaTable::new(),

@@ -205,7 +205,8 @@ impl HopUnderTest {
         let mut inbound = SaTable::new();
         inbound.install(sas.inbound)?;
         let served = ringmail_functions::build(&function(dpi), SEEDS)?;
-        let mut hop = Hop::new(mine, true, served, inbound).with_flows(remembered, SEEDS, sas.now);
+        let mut hop = Hop::new(Form::Labels(mine), true, served, inbound)
+            .with_flows(remembered, SEEDS, sas.now);
         hop.paths.put(config)?;
         hop.paths.get_mut(PATH).context("a path that was just put")?.outbound = Some(sas.outbound);
         let frame_len = 28 + sealed_len_bytes(size);
@@ -330,6 +331,11 @@ pub(super) fn path(previous: Option<Neighbour>) -> Result<(Label, PathConfig)> {
         direction: Direction::Forward,
         previous,
         leaving: Some(Leaving { next: Neighbour(1), labels, tunnel: Some(tunnel) }),
+        arriving: match previous {
+            Some(_) => LabelStack::new(&[label(100)?, label(200)?])?,
+            None => LabelStack::NONE,
+        },
+        nsh: None,
         return_path: None,
         mode: EspMode::Tunnel,
         inner_mtu_bytes: 9000,

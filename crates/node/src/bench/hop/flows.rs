@@ -127,7 +127,8 @@ impl Classifier {
     fn new(size: usize, flows: usize) -> Result<Classifier> {
         let now = Instant::now();
         let (label, config) = path(None)?;
-        let mut gateway = Edge::new(Role::Gateway, label, flows, [1, 2, 3, 4], SaTable::new(), now);
+        let mut gateway =
+            Edge::new(Role::Gateway, Form::Labels(label), flows, [1, 2, 3, 4], SaTable::new(), now);
         let id = config.id;
         gateway.paths.put(config)?;
         if let Some(state) = gateway.paths.get_mut(id) {

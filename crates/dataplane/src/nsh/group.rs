@@ -1,0 +1,250 @@
+//! Codes and proofs of a group of packets, made and checked side by side (`docs/nsh.md`).
+//!
+//! A group has packets of any paths; neighbours of one path and key go through the cipher together.
+
+use std::time::Instant;
+
+use ringmail_model::nsh::KEY_ID_BYTES;
+use ringmail_model::{PathId, SaSpi};
+
+use super::cmac::LANES;
+use super::link::{self, Covered, Parts};
+use super::path::PathNsh;
+use super::proof::{Claim, Mark};
+use super::verify::{Arrived, Verdict};
+use crate::batch::Batch;
+use crate::esp::ICV_BYTES;
+use crate::outer::{Frame, OUTER_BYTES};
+use crate::paths::{PathState, PathTable};
+use crate::verdict::DropReason;
+
+/// A packet of a group that has a Network Service Header.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Item {
+    /// Its place in the batch.
+    pub(crate) index: usize,
+    pub(crate) path: PathId,
+    /// Bytes of the labels in front of the header.
+    pub(crate) stack: usize,
+}
+
+impl Item {
+    pub(crate) const NONE: Item = Item { index: 0, path: PathId(0), stack: 0 };
+
+    /// A packet that came, if its frame has a header.
+    pub(crate) fn came(index: usize, path: PathId, frame: &Frame) -> Option<Item> {
+        frame.path.map(|_| Item { index, path, stack: frame.stack })
+    }
+
+    /// A packet that begins here, if packets of its path have a header.
+    pub(crate) fn begun(index: usize, state: &PathState) -> Option<Item> {
+        let stack = state.config.leaving.as_ref()?.labels.len_bytes();
+        state.nsh.as_ref().map(|_| Item { index, path: state.config.id, stack })
+    }
+}
+
+/// What becomes of each packet of a group.
+pub(crate) type Outcomes = [Result<(), DropReason>; LANES];
+
+/// Checks the codes of up to [`LANES`] packets that came, whose headers were found to be those of their paths.
+pub(crate) fn check(
+    batch: &Batch,
+    items: &[Item],
+    paths: &PathTable,
+    covered: &mut Covered,
+    now: Instant,
+) -> Outcomes {
+    let mut outcomes = [Ok(()); LANES];
+    let mut begin = 0;
+    while let Some(first) = items.get(begin) {
+        let end = match check_alike(
+            batch,
+            &items[begin..],
+            paths,
+            covered,
+            now,
+            &mut outcomes[begin..],
+        ) {
+            Ok(alike) => begin + alike,
+            Err(reason) => {
+                outcomes[begin] = Err(reason);
+                begin + 1
+            }
+        };
+        debug_assert!(end > begin, "{first:?}");
+        begin = end;
+    }
+    outcomes
+}
+
+/// Checks the first packet and those behind it of the same path and key; how many these are.
+fn check_alike(
+    batch: &Batch,
+    items: &[Item],
+    paths: &PathTable,
+    covered: &mut Covered,
+    now: Instant,
+    outcomes: &mut [Result<(), DropReason>],
+) -> Result<usize, DropReason> {
+    let Some(first) = items.first() else { return Ok(0) };
+    let state = paths.nsh(first.path)?;
+    let mac = state.config.layout.mac().ok_or(DropReason::WrongNsh)?;
+    let key = state.link_key(header(batch, first, state)?, now)?;
+    covered.clear();
+    let mut alike = 0;
+    for item in items {
+        let there = header(batch, item, state).ok().and_then(|nsh| id_at(nsh, mac));
+        if item.path != first.path || there != Some(key.id) {
+            break;
+        }
+        match push(batch, item, state, mac, covered) {
+            Err(reason) if alike == 0 => return Err(reason),
+            Err(_) => break,
+            Ok(()) => alike += 1,
+        }
+    }
+    let codes = covered.codes(&key.key);
+    for ((item, code), outcome) in items.iter().zip(&codes).zip(outcomes).take(alike) {
+        if !link::holds(header(batch, item, state)?, mac, code) {
+            *outcome = Err(DropReason::BadMac);
+        }
+    }
+    Ok(alike)
+}
+
+/// Proves and signs up to [`LANES`] packets that go on, which are whole but for tag and code. Those that cannot be are to
+/// go nowhere.
+pub(crate) fn finish(
+    batch: &mut Batch,
+    items: &[Item],
+    paths: &PathTable,
+    covered: &mut Covered,
+    now: Instant,
+) -> Outcomes {
+    let mut outcomes = [Ok(()); LANES];
+    let mut begin = 0;
+    while let Some(first) = items.get(begin) {
+        let alike = items[begin..].iter().take_while(|item| item.path == first.path).count();
+        let these = &items[begin..begin + alike];
+        let state = paths.nsh(first.path);
+        let finished = state.and_then(|state| finish_alike(batch, these, state, covered, now));
+        if let Err(reason) = finished {
+            outcomes[begin..begin + alike].fill(Err(reason));
+        }
+        begin += alike;
+    }
+    outcomes
+}
+
+/// As [`finish`], for packets of one path.
+pub(crate) fn finish_alike(
+    batch: &mut Batch,
+    items: &[Item],
+    state: &PathNsh,
+    covered: &mut Covered,
+    now: Instant,
+) -> Result<(), DropReason> {
+    let goes = state.goes(now)?;
+    let mac = state.config.layout.mac().ok_or(DropReason::WrongNsh)?;
+    if let Some(proof) = state.config.layout.proof() {
+        let prover = state.prover(now)?;
+        let mut claims = [Claim::default(); LANES];
+        for (claim, item) in claims.iter_mut().zip(items) {
+            let nsh = header(batch, item, state)?;
+            claim.origin = *part(nsh, proof.origin().start)?;
+            claim.sequence = u64::from_be_bytes(*part(nsh, proof.sequence().start)?);
+            claim.before = *part(nsh, proof.tag().start)?;
+            claim.mark = mark(batch.packet(item.index))?;
+        }
+        let tags = prover.tags(&claims[..items.len()]);
+        let key_id =
+            proof.key_id(usize::from(state.config.position)).ok_or(DropReason::WrongNsh)?;
+        for (item, tag) in items.iter().zip(tags) {
+            let nsh = header_mut(batch, item, state)?;
+            nsh[proof.tag()].copy_from_slice(&tag);
+            nsh[key_id.clone()].copy_from_slice(&prover.key_id().to_be_bytes());
+        }
+    }
+    covered.clear();
+    for item in items {
+        let nsh = header_mut(batch, item, state)?;
+        nsh[mac..mac + KEY_ID_BYTES].copy_from_slice(&goes.id.0.to_be_bytes());
+        push(batch, item, state, mac, covered)?;
+    }
+    for (item, code) in items.iter().zip(covered.codes(&goes.key)) {
+        let nsh = header_mut(batch, item, state)?;
+        nsh[mac + KEY_ID_BYTES..][..code.len()].copy_from_slice(&code);
+    }
+    Ok(())
+}
+
+/// What the end of their paths says of up to [`LANES`] packets that were opened there, their marks as they came.
+pub(crate) fn verify(
+    batch: &Batch,
+    items: &[(Item, Mark)],
+    paths: &mut PathTable,
+    now: Instant,
+) -> [Verdict; LANES] {
+    let mut verdicts = [Verdict::UnknownOrigin; LANES];
+    let mut begin = 0;
+    while let Some((first, _)) = items.get(begin) {
+        let alike = items[begin..].iter().take_while(|(item, _)| item.path == first.path).count();
+        let these = &items[begin..begin + alike];
+        if let Some(verifier) = paths.nsh_mut(first.path).and_then(PathNsh::verifier) {
+            let mut arrived: [Arrived<'_>; LANES] = [(&[], Mark::default()); LANES];
+            for (place, (item, mark)) in arrived.iter_mut().zip(these) {
+                let header = batch.packet(item.index).get(item.stack..).unwrap_or_default();
+                *place = (header, *mark);
+            }
+            let said = verifier.verify(&arrived[..alike], now);
+            verdicts[begin..begin + alike].copy_from_slice(&said[..alike]);
+        }
+        begin += alike;
+    }
+    verdicts
+}
+
+/// The mark of whoever sealed the packet of this frame.
+pub(crate) fn mark(frame: &[u8]) -> Result<Mark, DropReason> {
+    let icv = frame.len().checked_sub(ICV_BYTES).and_then(|at| frame.get(at..));
+    icv.and_then(<[u8]>::first_chunk).copied().ok_or(DropReason::Malformed)
+}
+
+fn header<'a>(batch: &'a Batch, item: &Item, state: &PathNsh) -> Result<&'a [u8], DropReason> {
+    let range = item.stack..item.stack + state.len_bytes();
+    batch.packet(item.index).get(range).ok_or(DropReason::Malformed)
+}
+
+fn header_mut<'a>(
+    batch: &'a mut Batch,
+    item: &Item,
+    state: &PathNsh,
+) -> Result<&'a mut [u8], DropReason> {
+    let range = item.stack..item.stack + state.len_bytes();
+    batch.packet_mut(item.index).get_mut(range).ok_or(DropReason::Malformed)
+}
+
+fn push(
+    batch: &Batch,
+    item: &Item,
+    state: &PathNsh,
+    mac: usize,
+    covered: &mut Covered,
+) -> Result<(), DropReason> {
+    let frame = batch.packet(item.index);
+    let malformed = DropReason::Malformed;
+    let (labels, rest) = frame.split_at_checked(item.stack).ok_or(malformed)?;
+    let (nsh, rest) = rest.split_at_checked(state.len_bytes()).ok_or(malformed)?;
+    let (ip, esp) = rest.split_at_checked(OUTER_BYTES).ok_or(malformed)?;
+    let labels = if state.config.covers_labels { labels } else { &[] };
+    covered.push(Parts { labels, nsh, ip, esp }, mac)
+}
+
+fn id_at(nsh: &[u8], at: usize) -> Option<SaSpi> {
+    let id = nsh.get(at..)?.first_chunk()?;
+    Some(SaSpi(u32::from_be_bytes(*id)))
+}
+
+fn part<const N: usize>(nsh: &[u8], at: usize) -> Result<&[u8; N], DropReason> {
+    nsh.get(at..).and_then(<[u8]>::first_chunk).ok_or(DropReason::Malformed)
+}

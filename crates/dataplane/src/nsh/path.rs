@@ -1,0 +1,292 @@
+//! What an element keeps for the Network Service Header of one path: what the header has to look like here, and the keys
+//! under which it is checked and made anew (`docs/nsh.md`).
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use ringmail_model::nsh::{CLASS, Context, KEY_ID_BYTES, Layout, ProofLayout, WORD_BYTES};
+use ringmail_model::{ElementId, PathDigest, PathId, SaSpi, WorkerId};
+use ringmail_packet::nsh::{FIRST_TTL, md_type, next_protocol};
+
+use super::cmac::CmacKey;
+use super::proof::{NO_TAG, Prover};
+use super::verify::{ProvedPath, Seen, Verifier};
+use crate::limits::LINK_KEYS;
+use crate::sa::Lease;
+use crate::sap::MacKey;
+use crate::verdict::DropReason;
+
+/// The service index of a packet on its way to the first hop; each element lessens it by one.
+const FIRST_INDEX: u8 = 255;
+
+/// The bits of the first word that do not differ between packets: all but the TTL.
+const NOT_TTL: u32 = !(0x3f << 22);
+const TTL_SHIFT: u32 = 22;
+const TTL_MASK: u32 = 0x3f;
+
+/// The header of one path, as one of its elements sees it.
+#[derive(Clone, Debug)]
+pub struct NshConfig {
+    /// The path.
+    pub digest: PathDigest,
+    /// Where everything is.
+    pub layout: Layout,
+    /// The element's position: 0 is where the path begins, the number of hops + 1 where it ends.
+    pub position: u8,
+    /// Whether each element seals what it sends, from where the path begins to the last hop.
+    pub seals: Vec<bool>,
+    /// Who may begin packets of the path, and at which position: where it begins, and hops that are granted it.
+    pub origins: Vec<(ElementId, u8)>,
+    /// Whether labels of elements are below the link's headers, so that the code covers them.
+    pub covers_labels: bool,
+    /// Whether a packet whose way is not proved goes nowhere; otherwise it is only counted.
+    pub enforce: bool,
+}
+
+/// Who begins proofs at a worker, and how far it has counted. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    id: [u8; WORD_BYTES],
+    /// One worker writes it.
+    last: Arc<AtomicU64>,
+}
+
+impl Origin {
+    /// A worker of an element in one of the element's lives: none of them counts where another did.
+    pub fn new(element: ElementId, worker: WorkerId, life: [u8; 4]) -> Origin {
+        let ([a, b], [c, d], [e, f, g, h]) =
+            (element.0.to_be_bytes(), worker.0.to_be_bytes(), life);
+        Origin { id: [a, b, c, d, e, f, g, h], last: Arc::default() }
+    }
+
+    fn next(&self) -> u64 {
+        let next = self.last.load(Ordering::Relaxed) + 1;
+        self.last.store(next, Ordering::Relaxed);
+        next
+    }
+}
+
+/// A key of a link, and what the packet calls it.
+#[derive(Clone, Debug)]
+pub(crate) struct LinkKey {
+    pub(crate) id: SaSpi,
+    pub(crate) key: Arc<CmacKey>,
+    pub(crate) lease: Lease,
+}
+
+/// What an element keeps for the header of one path.
+#[derive(Debug)]
+pub struct PathNsh {
+    pub(crate) config: NshConfig,
+    path: PathId,
+    origin: Origin,
+    /// Where the mark of whoever sealed a packet that is opened here is left; nowhere on the last segment.
+    pub(crate) mark: Option<Range<usize>>,
+    /// The words of a header that comes here which do not differ between packets: where, and what is there.
+    fixed: Vec<(usize, u32)>,
+    /// The keys of the link by which packets come, the newest last.
+    came: Vec<LinkKey>,
+    goes: Option<LinkKey>,
+    prover: Option<(SaSpi, Prover, Lease)>,
+    /// At the end of the path.
+    verifier: Option<Verifier>,
+}
+
+impl PathNsh {
+    /// What is kept at first: no keys.
+    pub(crate) fn new(path: PathId, config: NshConfig, origin: Origin, seen: &Seen) -> PathNsh {
+        let ends = usize::from(config.position) == config.seals.len();
+        let proof = config.layout.proof().filter(|_| ends);
+        let verifier =
+            proof.map(|layout| Verifier::new(ProvedPath::of(&config, layout), seen.clone()));
+        let index = FIRST_INDEX - config.position.saturating_sub(1);
+        let fixed = fixed(&config.layout, path, index);
+        let mark = mark_of_arrival(&config);
+        let (came, goes, prover) = Default::default();
+        PathNsh { config, path, origin, mark, fixed, came, goes, prover, verifier }
+    }
+
+    /// Takes another description of the same path; keys stay where it is the same.
+    pub(crate) fn change(&mut self, config: NshConfig, seen: &Seen) {
+        match self.config.digest == config.digest && self.config.position == config.position {
+            true => self.config = config,
+            false => *self = PathNsh::new(self.path, config, self.origin.clone(), seen),
+        }
+    }
+
+    /// Packets that come by the link before this element may have a code under this key from now on. Of too many the oldest
+    /// goes.
+    pub fn install_came(&mut self, id: SaSpi, key: &MacKey, lease: Lease) {
+        self.remove_came(id);
+        if self.came.len() == LINK_KEYS {
+            self.came.remove(0);
+        }
+        let key = Arc::new(CmacKey::new(key.danger_bytes()));
+        self.came.push(LinkKey { id, key, lease });
+    }
+
+    /// They may not any more.
+    pub fn remove_came(&mut self, id: SaSpi) {
+        self.came.retain(|known| known.id != id);
+    }
+
+    /// Packets that go on have a code under this key from now on; answers with the one before it.
+    pub fn install_goes(&mut self, id: SaSpi, key: &MacKey, lease: Lease) -> Option<SaSpi> {
+        let key = Arc::new(CmacKey::new(key.danger_bytes()));
+        self.goes.replace(LinkKey { id, key, lease }).map(|before| before.id)
+    }
+
+    /// They have none under this key any more.
+    pub fn remove_goes(&mut self, id: SaSpi) {
+        self.goes.take_if(|known| known.id == id);
+    }
+
+    /// The passage of packets here is proved under this key from now on; answers with the one before it.
+    pub fn install_prover(&mut self, id: SaSpi, key: &MacKey, lease: Lease) -> Option<SaSpi> {
+        let NshConfig { digest, position, .. } = &self.config;
+        let prover = Prover::new(key.danger_bytes(), id.0 as u16, digest, *position);
+        self.prover.replace((id, prover, lease)).map(|(before, _, _)| before)
+    }
+
+    /// It is not proved under this key any more.
+    pub fn remove_prover(&mut self, id: SaSpi) {
+        self.prover.take_if(|(known, _, _)| *known == id);
+    }
+
+    /// The end of the path takes proofs of the element at this position under this key from now on.
+    pub fn install_proved(&mut self, position: u8, id: SaSpi, key: &MacKey, lease: Lease) {
+        if let Some(verifier) = &mut self.verifier {
+            verifier.install(position, id.0 as u16, key.danger_bytes(), lease);
+        }
+    }
+
+    /// It does not take them any more.
+    pub fn remove_proved(&mut self, position: u8, id: SaSpi) {
+        if let Some(verifier) = &mut self.verifier {
+            verifier.remove(position, id.0 as u16);
+        }
+    }
+
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.config.layout.len_bytes()
+    }
+
+    pub(crate) fn verifier(&mut self) -> Option<&mut Verifier> {
+        self.verifier.as_mut()
+    }
+
+    /// Looks whether a header is one that packets of the path have when they come here; its TTL.
+    #[inline]
+    pub(crate) fn check(&self, nsh: &[u8]) -> Result<u8, DropReason> {
+        if nsh.len() != self.len_bytes() {
+            return Err(DropReason::WrongNsh);
+        }
+        let word = |at: usize| nsh.get(at..)?.first_chunk().map(|word| u32::from_be_bytes(*word));
+        let first = word(0).ok_or(DropReason::WrongNsh)?;
+        let path = word(4).ok_or(DropReason::WrongNsh)?;
+        let mut differing = 0;
+        for (at, fixed) in &self.fixed {
+            let mask = if *at == 0 { NOT_TTL } else { u32::MAX };
+            differing |= (word(*at).ok_or(DropReason::WrongNsh)? & mask) ^ fixed;
+        }
+        match differing {
+            0 => Ok((first >> TTL_SHIFT & TTL_MASK) as u8),
+            // The path was found by its number.
+            _ if self.fixed.get(1).is_some_and(|(_, there)| *there != path) => {
+                Err(DropReason::WrongServiceIndex)
+            }
+            _ => Err(DropReason::WrongNsh),
+        }
+    }
+
+    /// Writes the header of a packet that begins here, but for tag and code.
+    pub(crate) fn begin(&self, nsh: &mut [u8]) {
+        nsh.fill(0);
+        let index = FIRST_INDEX - self.config.position;
+        for (at, word) in fixed(&self.config.layout, self.path, index) {
+            nsh[at..at + 4].copy_from_slice(&word.to_be_bytes());
+        }
+        set_ttl(nsh, FIRST_TTL);
+        if let Some(proof) = self.config.layout.proof() {
+            nsh[proof.origin()].copy_from_slice(&self.origin.id);
+            nsh[proof.sequence()].copy_from_slice(&self.origin.next().to_be_bytes());
+            nsh[proof.tag()].copy_from_slice(&NO_TAG);
+        }
+    }
+
+    /// Makes the header that came here that of a packet which goes on.
+    #[inline]
+    pub(crate) fn step(&self, nsh: &mut [u8]) {
+        let mut header = ringmail_packet::nsh::Packet::new_unchecked(nsh);
+        header.set_ttl(header.ttl().saturating_sub(1));
+        header.set_si(FIRST_INDEX - self.config.position);
+    }
+
+    /// The key that a packet's code is made with.
+    pub(crate) fn link_key(&self, nsh: &[u8], now: Instant) -> Result<&LinkKey, DropReason> {
+        let at = self.config.layout.mac().ok_or(DropReason::WrongNsh)?;
+        let id = nsh.get(at..).and_then(<[u8]>::first_chunk::<KEY_ID_BYTES>);
+        let id = SaSpi(u32::from_be_bytes(*id.ok_or(DropReason::WrongNsh)?));
+        let known = self.came.iter().rev().find(|known| known.id == id);
+        let known = known.ok_or(DropReason::UnknownLinkKey)?;
+        if known.lease.is_live(now) { Ok(known) } else { Err(DropReason::LeaseExpired) }
+    }
+
+    /// Whether packets can go on: there are keys to prove their passage and to make their codes.
+    #[inline]
+    pub(crate) fn ready(&self, now: Instant) -> Result<(), DropReason> {
+        self.goes(now)?;
+        if self.config.layout.proof().is_some() {
+            self.prover(now)?;
+        }
+        Ok(())
+    }
+
+    /// The key that the codes of packets which go on are made with.
+    pub(crate) fn goes(&self, now: Instant) -> Result<&LinkKey, DropReason> {
+        let goes = self.goes.as_ref().ok_or(DropReason::NoAssociation)?;
+        if goes.lease.is_live(now) { Ok(goes) } else { Err(DropReason::LeaseExpired) }
+    }
+
+    /// The key that the passage of packets is proved with.
+    pub(crate) fn prover(&self, now: Instant) -> Result<&Prover, DropReason> {
+        let (_, prover, lease) = self.prover.as_ref().ok_or(DropReason::NoAssociation)?;
+        if lease.is_live(now) { Ok(prover) } else { Err(DropReason::LeaseExpired) }
+    }
+}
+
+impl ProvedPath {
+    fn of(config: &NshConfig, layout: ProofLayout) -> ProvedPath {
+        ProvedPath {
+            digest: config.digest,
+            origins: config.origins.clone(),
+            seals: config.seals.clone(),
+            layout,
+        }
+    }
+}
+
+fn mark_of_arrival(config: &NshConfig) -> Option<Range<usize>> {
+    let seals = |some: &[bool]| some.iter().filter(|seals| **seals).count();
+    let before = config.seals.get(..usize::from(config.position))?;
+    let arrived = seals(before).checked_sub(1)?;
+    config.layout.proof()?.mark(arrived, seals(&config.seals))
+}
+
+/// The words of a header that do not differ between packets of a path with this service index.
+fn fixed(layout: &Layout, path: PathId, index: u8) -> Vec<(usize, u32)> {
+    let words = (layout.len_bytes() / 4) as u32;
+    let kinds = u32::from(md_type::VARIABLE) << 8 | u32::from(next_protocol::IPV4);
+    let base = [(0, words << 16 | kinds), (4, path.0 << 8 | u32::from(index))];
+    let contexts = layout.contexts().map(|(context, value): (Context, _)| {
+        let head = u32::from(CLASS) << 16 | u32::from(context as u8) << 8 | value.len() as u32;
+        (value.start - 4, head)
+    });
+    base.into_iter().chain(contexts).collect()
+}
+
+fn set_ttl(nsh: &mut [u8], ttl: u8) {
+    ringmail_packet::nsh::Packet::new_unchecked(nsh).set_ttl(ttl);
+}
