@@ -124,6 +124,14 @@ impl PathState {
         PathState { config, outbound, nsh, proofs, ended, function, traffic_in, traffic_out }
     }
 
+    /// Whether packets of the path can go on from here; `None` where that takes no keys.
+    pub fn is_keyed(&self) -> Option<bool> {
+        let leaving = self.config.leaving.as_ref()?;
+        let sealing = leaving.tunnel.map(|_| self.outbound.is_some());
+        let steering = self.nsh.as_ref().map(|nsh| nsh.is_keyed());
+        sealing.into_iter().chain(steering).reduce(|one, other| one && other)
+    }
+
     /// Takes out the association of this SPI, if it is the one in use.
     pub fn end_outbound(&mut self, spi: SaSpi) -> Option<OutboundSa> {
         let ended = self.outbound.take_if(|sa| sa.spi() == spi)?;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use ringmail_model::domain::{LinkDriver, LinkKind};
+use ringmail_model::domain::{LinkDriver, LinkKind, Profile};
 use ringmail_node::bench::chain::{self, Kind, Plan, Row, Traffic};
 use ringmail_node::bench::{self, Figure, hop};
 use ringmail_node::layout::Layout;
@@ -86,6 +86,10 @@ struct ChainArgs {
     #[arg(long, default_value = "udp")]
     link: LinkArg,
 
+    /// What stands in front of ESP
+    #[arg(long, default_value = "mpls")]
+    profile: ProfileArg,
+
     /// Link MTU in bytes; above 1500 only with --jumbo
     #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u16).range(576..))]
     mtu: u16,
@@ -121,6 +125,16 @@ enum KindArg {
     Forward,
     /// Inspections that open and seal every packet
     Intrusive,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ProfileArg {
+    /// Labels alone
+    Mpls,
+    /// Labels and a Network Service Header: proof of transit, and a code over what steers on every link
+    MplsNsh,
+    /// The Network Service Header without labels of hops
+    Nsh,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -172,8 +186,13 @@ impl Report for chain::Report {
         };
         writeln!(
             out,
-            "{} x {}, kernel {}, links of {}, MTU {}",
-            machine.cpus, machine.cpu, machine.kernel, link, self.mtu
+            "{} x {}, kernel {}, profile {}, links of {}, MTU {}",
+            machine.cpus,
+            machine.cpu,
+            machine.kernel,
+            self.profile.name(),
+            link,
+            self.mtu
         )?;
         writeln!(
             out,
@@ -370,6 +389,11 @@ fn chain(args: &ChainArgs, context: &mut Context) -> Result<Outcome, Failure> {
         driver: match args.link {
             LinkArg::Udp | LinkArg::Ethernet => LinkDriver::Packet,
             LinkArg::Xdp => LinkDriver::Xdp,
+        },
+        profile: match args.profile {
+            ProfileArg::Mpls => Profile::Mpls,
+            ProfileArg::MplsNsh => Profile::MplsNsh,
+            ProfileArg::Nsh => Profile::Nsh,
         },
         mtu: args.mtu,
         download: Duration::from_secs(args.seconds),

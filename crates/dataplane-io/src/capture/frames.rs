@@ -1,14 +1,15 @@
 //! A capture cut into the frames that it stands for, each looked at.
 
+use ringmail_model::pathset::SFF_LABEL;
 use ringmail_packet::ip::protocol;
-use ringmail_packet::{ethernet, ipv4, mpls, udp};
+use ringmail_packet::{ethernet, ipv4, mpls, nsh, udp};
 
 use super::Captured;
 
 /// What a frame on a link between elements is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// MPLS with ESP below, in UDP or in Ethernet: what belongs there.
+    /// MPLS, with or without NSH, and ESP below, in UDP or in Ethernet: what belongs there.
     Protected {
         /// Bytes that count for the link's MTU: of the IP packet that carries it, or from the first label on.
         ip_len_bytes: usize,
@@ -85,10 +86,9 @@ fn payload(bytes: &[u8], udp_port: u16, control_port: u16) -> Result<(&[u8], usi
     }
 }
 
-/// Whether a payload is MPLS, IPv4 and ESP, exactly to its end.
+/// Whether a payload is MPLS or NSH or both, IPv4 and ESP, exactly to its end.
 fn judge(frame: &[u8], link_bytes: usize) -> Kind {
-    let bottom = frame.chunks_exact(mpls::ENTRY_LEN_BYTES).position(|entry| entry[2] & 1 == 1);
-    let ip = bottom.and_then(|last| frame.get((last + 1) * mpls::ENTRY_LEN_BYTES..));
+    let ip = behind_labels(frame);
     let whole = ip.and_then(|ip| ipv4::Packet::new_checked(ip).ok()).is_some_and(|packet| {
         packet.protocol() == protocol::ESP
             && ip.is_some_and(|ip| usize::from(packet.total_len()) == ip.len())
@@ -97,5 +97,19 @@ fn judge(frame: &[u8], link_bytes: usize) -> Kind {
     match whole {
         true => Kind::Protected { ip_len_bytes: link_bytes + frame.len() },
         false => Kind::Unprotected,
+    }
+}
+
+/// What follows the label stack, and the NSH where the last label says that there is one.
+fn behind_labels(frame: &[u8]) -> Option<&[u8]> {
+    let mut entries = frame.as_chunks::<{ mpls::ENTRY_LEN_BYTES }>().0.iter();
+    let (mut labels, mut last) = (0, mpls::Entry::from_bytes(*entries.next()?));
+    while !last.bottom {
+        (labels, last) = (labels + 1, mpls::Entry::from_bytes(*entries.next()?));
+    }
+    let below = frame.get((labels + 1) * mpls::ENTRY_LEN_BYTES..)?;
+    match last.label == SFF_LABEL.get() {
+        true => Some(nsh::Packet::new_checked(below).ok()?.payload()),
+        false => Some(below),
     }
 }

@@ -234,6 +234,11 @@ impl PathNsh {
         if known.lease.is_live(now) { Ok(known) } else { Err(DropReason::LeaseExpired) }
     }
 
+    /// Whether there are keys for packets to go on with.
+    pub(crate) fn is_keyed(&self) -> bool {
+        self.goes.is_some() && (self.prover.is_some() || self.config.layout.proof().is_none())
+    }
+
     /// Whether packets can go on: there are keys to prove their passage and to make their codes.
     #[inline]
     pub(crate) fn ready(&self, now: Instant) -> Result<(), DropReason> {

@@ -72,7 +72,7 @@ fn without_chain(mut network: Topology) -> Topology {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringmail_model::domain::{LinkDriver, LinkKind};
+    use ringmail_model::domain::{LinkDriver, LinkKind, Profile};
 
     use crate::bench::domain::{self, Links};
     use crate::bench::plan::Kind;
@@ -82,7 +82,12 @@ mod tests {
         let file = domain::of(
             Kind::Forward,
             2,
-            Links { kind: LinkKind::Udp, driver: LinkDriver::Packet, mtu: 1500 },
+            Links {
+                kind: LinkKind::Udp,
+                driver: LinkDriver::Packet,
+                mtu: 1500,
+                profile: Profile::Mpls,
+            },
         )
         .expect("a domain");
         let set = PathSet::compile(&file.domain, issuer::issue().expect("a time")).expect("paths");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use ringmail_model::domain::{LinkDriver, LinkKind};
+use ringmail_model::domain::{LinkDriver, LinkKind, Profile};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -32,6 +32,8 @@ pub struct Report {
     pub link: LinkKind,
     /// How elements reached their interfaces with links of Ethernet.
     pub driver: LinkDriver,
+    /// What stood in front of ESP.
+    pub profile: Profile,
     /// Bytes of the link MTU.
     pub mtu: u16,
     /// What it ran on.
@@ -126,6 +128,7 @@ pub async fn run(plan: &Plan, stage: &dyn Fn(String)) -> Result<Report> {
         hop_parts,
         link: plan.link,
         driver: plan.driver,
+        profile: plan.profile,
         mtu: plan.mtu,
         machine: Machine::this(),
     })

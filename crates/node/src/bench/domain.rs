@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
 use ringmail_model::PathVersion;
-use ringmail_model::domain::{LinkDriver, LinkKind};
+use ringmail_model::domain::{LinkDriver, LinkKind, Profile};
 use ringmail_model::pathset::{Issue, PathSet};
 
 use super::plan::Kind;
@@ -26,6 +26,7 @@ pub(super) struct Links {
     pub(super) kind: LinkKind,
     pub(super) driver: LinkDriver,
     pub(super) mtu: u16,
+    pub(super) profile: Profile,
 }
 
 /// A domain of `functions` functions of this kind on such links.
@@ -44,6 +45,7 @@ pub(super) fn of(kind: Kind, functions: usize, links: Links) -> Result<DomainFil
     };
     let mut text = format!(
         "domain: {}.bench.example\n\
+         profile: {profile}\n\
          suite: aes-128-gcm\n\
          links: {{network: 10.77.0.0/24, kind: {link}, mtu: {mtu}, jumbo: {jumbo}}}\n\
          gateway:\n  outside: [192.0.2.0/24]\n  inner: [10.78.0.0/24]\n  listeners:\n    \
@@ -52,6 +54,7 @@ pub(super) fn of(kind: Kind, functions: usize, links: Links) -> Result<DomainFil
          clients: [{{name: {CLIENT}, address: 192.0.2.11}}]\n\
          services:\n  - {{name: www, addresses: ['10.79.0.10:80'], server_names: [www.bench.example], site: {{}}}}\n",
         kind.name(),
+        profile = links.profile.name(),
         jumbo = mtu > 1500,
     );
     text.push_str("functions:\n");
@@ -100,12 +103,12 @@ mod tests {
                     (LinkKind::Ethernet, LinkDriver::Packet, 1500),
                     (LinkKind::Ethernet, LinkDriver::Xdp, 1500),
                 ] {
-                    let domain = of(kind, functions, Links { kind: link, driver, mtu });
-                    assert!(
-                        domain.is_ok(),
-                        "{kind:?} {functions} {mtu}: {:#}",
-                        domain.unwrap_err()
-                    );
+                    for profile in Profile::ALL {
+                        let links = Links { kind: link, driver, mtu, profile };
+                        let domain = of(kind, functions, links);
+                        let said = || format!("{kind:?} {functions} {mtu} {profile:?}");
+                        assert!(domain.is_ok(), "{}: {:#}", said(), domain.unwrap_err());
+                    }
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ringmail_model::domain::{LinkDriver, LinkKind};
+use ringmail_model::domain::{LinkDriver, LinkKind, Profile};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -66,7 +66,7 @@ impl Traffic {
 
 impl Plan {
     pub(super) fn links(&self) -> Links {
-        Links { kind: self.link, driver: self.driver, mtu: self.mtu }
+        Links { kind: self.link, driver: self.driver, mtu: self.mtu, profile: self.profile }
     }
 }
 
@@ -91,6 +91,8 @@ pub struct Plan {
     pub link: LinkKind,
     /// How elements reach their interfaces with links of Ethernet.
     pub driver: LinkDriver,
+    /// What stands in front of ESP.
+    pub profile: Profile,
     /// Bytes of the link MTU.
     pub mtu: u16,
     /// How long one download should take.

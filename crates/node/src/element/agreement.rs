@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use ringmail_dataplane::replay::WindowPackets;
-use ringmail_dataplane::sap::{Counters, Event, SignedLease};
+use ringmail_dataplane::sap::{Counters, Event, SegmentView, SignedLease};
 use ringmail_model::ElementId;
 use ringmail_model::domain::{self, Domain};
-use ringmail_model::pathset::{Element, Path, PathSet, Segment};
+use ringmail_model::pathset::{Element, PathSet};
 use ringmail_trust::{Identity, TrustBundle};
 use tokio::net::TcpListener;
 
 use super::asked::Asked;
 use super::keys::{Answer, Keys};
-use super::relations::neighbours;
+use super::relations::{neighbours, profile, relations};
 use crate::control::FromElement;
 use crate::limits::AGREEMENT_ANSWERS_WITHIN;
 use crate::sap::{Driver, Notice, Settings, SetupError, TcpDial};
@@ -127,17 +127,14 @@ impl Agreement {
 
     /// Whether every path of the set that goes on from here can be sealed for its next segment.
     pub(crate) fn is_complete(&self, set: &PathSet) -> bool {
-        self.missing(set).next().is_none()
+        self.missing(set).is_empty()
     }
 
-    /// Segments of the set that begin here and have no keys, with their paths.
-    pub(crate) fn missing<'a>(
-        &'a self,
-        set: &'a PathSet,
-    ) -> impl Iterator<Item = (&'a Path, &'a Segment)> {
-        let own = set.paths.iter().flat_map(|path| path.segments.iter().map(move |s| (path, s)));
-        let own = own.filter(|(_, segment)| segment.sender == self.element);
-        own.filter(|(path, _)| !self.keys.can_send(path.id))
+    /// What this element would have to agree on with others before it can send along every path of the set.
+    pub(crate) fn missing(&self, set: &PathSet) -> Vec<SegmentView> {
+        let relations = relations(set, profile(set.profile), self.element).unwrap_or_default();
+        let own = relations.into_values().flatten().filter(|view| view.sender == self.element);
+        own.filter(|view| !self.keys.can_send(view)).collect()
     }
 
     /// What the agreements with all neighbours counted together. One that is busy is waited for, not for long.

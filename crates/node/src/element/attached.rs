@@ -10,8 +10,9 @@ use ringmail_dataplane::sa::SaTable;
 use ringmail_dataplane_io::Link;
 use ringmail_dataplane_io::attach::{AttachLink, AttachLinkConfig, SocketLink, Towards};
 use ringmail_model::domain::{self, AttachSettings, Checksums, Domain, Shape};
-use ringmail_model::pathset::Element;
+use ringmail_model::pathset::{Element, PathSet};
 
+use super::plan;
 use super::worker::Core;
 use crate::attach::{addresses, interfaces, network};
 use crate::random;
@@ -20,7 +21,12 @@ use crate::random;
 ///
 /// # Errors
 /// When the system refuses a socket, or has no random bytes.
-pub(super) fn core(domain: &Domain, element: &Element, settings: &AttachSettings) -> Result<Core> {
+pub(super) fn core(
+    domain: &Domain,
+    set: &PathSet,
+    element: &Element,
+    settings: &AttachSettings,
+) -> Result<Core> {
     let config = AttachConfig {
         one_armed: settings.shape == Shape::OneArmed,
         rewrites: settings.rewrites,
@@ -32,7 +38,7 @@ pub(super) fn core(domain: &Domain, element: &Element, settings: &AttachSettings
     };
     let flows = domain.limits.flows as usize;
     let (seeds, now) = (random::seeds()?, Instant::now());
-    let hop = Attached::new(element.label, config, flows, seeds, SaTable::new(), now);
+    let hop = Attached::new(plan::form(set, element), config, flows, seeds, SaTable::new(), now);
     if let Some(path) = &settings.socket {
         let link = SocketLink::listen(path, HEADROOM_BYTES, TAILROOM_BYTES);
         let link = link.with_context(|| format!("no socket at {}", path.display()))?;

@@ -7,6 +7,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use ringmail_dataplane::edge::{Edge, Role as EdgeRole};
 use ringmail_dataplane::hop::Hop;
+use ringmail_dataplane::nsh::{Origin, Seen};
+use ringmail_dataplane::paths::PathTable;
 use ringmail_dataplane::sa::SaTable;
 use ringmail_dataplane::{Function, Neighbour};
 use ringmail_dataplane_io::ethernet::{EthernetConfig, EthernetLink};
@@ -15,9 +17,9 @@ use ringmail_dataplane_io::udp::{UdpConfig, UdpLink};
 use ringmail_dataplane_io::xdp::{XdpConfig, XdpLink};
 use ringmail_dataplane_io::{Link, packet};
 use ringmail_functions::Settings;
-use ringmail_model::ElementId;
 use ringmail_model::domain::{self, Domain, LinkDriver};
 use ringmail_model::pathset::{Element, LinkSet, PathSet, Role};
+use ringmail_model::{ElementId, WorkerId};
 use ringmail_packet::ethernet::Address;
 
 use super::logfile::Logged;
@@ -46,12 +48,14 @@ pub(crate) fn edges(
         Role::Egress => EdgeRole::Egress,
         Role::Hop => anyhow::bail!("`{}` is a hop and has no inner side", element.name),
     };
+    let form = plan::form(set, element);
     let edge = |inner| {
         let (flows, seeds) = (domain.limits.flows as usize, random::seeds()?);
-        let edge = Edge::new(role, element.label, flows, seeds, SaTable::new(), Instant::now());
-        with_paths(Core::Edge(Box::new(edge), inner), domain, set, element)
+        let edge = Edge::new(role, form, flows, seeds, SaTable::new(), Instant::now());
+        Ok(Core::Edge(Box::new(edge), inner))
     };
-    inner.into_iter().map(edge).collect()
+    let cores = inner.into_iter().map(edge).collect::<Result<_>>()?;
+    with_paths(cores, domain, set, element)
 }
 
 /// The cores of a hop's workers, with their paths.
@@ -60,25 +64,38 @@ pub(crate) fn edges(
 /// When domain and path set do not fit together, or a function's settings are refused.
 pub(crate) fn hops(domain: &Domain, set: &PathSet, element: &Element) -> Result<Vec<Core>> {
     let cores = match network::settings(domain, element) {
-        Some(settings) => vec![attached::core(domain, element, settings)?],
-        None => built_in(domain, element)?,
+        Some(settings) => vec![attached::core(domain, set, element, settings)?],
+        None => built_in(domain, set, element)?,
     };
-    cores.into_iter().map(|core| with_paths(core, domain, set, element)).collect()
+    with_paths(cores, domain, set, element)
 }
 
-fn with_paths(mut core: Core, domain: &Domain, set: &PathSet, element: &Element) -> Result<Core> {
-    core.set_flow_idle_s(domain.limits.flow_idle_s);
-    for config in plan::paths(set, domain, element.id)? {
-        core.paths().put(config)?;
+/// Gives all workers of an element its paths. Each begins proofs for itself, and all know of those that came.
+fn with_paths(
+    mut cores: Vec<Core>,
+    domain: &Domain,
+    set: &PathSet,
+    element: &Element,
+) -> Result<Vec<Core>> {
+    let (life, seen) = (random::bytes()?, Seen::default());
+    let paths = plan::paths(set, domain, element.id)?;
+    for (worker, core) in (0..).map(WorkerId).zip(&mut cores) {
+        core.set_flow_idle_s(domain.limits.flow_idle_s);
+        let origin = Origin::new(element.id, worker, life);
+        *core.paths() = PathTable::default().with_proofs(origin, seen.clone());
+        for config in &paths {
+            core.paths().put(config.clone())?;
+        }
     }
-    Ok(core)
+    Ok(cores)
 }
 
-fn built_in(domain: &Domain, element: &Element) -> Result<Vec<Core>> {
+fn built_in(domain: &Domain, set: &PathSet, element: &Element) -> Result<Vec<Core>> {
     let function = domain.functions.iter().find(|f| f.name.as_str() == element.name);
     let function = function.with_context(|| format!("no function `{}`", element.name))?;
     let served = functions_of(function, usize::from(element.workers.max(1)))?;
-    let hop = |served| Hop::new(element.label, function.intrusive, served, SaTable::new());
+    let form = plan::form(set, element);
+    let hop = |served| Hop::new(form, function.intrusive, served, SaTable::new());
     let mut hops: Vec<Hop> = served.into_iter().map(hop).collect();
     // One of them remembers connections, for all.
     if let Some(first) = hops.pop() {

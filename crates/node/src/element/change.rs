@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use ringmail_dataplane::Neighbour;
+use ringmail_dataplane::sap::SegmentView;
 use ringmail_gateway::Policy;
 use ringmail_model::PathVersion;
-use ringmail_model::pathset::{Path, PathSet, PublicKey, Role, Segment, SignedPathSet};
+use ringmail_model::pathset::{PathSet, PublicKey, Role, SignedPathSet};
 use ringmail_trust::{Identity, TrustBundle};
 use tokio::sync::oneshot;
 
@@ -121,7 +122,7 @@ impl Serving {
         let set = &self.versions.staged()?.set;
         let version = set.version;
         let nack = match &self.agreement {
-            Some(agreement) if missing(agreement, set, absent).next().is_some() => {
+            Some(agreement) if !missing(agreement, set, absent).is_empty() => {
                 if now < until {
                     return None;
                 }
@@ -390,25 +391,26 @@ impl Serving {
     }
 }
 
-/// Segments of the set that begin here and have no keys, but for those that end at elements that are away.
-fn missing<'a>(
-    agreement: &'a Agreement,
-    set: &'a PathSet,
-    absent: &'a BTreeSet<String>,
-) -> impl Iterator<Item = (&'a Path, &'a Segment)> {
-    agreement.missing(set).filter(|(_, segment)| {
-        set.element(segment.receiver).is_none_or(|element| !absent.contains(&element.name))
-    })
+/// What is not agreed on yet, but for what elements that are away would have to.
+fn missing(agreement: &Agreement, set: &PathSet, absent: &BTreeSet<String>) -> Vec<SegmentView> {
+    let mut missing = agreement.missing(set);
+    missing.retain(|view| {
+        set.element(view.receiver).is_none_or(|element| !absent.contains(&element.name))
+    });
+    missing
 }
 
 /// The no to a version for which a neighbour did not agree in time.
 fn no_keys(agreement: &Agreement, set: &PathSet, absent: &BTreeSet<String>) -> Nack {
-    let missing: Vec<String> = missing(agreement, set, absent)
-        .map(|(path, segment)| {
-            let to = set.element(segment.receiver).map_or("?", |element| &element.name);
-            format!("path `{}` to `{to}`", path.name)
+    let missing: BTreeSet<String> = missing(agreement, set, absent)
+        .iter()
+        .map(|view| {
+            let to = set.element(view.receiver).map_or("?", |element| &element.name);
+            let path = set.path(view.path).map_or("?", |path| &path.name);
+            format!("path `{path}` to `{to}`")
         })
         .collect();
+    let missing: Vec<String> = missing.into_iter().collect();
     let within = STAGE_WITHIN.as_secs();
     let reason = format!("no keys within {within} s for {}", missing.join(", "));
     Nack::new(Fault::Neighbour, reason).hint("see `ringmail status` for how that element is")

@@ -15,6 +15,7 @@ use ringmail_model::{PathId, SaSpi};
 use ringmail_packet::flow::FlowKey;
 use tokio::sync::oneshot;
 
+use super::header::HeaderKey;
 use super::report::Report;
 use super::watch::Watch;
 use super::worker::{Core, Handle};
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     InstallOutbound(PathId, Box<OutboundSa>, oneshot::Sender<Option<(SaSpi, u64)>>),
     /// Nothing is sealed under this SPI any more; answers with the last sequence number used.
     RemoveOutbound(PathId, SaSpi, oneshot::Sender<u64>),
+    /// A key of Network Service Headers comes or goes; answers whether there is such a path.
+    HeaderKey(HeaderKey, oneshot::Sender<bool>),
     /// A flow takes this path, until it is unpinned.
     Pin(FlowKey, PathId, oneshot::Sender<Result<(), TableFull>>),
     /// A flow is forgotten after a while.
@@ -100,6 +103,9 @@ impl Command {
                     .and_then(|state| state.end_outbound(spi))
                     .map_or(0, |sa| sa.last_sequence());
                 let _gone = answer.send(last);
+            }
+            Command::HeaderKey(change, answer) => {
+                let _gone = answer.send(change.carry_out(core));
             }
             Command::Pin(flow, path, answer) => {
                 if let Core::Edge(edge, _) = core {

@@ -9,12 +9,13 @@ use ringmail_dataplane::replay::WindowPackets;
 use ringmail_dataplane::sa::{
     InboundOptions, InboundSa, Lease, OutboundOptions, OutboundSa, SaError, SaKey,
 };
-use ringmail_dataplane::sap::{AgreedKey, Cause, Event, Place};
+use ringmail_dataplane::sap::{AgreedKey, Cause, Event, MacKey, Place, SegmentView, Use};
 use ringmail_model::pathset::Segment;
 use ringmail_model::{ElementId, PathId, SaSpi};
 use tokio::sync::oneshot;
 
 use super::command::Command;
+use super::header::{HeaderKey, Way};
 use super::versions::Versions;
 use super::worker::Handle;
 use crate::control::{KeyExport, Secret};
@@ -31,7 +32,8 @@ pub(crate) struct Keys {
 struct Inbound {
     place: Place,
     lease: Lease,
-    key: SaKey,
+    /// Of ESP, to be shown to who may see it.
+    key: Option<SaKey>,
 }
 
 struct Outbound {
@@ -68,11 +70,16 @@ impl Keys {
     pub(crate) async fn carry_out(&mut self, neighbour: ElementId, event: Event) -> Answer {
         match event {
             Event::InstallInbound { place, spi, key, expires } => {
-                let AgreedKey::Esp(key) = key else {
-                    tracing::error!(%spi, usage = %place.usage, "no worker takes such keys");
-                    return Answer::InstallFailed(spi);
+                let installed = match key {
+                    AgreedKey::Esp(key) => self.install_inbound(place, spi, key, expires).await,
+                    AgreedKey::Link(key) | AgreedKey::Proof(key) => {
+                        self.install_header(Way::In, place, spi, key, expires).await.map(|lease| {
+                            self.inbound.insert(spi, Inbound { place, lease, key: None });
+                        })
+                    }
+                    AgreedKey::Metadata(_) => Err("no worker takes such keys".to_owned()),
                 };
-                match self.install_inbound(place, spi, key, expires).await {
+                match installed {
                     Ok(()) => Answer::Installed(spi),
                     Err(error) => {
                         tracing::error!(%spi, error, "an association was not installed");
@@ -88,19 +95,32 @@ impl Keys {
             }
             Event::RemoveInbound { spi, cause, last_sequence } => {
                 tracing::debug!(%spi, %cause, last_sequence, "inbound association removed");
-                self.inbound.remove(&spi);
-                self.workers.iter().for_each(|worker| worker.give(Command::RemoveInbound(spi)));
+                match self.inbound.remove(&spi) {
+                    Some(Inbound { place, key: None, .. }) => {
+                        self.remove_header(Way::In, place, spi).await;
+                    }
+                    _ => {
+                        let remove = || Command::RemoveInbound(spi);
+                        self.workers.iter().for_each(|worker| worker.give(remove()));
+                    }
+                }
                 Answer::Nothing
             }
             Event::InstallOutbound { place, spi, key, expires } => {
-                let AgreedKey::Esp(key) = key else {
-                    tracing::error!(%spi, usage = %place.usage, "no worker takes such keys");
-                    return Answer::Nothing;
+                let installed = match key {
+                    AgreedKey::Esp(key) => self
+                        .install_outbound(neighbour, place, spi, &key, expires)
+                        .await
+                        .map_err(|error| error.to_string()),
+                    AgreedKey::Link(key) | AgreedKey::Proof(key) => {
+                        self.install_header(Way::Out, place, spi, key, expires).await.map(|lease| {
+                            self.replace(neighbour, place, spi, lease);
+                        })
+                    }
+                    AgreedKey::Metadata(_) => Err("no worker takes such keys".to_owned()),
                 };
-                if let Err(error) =
-                    self.install_outbound(neighbour, place, spi, &key, expires).await
-                {
-                    tracing::error!(%spi, %error, "an association was not installed");
+                if let Err(error) = installed {
+                    tracing::error!(%spi, error, "an association was not installed");
                 }
                 Answer::Nothing
             }
@@ -140,7 +160,7 @@ impl Keys {
             let installed = installed.await.map_err(|_| "the worker has stopped".to_owned())?;
             installed.map_err(|error| error.to_string())?;
         }
-        self.inbound.insert(spi, Inbound { place, lease, key });
+        self.inbound.insert(spi, Inbound { place, lease, key: Some(key) });
         Ok(())
     }
 
@@ -167,9 +187,55 @@ impl Keys {
         Ok(())
     }
 
+    /// Gives every worker a key of headers.
+    async fn install_header(
+        &mut self,
+        way: Way,
+        place: Place,
+        id: SaSpi,
+        key: MacKey,
+        expires: Instant,
+    ) -> Result<Lease, String> {
+        let (key, lease) = (Arc::new(key), lease_until(expires));
+        let change = HeaderKey { place, way, id, key: Some((key, lease.clone())) };
+        match self.give_header(change).await {
+            true => Ok(lease),
+            false => Err(format!("no worker has path {}", place.path)),
+        }
+    }
+
+    async fn remove_header(&mut self, way: Way, place: Place, id: SaSpi) {
+        // Where the path is gone, its keys are, too.
+        let _there = self.give_header(HeaderKey { place, way, id, key: None }).await;
+    }
+
+    /// Whether every worker did it.
+    async fn give_header(&mut self, change: HeaderKey) -> bool {
+        for worker in &self.workers {
+            let (answer, done) = oneshot::channel();
+            worker.give(Command::HeaderKey(change.clone(), answer));
+            if !done.await.unwrap_or(false) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Takes note of an association of headers in place of the one before it.
+    fn replace(&mut self, neighbour: ElementId, place: Place, spi: SaSpi, lease: Lease) {
+        for held in self.outbound.values_mut().filter(|held| held.place == place) {
+            held.replaced_at.get_or_insert(0);
+        }
+        self.outbound.insert((neighbour, spi), Outbound { place, lease, replaced_at: None });
+    }
+
     async fn stop_sending(&mut self, neighbour: ElementId, place: Place, spi: SaSpi) -> u64 {
         match self.outbound.remove(&(neighbour, spi)) {
             Some(Outbound { replaced_at: Some(last), .. }) => last,
+            _ if matches!(place.usage, Use::Link | Use::Proof) => {
+                self.remove_header(Way::Out, place, spi).await;
+                0
+            }
             _ => {
                 let Some(worker) = self.workers.get(usize::from(place.worker.0)) else { return 0 };
                 let (answer, last) = oneshot::channel();
@@ -179,17 +245,21 @@ impl Keys {
         }
     }
 
-    /// Whether packets of a path can be sealed by every worker.
-    pub(crate) fn can_send(&self, path: PathId) -> bool {
+    /// Whether this element has what it sends with in this relation: of ESP every worker, of codes all together.
+    pub(crate) fn can_send(&self, view: &SegmentView) -> bool {
         let keyed = |worker: usize| {
             self.outbound.values().any(|held| {
-                held.place.path == path
-                    && usize::from(held.place.worker.0) == worker
+                let Place { path, usage, segment, worker: of } = held.place;
+                (path, usage, segment) == (view.path, view.usage, view.index)
+                    && usize::from(of.0) == worker
                     && held.replaced_at.is_none()
                     && held.lease.is_live(Instant::now())
             })
         };
-        (0..self.workers.len()).all(keyed)
+        match view.usage {
+            Use::Esp | Use::Metadata => (0..self.workers.len()).all(keyed),
+            Use::Link | Use::Proof => keyed(0),
+        }
     }
 
     /// When the first association in use on this path fails closed, sealing or opening; `None` without one.
@@ -209,6 +279,7 @@ impl Keys {
             .inbound
             .iter()
             .filter_map(|(spi, held)| {
+                let key = held.key.as_ref()?;
                 let (path, set) = versions.path(held.place.path)?;
                 let segment: &Segment = path.segments.get(usize::from(held.place.segment.0))?;
                 let address = |id| Some(IpAddr::V4(*set.element(id)?.link.ip()));
@@ -217,8 +288,8 @@ impl Keys {
                     source: address(segment.sender)?,
                     destination: address(segment.receiver)?,
                     sa_spi: spi.0,
-                    suite: held.key.suite().to_string(),
-                    key_and_salt: Secret::new(held.key.danger_material().to_vec()),
+                    suite: key.suite().to_string(),
+                    key_and_salt: Secret::new(key.danger_material().to_vec()),
                 })
             })
             .collect();
@@ -235,7 +306,6 @@ fn lease_until(expires: Instant) -> Lease {
 #[cfg(test)]
 mod tests {
     use ringmail_dataplane::sa::{SegmentIndex, Suite};
-    use ringmail_dataplane::sap::{MacKey, Use};
     use ringmail_dataplane_io::poll::Poller;
     use ringmail_model::WorkerId;
 
@@ -277,18 +347,48 @@ mod tests {
         assert!(keys.set_window(window(1024)), "it is another");
         assert_eq!(installed(&mut keys, &given).await, 1024);
     }
+
     #[tokio::test]
     async fn keys_that_no_worker_takes_are_refused_and_never_said_to_be_installed() {
         let mut keys = Keys::new(Vec::new(), WindowPackets::new(4096).expect("a window"));
         let (spi, expires) = (SaSpi(0x1000), Instant::now());
-        let mac = |of: fn(MacKey) -> AgreedKey| of(MacKey::new([7; 16]));
         let gcm = SaKey::new(Suite::Aes128Gcm, &[7; 20]).expect("a key");
-        let all = [mac(AgreedKey::Link), mac(AgreedKey::Proof), AgreedKey::Metadata(gcm)];
-        for key in all {
-            let place = place(key.usage());
-            let event = Event::InstallInbound { place, spi, key, expires };
-            let answer = keys.carry_out(ElementId(2), event).await;
-            assert_eq!(answer, Answer::InstallFailed(spi), "{place:?}");
+        let (place, key) = (place(Use::Metadata), AgreedKey::Metadata(gcm));
+        let event = Event::InstallInbound { place, spi, key, expires };
+        let answer = keys.carry_out(ElementId(2), event).await;
+        assert_eq!(answer, Answer::InstallFailed(spi), "{place:?}");
+    }
+
+    /// What comes of a key of headers where the one worker answers so.
+    async fn header_key(usage: Use, there: bool) -> Answer {
+        let (commands, given) = std::sync::mpsc::channel();
+        let waker = Poller::new().expect("a poller").waker();
+        let window = WindowPackets::new(4096).expect("a window");
+        let mut keys = Keys::new(vec![Handle { commands, waker }], window);
+        let (place, spi, expires) = (place(usage), SaSpi(0x1000), Instant::now());
+        let key = MacKey::new([7; 16]);
+        let key = if usage == Use::Link { AgreedKey::Link(key) } else { AgreedKey::Proof(key) };
+        let carried_out =
+            keys.carry_out(ElementId(2), Event::InstallInbound { place, spi, key, expires });
+        let worker = async {
+            loop {
+                match given.try_recv() {
+                    Ok(Command::HeaderKey(change, answer)) => {
+                        assert_eq!((change.place, change.way, change.id), (place, Way::In, spi));
+                        break answer.send(there).expect("it waits");
+                    }
+                    _ => tokio::task::yield_now().await,
+                }
+            }
+        };
+        tokio::join!(carried_out, worker).0
+    }
+
+    #[tokio::test]
+    async fn keys_of_headers_are_installed_where_the_path_is() {
+        for usage in [Use::Link, Use::Proof] {
+            assert_eq!(header_key(usage, true).await, Answer::Installed(SaSpi(0x1000)));
+            assert_eq!(header_key(usage, false).await, Answer::InstallFailed(SaSpi(0x1000)));
         }
     }
 }

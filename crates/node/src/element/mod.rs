@@ -17,6 +17,7 @@ mod chain;
 mod change;
 mod command;
 mod direct;
+mod header;
 pub(crate) mod inner;
 mod keys;
 mod listener;

@@ -1,15 +1,17 @@
 //! What one element has to know of the path set: its neighbours, and each path as it runs here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter::once;
 use std::net::SocketAddrV4;
 
 use anyhow::{Context, Result};
-use ringmail_dataplane::Neighbour;
 use ringmail_dataplane::labels::LabelStack;
+use ringmail_dataplane::nsh::NshConfig;
 use ringmail_dataplane::paths::{Destination, Leaving, PathConfig, Tunnel};
-use ringmail_model::domain::Domain;
-use ringmail_model::pathset::{Direction, Element, Path, PathSet};
-use ringmail_model::{ElementId, PathId};
+use ringmail_dataplane::{Form, Neighbour};
+use ringmail_model::domain::{self, Domain};
+use ringmail_model::pathset::{Direction, Element, LinkSet, Path, PathSet};
+use ringmail_model::{ElementId, Label, PathId};
 use ringmail_packet::ethernet::Address;
 
 /// The neighbour that an element is to every other: its id.
@@ -79,6 +81,11 @@ fn config(set: &PathSet, domain: &Domain, path: &Path, position: usize) -> Resul
         direction: path.direction,
         previous: previous.map(neighbour),
         leaving: leaving(set, path, position)?,
+        arriving: match position.checked_sub(1) {
+            Some(before) => stack(&set.labels_on_wire(path, before))?,
+            None => LabelStack::NONE,
+        },
+        nsh: header(set, path, position),
         return_path: opposite(set, path),
         mode: set.esp_mode,
         inner_mtu_bytes: path.inner_mtu,
@@ -88,7 +95,6 @@ fn config(set: &PathSet, domain: &Domain, path: &Path, position: usize) -> Resul
 
 fn leaving(set: &PathSet, path: &Path, position: usize) -> Result<Option<Leaving>> {
     let Some(next) = path.element_at(position + 1) else { return Ok(None) };
-    let labels: Vec<_> = path.labels_after(position).collect();
     let segment = path.segments.iter().find(|segment| usize::from(segment.from) == position);
     let tunnel = segment.map(|segment| {
         Ok::<_, anyhow::Error>(Tunnel {
@@ -96,8 +102,40 @@ fn leaving(set: &PathSet, path: &Path, position: usize) -> Result<Option<Leaving
             destination: *element(set, segment.receiver)?.link.ip(),
         })
     });
-    let labels = LabelStack::new(&labels)?;
+    let labels = stack(&set.labels_on_wire(path, position))?;
     Ok(Some(Leaving { next: neighbour(next), labels, tunnel: tunnel.transpose()? }))
+}
+
+/// Labels as they stand on the wire, which may be none.
+fn stack(labels: &[Label]) -> Result<LabelStack> {
+    if labels.is_empty() {
+        return Ok(LabelStack::NONE);
+    }
+    Ok(LabelStack::new(labels)?)
+}
+
+/// The path's Network Service Header at this position.
+fn header(set: &PathSet, path: &Path, position: usize) -> Option<NshConfig> {
+    let hops = (1u8..).zip(&path.hops);
+    let granted = hops.filter(|(_, hop)| hop.originates).map(|(at, hop)| (hop.element, at));
+    Some(NshConfig {
+        digest: path.digest,
+        layout: set.layout(path)?,
+        position: position as u8,
+        seals: once(true).chain(path.hops.iter().map(|hop| hop.intrusive)).collect(),
+        origins: once((path.origin, 0)).chain(granted).collect(),
+        covers_labels: set.profile == domain::Profile::MplsNsh,
+        enforce: true,
+    })
+}
+
+/// How the frames of an element begin.
+pub(crate) fn form(set: &PathSet, element: &Element) -> Form {
+    match (set.profile, set.link) {
+        (domain::Profile::Mpls | domain::Profile::MplsNsh, _) => Form::Labels(element.label),
+        (domain::Profile::Nsh, LinkSet::Udp) => Form::Sff,
+        (domain::Profile::Nsh, LinkSet::Ethernet { .. }) => Form::Nsh,
+    }
 }
 
 /// The path that packets of the other direction take: for a return path, the one forward path that names it, where

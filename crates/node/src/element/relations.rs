@@ -98,9 +98,11 @@ fn views(set: &PathSet, profile: Profile, path: &Path) -> Result<Vec<SegmentView
 }
 
 /// The protocol's profile of the path set's.
-fn profile(profile: domain::Profile) -> Profile {
+pub(crate) fn profile(profile: domain::Profile) -> Profile {
     match profile {
         domain::Profile::Mpls => Profile::Mpls,
+        domain::Profile::MplsNsh => Profile::MplsNsh,
+        domain::Profile::Nsh => Profile::Nsh,
     }
 }
 

@@ -122,11 +122,7 @@ impl Report {
             .iter()
             .map(|state| PathReport {
                 path: state.config.id.0,
-                keyed: state
-                    .config
-                    .leaving
-                    .and_then(|leaving| leaving.tunnel)
-                    .map(|_| state.outbound.is_some()),
+                keyed: state.is_keyed(),
                 packets_in: state.traffic_in.packets.get(),
                 bytes_in: state.traffic_in.bytes.get(),
                 packets_out: state.traffic_out.packets.get(),

@@ -26,6 +26,35 @@ pub fn mend(reason: DropReason) -> &'static str {
             "A few after an element restarted are normal: its neighbours learn of it within a second. Many that go on: \
              the neighbours do not reach each other's control address (TCP, `links.control_port`)."
         }
+        DropReason::WrongProfile | DropReason::UnknownServicePath | DropReason::WrongNsh => {
+            "Elements work with different path sets, or somebody sends forged frames: compare the versions and profiles \
+             that they report, then look at the sender."
+        }
+        DropReason::WrongServiceIndex => {
+            "A frame skipped an element, came twice round, or is forged: nothing was let through; look at who sent it."
+        }
+        DropReason::UnknownLinkKey => {
+            "A few after an element restarted are normal: its neighbours learn of it within a second. Many that go on: \
+             the neighbours do not reach each other's control address (TCP, `links.control_port`)."
+        }
+        DropReason::BadMac => {
+            "Labels, the NSH or headers are changed on the way, or forged. Nothing was let through; capture the link on \
+             both ends and compare. A forwarder between them may change traffic class and TTL of labels, and nothing else."
+        }
+        DropReason::ProofWrong | DropReason::ProofUnknownOrigin => {
+            "An element of the path did not do what it should, or a packet was exchanged for another: `ringmail prove` \
+             shows which path; take its functions out one by one, or compare what they count."
+        }
+        DropReason::ProofUnknownKey => {
+            "A few after an element restarted are normal. Many that go on: an element of the path did not prove that packets \
+             passed it, or it and the end of the path do not reach each other's control address."
+        }
+        DropReason::ProofRepeated => {
+            "An element of the path sends packets twice. Nothing was let through a second time."
+        }
+        DropReason::ProofTooOld => {
+            "A packet was overtaken by more than a thousand on its path: look for a function that holds packets back."
+        }
         DropReason::Replayed => {
             "A network that delivers twice, or an attacker that sends again what was captured. Nothing was let \
              through; find the sender if it goes on."

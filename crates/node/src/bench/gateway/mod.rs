@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use ringmail_model::domain::{LinkDriver, LinkKind};
+use ringmail_model::domain::{LinkDriver, LinkKind, Profile};
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use schemars::JsonSchema;
@@ -129,7 +129,12 @@ const OTHER_CPU: usize = 1;
 /// When one of the servers does not work, or there are fewer than two processors.
 pub async fn run(plan: &Plan, stage: &dyn Fn(String)) -> Result<Report> {
     let haproxy_version = haproxy::version(&plan.haproxy)?;
-    let links = Links { kind: LinkKind::Udp, driver: LinkDriver::Packet, mtu: baseline::MTU_BYTES };
+    let links = Links {
+        kind: LinkKind::Udp,
+        driver: LinkDriver::Packet,
+        mtu: baseline::MTU_BYTES,
+        profile: Profile::Mpls,
+    };
     let settings = Settings {
         file: domain::of(Kind::Forward, 1, links)?,
         layout: Layout::Processes,

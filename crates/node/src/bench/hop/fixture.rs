@@ -16,7 +16,7 @@ use ringmail_dataplane::sa::{
     InboundOptions, InboundSa, Lease, OutboundOptions, OutboundSa, SaKey, SaTable, SegmentIndex,
     Suite,
 };
-use ringmail_dataplane::{DropReason, Neighbour, Verdict};
+use ringmail_dataplane::{DropReason, Form, Neighbour, Verdict};
 use ringmail_functions::{DpiRule, DpiSettings, OnMatch, Pattern, Settings};
 use ringmail_model::overhead::EspMode;
 use ringmail_model::pathset::Direction;

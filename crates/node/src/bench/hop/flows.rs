@@ -8,7 +8,7 @@ use ringmail_dataplane::batch::Batch;
 use ringmail_dataplane::edge::{Edge, Role};
 use ringmail_dataplane::limits::{HEADROOM_BYTES, TAILROOM_BYTES};
 use ringmail_dataplane::sa::SaTable;
-use ringmail_dataplane::{Neighbour, Verdict};
+use ringmail_dataplane::{Form, Neighbour, Verdict};
 use ringmail_packet::flow::FlowKey;
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -151,7 +151,7 @@ impl Machine {
             domain: enrolled.bundle.trust_domain.clone(),
             element: settings.name.to_string(),
             path_key: PublicKey(enrolled.bundle.path_key),
-            profiles: vec![Profile::Mpls],
+            profiles: Profile::ALL.to_vec(),
             life: random::bytes()?,
             jitter_seed: u64::from_ne_bytes(random::bytes()?),
         };
