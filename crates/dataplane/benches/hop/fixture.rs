@@ -15,7 +15,7 @@ use ringmail_dataplane::sa::{
     InboundOptions, InboundSa, Lease, OutboundOptions, OutboundSa, SaKey, SaTable, SegmentIndex,
     Suite,
 };
-use ringmail_dataplane::{Neighbour, Verdict};
+use ringmail_dataplane::{Form, Neighbour, Verdict};
 use ringmail_functions::Forward;
 use ringmail_model::overhead::EspMode;
 use ringmail_model::pathset::Direction;

@@ -167,10 +167,6 @@ fn unknown_key(field: &str, expected: &[&'static str]) -> String {
 
 fn unknown_value(variant: &str, expected: &[&'static str]) -> (&'static str, String, String) {
     let shown = shorten(variant);
-    if matches!(variant, "mpls-nsh" | "nsh") && expected == ["mpls"] {
-        let message = format!("the profile `{shown}` comes later");
-        return ("later", message, "write `profile: mpls`".to_owned());
-    }
     let mend = suggest::mend(variant, "values here", expected.iter().copied());
     ("unknown-value", format!("unknown value `{shown}`"), mend)
 }
