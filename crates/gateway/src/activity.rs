@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::access::{Entry, Record};
 use crate::counters::Counters;
 use crate::limits::{H2_CANCEL_WINDOW_MS, Limits, ms};
+use crate::service_io::Open;
 use crate::times::Histogram;
 
 /// Shared by a connection's driver, its stream and its requests.
@@ -158,6 +159,8 @@ pub(crate) struct Ticket {
     answered: AtomicBool,
     /// Where its time is noted, once a rule gave it a path.
     times: OnceLock<Arc<Histogram>>,
+    /// Its place among those of its client.
+    _place: Option<Open>,
 }
 
 impl Ticket {
@@ -165,6 +168,7 @@ impl Ticket {
         activity: &Arc<Activity>,
         counters: &Arc<Counters>,
         record: Option<Record>,
+        place: Option<Open>,
     ) -> Arc<Ticket> {
         counters.requests.one();
         activity.begin();
@@ -174,6 +178,7 @@ impl Ticket {
             record,
             answered: AtomicBool::new(false),
             times: OnceLock::new(),
+            _place: place,
         })
     }
 
@@ -261,7 +266,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_is_stalled_only_when_nothing_moves() {
         let (activity, counters) = (Arc::new(Activity::new(true)), Arc::default());
-        let ticket = Ticket::new(&activity, &counters, None);
+        let ticket = Ticket::new(&activity, &counters, None, None);
         tokio::time::advance(limits().stall() - ms(1)).await;
         activity.progress();
         tokio::time::advance(ms(100)).await;
@@ -277,7 +282,8 @@ mod tests {
     async fn cancelled_requests_are_counted_over_a_window() {
         let (activity, counters) = (Arc::new(Activity::new(true)), Arc::<Counters>::default());
         let limits = Limits { h2_cancelled: 3, ..limits() };
-        let cancel = |n: u32| (0..n).for_each(|_| drop(Ticket::new(&activity, &counters, None)));
+        let cancel =
+            |n: u32| (0..n).for_each(|_| drop(Ticket::new(&activity, &counters, None, None)));
         cancel(3);
         assert!(!activity.flooded(&limits));
         tokio::time::advance(ms(H2_CANCEL_WINDOW_MS + 1)).await;

@@ -1,8 +1,9 @@
-//! How many connections there are: in all, in a handshake, and of each client. Shared by workers.
+//! How many connections there are: in all, in a handshake, from each address and of each client. Shared by workers.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::limits::Limits;
 use crate::service_io::Open;
@@ -13,7 +14,16 @@ pub(crate) struct Census {
     limits: Arc<Limits>,
     all: Arc<AtomicUsize>,
     handshakes: Arc<AtomicUsize>,
-    clients: Mutex<HashMap<Arc<str>, usize>>,
+    clients: Mutex<HashMap<Arc<str>, Of>>,
+    /// Handshakes under way, by where they come from.
+    addresses: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// What one client has.
+#[derive(Debug, Default)]
+struct Of {
+    connections: usize,
+    requests: Arc<AtomicUsize>,
 }
 
 /// A connection's place among all.
@@ -28,6 +38,15 @@ pub(crate) struct Place {
 pub(crate) struct OfClient {
     census: Arc<Census>,
     client: Arc<str>,
+    /// Its requests under way.
+    pub(crate) requests: Arc<AtomicUsize>,
+}
+
+/// A handshake's place among those of its address.
+#[derive(Debug)]
+pub(crate) struct OfAddress {
+    census: Arc<Census>,
+    address: IpAddr,
 }
 
 impl Census {
@@ -37,6 +56,7 @@ impl Census {
             all: Arc::default(),
             handshakes: Arc::default(),
             clients: Mutex::default(),
+            addresses: Mutex::default(),
         })
     }
 
@@ -46,7 +66,11 @@ impl Census {
         Some(Place { census: Arc::clone(self), _open: open })
     }
 
-    fn with_clients<T>(&self, then: impl FnOnce(&mut HashMap<Arc<str>, usize>) -> T) -> T {
+    fn addresses(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with_clients<T>(&self, then: impl FnOnce(&mut HashMap<Arc<str>, Of>) -> T) -> T {
         match self.clients.lock() {
             Ok(mut clients) => then(&mut clients),
             Err(poisoned) => then(&mut poisoned.into_inner()),
@@ -60,15 +84,30 @@ impl Place {
         Open::one_of(&self.census.handshakes, self.census.limits.handshakes)
     }
 
+    /// A place among the handshakes of an address.
+    pub(crate) fn for_handshake_from(&self, address: IpAddr) -> Option<OfAddress> {
+        let address = network(address);
+        let mut addresses = self.census.addresses();
+        let count = addresses.entry(address).or_default();
+        // One that is full is there already: nothing is left behind by a no.
+        if *count >= self.census.limits.handshakes_per_address {
+            return None;
+        }
+        *count += 1;
+        Some(OfAddress { census: Arc::clone(&self.census), address })
+    }
+
     /// A place among the connections of `client`.
     pub(crate) fn for_client(&self, client: &Arc<str>) -> Option<OfClient> {
         self.census.with_clients(|clients| {
-            let count = clients.entry(Arc::clone(client)).or_default();
-            if *count >= self.census.limits.connections_per_client {
+            let of = clients.entry(Arc::clone(client)).or_default();
+            if of.connections >= self.census.limits.connections_per_client {
                 return None;
             }
-            *count += 1;
-            Some(OfClient { census: Arc::clone(&self.census), client: Arc::clone(client) })
+            of.connections += 1;
+            let requests = Arc::clone(&of.requests);
+            let census = Arc::clone(&self.census);
+            Some(OfClient { census, client: Arc::clone(client), requests })
         })
     }
 }
@@ -76,12 +115,55 @@ impl Place {
 impl Drop for OfClient {
     fn drop(&mut self) {
         self.census.with_clients(|clients| {
-            if let Some(count) = clients.get_mut(&self.client) {
-                *count -= 1;
-                if *count == 0 {
+            if let Some(of) = clients.get_mut(&self.client) {
+                of.connections -= 1;
+                if of.connections == 0 {
                     clients.remove(&self.client);
                 }
             }
         });
+    }
+}
+
+impl Drop for OfAddress {
+    fn drop(&mut self) {
+        let mut addresses = self.census.addresses();
+        if let Some(count) = addresses.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// Whom an address is counted with: an IPv6 host has as many addresses as it likes in its network of 64 bits.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handshakes_are_counted_by_address_and_nothing_is_left_behind() {
+        let limits = Arc::new(Limits { handshakes_per_address: 2, ..Limits::default() });
+        let census = Census::new(&limits);
+        let place = census.admit().expect("a place");
+        let from = |address: &str| place.for_handshake_from(address.parse().expect(address));
+        let held = [from("192.0.2.1"), from("::ffff:192.0.2.1")];
+        assert!(held.iter().all(Option::is_some));
+        assert!(from("192.0.2.1").is_none(), "an address in either form");
+        assert!(from("192.0.2.2").is_some());
+        let six = [from("2001:db8::1"), from("2001:db8::ffff:2")];
+        assert!(from("2001:db8::3").is_none() && six.iter().all(Option::is_some));
+        assert!(from("2001:db8:0:1::1").is_some());
+        drop((held, six));
+        assert!(census.addresses().is_empty());
+        assert!(from("192.0.2.1").is_some());
     }
 }

@@ -84,7 +84,7 @@ impl<C: Chain> Worker<C> {
         let Some((tcp, tls, client)) = self.handshake(tcp, &place, begun, &mut source).await else {
             return;
         };
-        let Some(_of_client) = place.for_client(&client.identity) else {
+        let Some(of_client) = place.for_client(&client.identity) else {
             tracing::debug!(client = &*client.identity, "too many connections of one client");
             let reason = "the client holds as many connections as it may";
             let failed = Failed::new(&counters.refused_per_client, reason);
@@ -119,6 +119,7 @@ impl<C: Chain> Worker<C> {
             destination,
             access,
             activity: Arc::clone(&activity),
+            requests: Arc::clone(&of_client.requests),
             tunnel: Mutex::new(None),
         });
         let for_requests = Arc::clone(&session);
@@ -178,7 +179,8 @@ impl<C: Chain> Worker<C> {
             Failed::new(&counters.refused_handshakes, reason).log(sink, begun, *source, None);
             return None;
         };
-        let accepted = timeout(ms(limits.handshake_ms), failed::watch(self.accept(tcp, source)));
+        let accepted =
+            timeout(ms(limits.handshake_ms), failed::watch(self.accept(tcp, place, source)));
         let (error, tcp, shown) = match accepted.await {
             Err(_) => {
                 let failed =
@@ -211,14 +213,22 @@ fn revoked(counters: &Counters) {
 /// A socket with TLS on it, or what went wrong and the socket, if there is an alert that the client is to read.
 type Accepted = Result<TlsStream<TcpStream>, (io::Error, Option<TcpStream>)>;
 
+/// As many handshakes as allowed come from there.
+#[derive(Debug, thiserror::Error)]
+#[error("as many handshakes as allowed are under way from this address")]
+pub(crate) struct ManyFromThere;
+
 impl<C: Chain> Worker<C> {
-    async fn accept(&self, mut tcp: TcpStream, source: &mut SocketAddr) -> Accepted {
+    async fn accept(&self, mut tcp: TcpStream, place: &Place, source: &mut SocketAddr) -> Accepted {
         let whole = |(error, tcp)| (error, Some(tcp));
         let balancer = source.ip().to_canonical();
         if self.load_balancers.iter().any(|network| network.contains(balancer)) {
             let named = proxy_protocol::read(&mut tcp).await.map_err(|error| (error, None))?;
             *source = named.unwrap_or(*source);
         }
+        let Some(_from_there) = place.for_handshake_from(source.ip()) else {
+            return Err((io::Error::other(ManyFromThere), None));
+        };
         if self.tls.kind == ListenerKind::Https {
             let acceptor = TlsAcceptor::from(Arc::clone(&self.tls.config));
             return acceptor.accept(tcp).into_fallible().await.map_err(whole);

@@ -100,6 +100,7 @@ counters! {
     accept_failed, "connections", "accepts that the system refused, most often for want of file descriptors";
     refused_connections, "connections", "refused because the gateway holds as many as it may";
     refused_handshakes, "connections", "refused because as many handshakes as allowed were under way";
+    refused_handshakes_address, "connections", "refused because as many handshakes as allowed were under way from one address";
     refused_per_client, "connections", "refused because the client holds as many as it may";
     handshake_timeout, "connections", "closed because the TLS handshake took too long";
     handshake_no_certificate, "connections", "handshakes refused: the client showed no certificate";
@@ -121,6 +122,7 @@ counters! {
     refused_by_certificate, "requests", "refused with 403: a rule would allow them with another certificate of the client";
     refused_by_time, "requests", "refused with 403: a rule would allow them at another time";
     refused_by_rate, "requests", "refused with 429: the client uses a rule more often than it may";
+    refused_at_once, "requests", "refused with 429: the client has as many requests under way as it may";
     refused_by_decision, "requests", "refused with 403: a decision point said no";
     refused_undecided, "requests", "refused with 503: a decision point did not answer";
     refused_slow_body, "requests", "refused with 408 or cut: the body stopped coming";

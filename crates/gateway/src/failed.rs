@@ -14,6 +14,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use crate::access::{AccessSink, Entry};
+use crate::connection::ManyFromThere;
 use crate::counters::{Counter, Counters};
 use crate::identity::{self, Client, Fingerprint};
 
@@ -56,6 +57,10 @@ impl<'a> Failed<'a> {
     /// Of an error before or in the handshake.
     pub(crate) fn of(error: &io::Error, counters: &'a Counters) -> Failed<'a> {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if error.get_ref().is_some_and(|inner| inner.is::<ManyFromThere>()) {
+            let reason = "as many handshakes as allowed are under way from this address";
+            return Failed::new(&counters.refused_handshakes_address, reason);
+        }
         let (counter, reason) = match tls {
             Some(rustls::Error::NoCertificatesPresented) => {
                 (&counters.handshake_no_certificate, "the client showed no certificate")

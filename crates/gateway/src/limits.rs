@@ -14,8 +14,12 @@ pub const ANCHOR_CHANGES: usize = 16;
 pub const CONNECTIONS: usize = 16_384;
 /// TLS handshakes under way at once; what a flood of half-open clients can hold.
 pub const HANDSHAKES: usize = 1_024;
+/// The same from one address, or one IPv6 network of 64 bits: nobody alone keeps others from their handshakes.
+pub const HANDSHAKES_PER_ADDRESS: usize = 256;
 /// Open connections of one client identity.
 pub const CONNECTIONS_PER_CLIENT: usize = 2_048;
+/// Requests under way of one client identity: nobody alone takes all connections to services.
+pub const REQUESTS_PER_CLIENT: usize = 2_048;
 /// From accept to the end of the TLS handshake.
 pub const HANDSHAKE_MS: u64 = 10_000;
 /// From the first byte of a request to the end of its headers (HTTP/1).
@@ -126,8 +130,12 @@ pub struct Limits {
     pub connections: usize,
     /// See [`HANDSHAKES`].
     pub handshakes: usize,
+    /// See [`HANDSHAKES_PER_ADDRESS`].
+    pub handshakes_per_address: usize,
     /// See [`CONNECTIONS_PER_CLIENT`].
     pub connections_per_client: usize,
+    /// See [`REQUESTS_PER_CLIENT`].
+    pub requests_per_client: usize,
     /// See [`HANDSHAKE_MS`].
     pub handshake_ms: u64,
     /// See [`HEADER_READ_MS`].
@@ -181,7 +189,9 @@ impl Default for Limits {
         Limits {
             connections: CONNECTIONS,
             handshakes: HANDSHAKES,
+            handshakes_per_address: HANDSHAKES_PER_ADDRESS,
             connections_per_client: CONNECTIONS_PER_CLIENT,
+            requests_per_client: REQUESTS_PER_CLIENT,
             handshake_ms: HANDSHAKE_MS,
             header_read_ms: HEADER_READ_MS,
             idle_ms: IDLE_MS,
@@ -215,7 +225,10 @@ impl From<&GatewayLimits> for Limits {
         Limits {
             header_bytes: given.header_bytes,
             connections: given.connections as usize,
+            handshakes: given.handshakes as usize,
+            handshakes_per_address: given.handshakes_an_address as usize,
             connections_per_client: given.connections_a_client as usize,
+            requests_per_client: given.requests_a_client as usize,
             h2_streams: given.streams_a_connection,
             handshake_ms: given.handshake_timeout_ms.into(),
             header_read_ms: given.header_timeout_ms.into(),
@@ -255,6 +268,9 @@ mod tests {
             header_bytes: 1,
             connections: 2,
             connections_a_client: 3,
+            requests_a_client: 14,
+            handshakes: 15,
+            handshakes_an_address: 16,
             streams_a_connection: 4,
             handshake_timeout_ms: 5,
             header_timeout_ms: 6,
@@ -270,6 +286,9 @@ mod tests {
             header_bytes: 1,
             connections: 2,
             connections_per_client: 3,
+            requests_per_client: 14,
+            handshakes: 15,
+            handshakes_per_address: 16,
             h2_streams: 4,
             handshake_ms: 5,
             header_read_ms: 6,

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
@@ -33,7 +34,7 @@ use crate::pool::PoolKey;
 use crate::refusal::Refusal;
 use crate::request_body::RequestBody;
 use crate::response_body::ResponseBody;
-use crate::service_io::ServiceIo;
+use crate::service_io::{Open, ServiceIo};
 use crate::sites::Names;
 use crate::target::{self, Target, target};
 use crate::tunnel::{self, Change, Service, Tunnel};
@@ -52,6 +53,8 @@ pub(crate) struct Session<C> {
     /// What every line of the log says of this connection, and where they go.
     pub(crate) access: Option<(AccessSink, Entry)>,
     pub(crate) activity: Arc<Activity>,
+    /// Requests that the client has under way, over all its connections.
+    pub(crate) requests: Arc<AtomicUsize>,
     /// What an HTTP/1 connection becomes when its answer has left.
     pub(crate) tunnel: Mutex<Option<Tunnel>>,
 }
@@ -89,10 +92,16 @@ impl<C: Chain> Session<C> {
         let begun = Instant::now();
         let record = self.access.as_ref();
         let record = record.map(|(sink, known)| Record::new(sink, Kind::Request, known));
-        let ticket = Ticket::new(&self.activity, counters, record);
+        let place = Open::one_of(&self.requests, self.exchange.limits.requests_per_client);
+        let refused = place.is_none().then(|| Unmet::from(Refusal::AtOnce));
+        let ticket = Ticket::new(&self.activity, counters, record, place);
         let (head, body) = request.into_parts();
         let http1 = head.version != Version::HTTP_2;
-        let answer = match Box::pin(self.pass(head, body, &ticket)).await {
+        let outcome = match refused {
+            Some(refused) => Err(refused),
+            None => Box::pin(self.pass(head, body, &ticket)).await,
+        };
+        let answer = match outcome {
             Ok(response) => response,
             Err(Unmet { refusal, detail }) => {
                 tracing::debug!(client = &*self.client.identity, ?refusal, "refused");

@@ -25,6 +25,8 @@ pub(crate) enum Refusal {
         /// Whole seconds, at least one.
         retry_after_s: u64,
     },
+    /// 429: the client has as many requests under way as it may.
+    AtOnce,
     /// 503: a decision point did not answer.
     Undecided,
     /// 408: the body stopped coming.
@@ -54,7 +56,7 @@ impl Refusal {
             Refusal::NoRule | Refusal::Certificate | Refusal::Time | Refusal::Decision => {
                 StatusCode::FORBIDDEN
             }
-            Refusal::TooFast { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::TooFast { .. } | Refusal::AtOnce => StatusCode::TOO_MANY_REQUESTS,
             Refusal::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Refusal::Expectation => StatusCode::EXPECTATION_FAILED,
             Refusal::Misdirected => StatusCode::MISDIRECTED_REQUEST,
@@ -82,6 +84,7 @@ impl Refusal {
             Refusal::Time => "no rule allows this request at this time",
             Refusal::Decision => "the policy does not allow this request",
             Refusal::TooFast { .. } => "too many requests",
+            Refusal::AtOnce => "too many requests at once",
             Refusal::Undecided => "the policy's decision could not be had",
             Refusal::SlowBody => "the request body stopped coming",
             Refusal::Expectation => "only 100-continue can be expected",
@@ -101,6 +104,7 @@ impl Refusal {
             Refusal::Time => &counters.refused_by_time,
             Refusal::Decision => &counters.refused_by_decision,
             Refusal::TooFast { .. } => &counters.refused_by_rate,
+            Refusal::AtOnce => &counters.refused_at_once,
             Refusal::Undecided => &counters.refused_undecided,
             Refusal::SlowBody => &counters.refused_slow_body,
             Refusal::Misdirected => &counters.refused_misdirected,
@@ -122,7 +126,12 @@ impl Refusal {
         *response.status_mut() = self.status();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         response.headers_mut().insert(CONTENT_LENGTH, length);
-        if let Refusal::TooFast { retry_after_s } = self {
+        let retry_after_s = match self {
+            Refusal::TooFast { retry_after_s } => Some(retry_after_s),
+            Refusal::AtOnce => Some(1),
+            _ => None,
+        };
+        if let Some(retry_after_s) = retry_after_s {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after_s));
         }
         response

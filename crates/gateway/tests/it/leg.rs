@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ringmail_gateway::{Policy, ServiceOptions, ServiceTls};
+use ringmail_gateway::{Limits, Policy, ServiceOptions, ServiceTls};
 use ringmail_model::domain::ProxyVersion;
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
@@ -87,7 +87,7 @@ async fn a_proxy_header_names_each_client_and_no_connection_is_anothers() {
 #[tokio::test]
 async fn a_load_balancer_speaks_for_its_client() {
     let backend = Backend::echo().await;
-    let world = World::balanced(&backend);
+    let world = World::balanced(&backend, Limits::default());
     options(&world, ServiceOptions { forwarded: true, ..Default::default() });
     let mut tcp = TcpStream::connect(world.address).await.expect("a connection");
     tcp.write_all(b"PROXY TCP4 198.51.100.7 192.0.2.1 4711 443\r\n").await.expect("sent");

@@ -1,12 +1,12 @@
 //! Each limit, reached.
 
-use http::Request;
+use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};
 use ringmail_gateway::Limits;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use crate::backend::{Backend, pieces, read_head, say};
+use crate::backend::{Backend, full, pieces, read_head, say};
 use crate::pki::WWW;
 use crate::world::{PATIENCE, Raw, World, get, pki, status};
 
@@ -90,6 +90,76 @@ async fn handshakes_are_bounded_in_time_and_number() {
     let closed = tokio::time::timeout(PATIENCE, silent.read(&mut [0; 1])).await.unwrap();
     assert_eq!(closed.unwrap_or(0), 0);
     assert_eq!(world.counters.handshake_timeout.get(), 1);
+    assert_eq!(world.raw().await.ask(&get("/open/")).await.0, 200);
+}
+
+/// Whoever opens handshakes and leaves them keeps only its own address from them.
+#[tokio::test]
+async fn handshakes_are_bounded_for_each_address() {
+    let limits = Limits { handshakes_per_address: 1, ..Limits::default() };
+    let world = small(limits.clone()).await;
+    let from = async |address: &str| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{address}:0").parse().unwrap()).unwrap();
+        socket.connect(world.address).await.unwrap()
+    };
+    let silent = from("127.0.0.1").await;
+    world.until("accepted", |world| world.counters.connections.get() == 1).await;
+    let alice = Some(&pki().alice);
+    let refused = world.tls_on(from("127.0.0.1").await, alice, WWW, &[]).await;
+    assert!(refused.is_err(), "one handshake at a time from there");
+    assert_eq!(world.counters.refused_handshakes_address.get(), 1);
+    let other = world.tls_on(from("127.0.0.2").await, alice, WWW, &["http/1.1"]).await.unwrap();
+    assert_eq!(Raw(other).ask(&get("/open/")).await.0, 200);
+    drop(silent);
+    world.until("over", |world| world.counters.handshake_failed.get() == 1).await;
+    let again = world.tls_on(from("127.0.0.1").await, alice, WWW, &["http/1.1"]).await.unwrap();
+    assert_eq!(Raw(again).ask(&get("/open/")).await.0, 200);
+    // Behind a load balancer it is the address that it names.
+    let world = World::balanced(&Backend::echo().await, limits);
+    let named = async |address: &str| {
+        let mut tcp = TcpStream::connect(world.address).await.unwrap();
+        let header = format!("PROXY TCP4 {address} 192.0.2.1 50000 443\r\n");
+        say(&mut tcp, &header).await;
+        tcp
+    };
+    let _silent = named("192.0.2.11").await;
+    let good = world.tls_on(named("192.0.2.12").await, alice, WWW, &["http/1.1"]).await.unwrap();
+    assert_eq!(Raw(good).ask(&get("/open/")).await.0, 200);
+    let refused = world.tls_on(named("192.0.2.11").await, alice, WWW, &[]).await;
+    assert!(refused.is_err(), "one handshake at a time from there");
+    assert_eq!(world.counters.refused_handshakes_address.get(), 1);
+}
+
+/// Over all its connections; others do not notice.
+#[tokio::test]
+async fn requests_at_once_are_bounded_for_each_client() {
+    let backend = Backend::http(|request| async move {
+        if request.uri().path() == "/open/never" {
+            std::future::pending::<()>().await;
+        }
+        Response::new(full("here"))
+    })
+    .await;
+    let world = World::with(&backend, Limits { requests_per_client: 2, ..Limits::default() });
+    let ask = |path: &str| {
+        let request = Request::get(format!("https://{WWW}{path}"));
+        request.body(Empty::new().boxed()).unwrap()
+    };
+    let h2 = world.h2().await;
+    let (mut one, mut two) = (h2.sender.clone(), h2.sender.clone());
+    let first = tokio::spawn(async move { one.send_request(ask("/open/never")).await.is_ok() });
+    let second = tokio::spawn(async move { two.send_request(ask("/open/never")).await.is_ok() });
+    world.until("both are under way", |world| world.counters.requests_allowed.get() == 2).await;
+    let (status, answer) = world.raw_as(&pki().alice_again).await.ask(&get("/open/")).await;
+    assert_eq!(status, 429, "the same client, whichever certificate: {answer}");
+    assert!(answer.contains("retry-after: 1\r\n"), "{answer}");
+    assert_eq!(world.counters.refused_at_once.get(), 1);
+    assert_eq!(world.raw_as(&pki().bob).await.ask(&get("/open/")).await.0, 200);
+    drop(h2);
+    first.abort();
+    second.abort();
+    world.until("both are over", |world| world.counters.requests_cancelled.get() == 2).await;
     assert_eq!(world.raw().await.ask(&get("/open/")).await.0, 200);
 }
 

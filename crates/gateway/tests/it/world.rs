@@ -178,9 +178,9 @@ impl World {
     }
 
     /// Behind load balancers on loopback that speak for others.
-    pub(crate) fn balanced(backend: &Backend) -> World {
+    pub(crate) fn balanced(backend: &Backend, limits: Limits) -> World {
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let (limits, trust) = (Limits::default(), pki().trust(2040));
+        let trust = pki().trust(2040);
         World::made(ListenerKind::Https, listener, backend, limits, trust, false, |gateway| {
             gateway.behind(&["127.0.0.0/8".parse().unwrap()])
         })

@@ -123,6 +123,9 @@ impl Checker<'_> {
         self.range(&at("header_bytes"), l.header_bytes, 1 << 10, 1 << 20);
         self.range(&at("connections"), l.connections, 1, 1 << 20);
         self.range(&at("connections_a_client"), l.connections_a_client, 1, 1 << 20);
+        self.range(&at("requests_a_client"), l.requests_a_client, 1, 1 << 20);
+        self.range(&at("handshakes"), l.handshakes, 1, 1 << 20);
+        self.range(&at("handshakes_an_address"), l.handshakes_an_address, 1, 1 << 20);
         self.range(&at("streams_a_connection"), l.streams_a_connection, 1, 1 << 16);
         for (key, value) in [
             ("handshake_timeout_ms", l.handshake_timeout_ms),

@@ -135,6 +135,12 @@ pub struct GatewayLimits {
     pub connections: u32,
     /// Connections at once of one client identity.
     pub connections_a_client: u32,
+    /// Requests under way at once of one client identity; more get 429.
+    pub requests_a_client: u32,
+    /// TLS handshakes under way at once.
+    pub handshakes: u32,
+    /// TLS handshakes under way at once from one address; for IPv6, from one network of 64 bits.
+    pub handshakes_an_address: u32,
     /// Streams at once of one HTTP/2 connection.
     pub streams_a_connection: u32,
     /// Milliseconds that a TLS handshake may take.
@@ -165,6 +171,9 @@ impl Default for GatewayLimits {
             header_bytes: 32 << 10,
             connections: 10_000,
             connections_a_client: 256,
+            requests_a_client: 1_024,
+            handshakes: 1_024,
+            handshakes_an_address: 256,
             streams_a_connection: 128,
             handshake_timeout_ms: 5_000,
             header_timeout_ms: 10_000,
