@@ -67,6 +67,13 @@ fn payload(bytes: &[u8], udp_port: u16, control_port: u16) -> Result<(&[u8], usi
     match frame.ethertype() {
         ethernet::EtherType::IPV4 => {}
         ethernet::EtherType::MPLS => return Ok((frame.payload(), 0)),
+        ethernet::EtherType::NSH => {
+            let below = nsh::Packet::new_checked(frame.payload()).map_err(|_| Kind::Unprotected)?;
+            return match is_esp(below.payload()) {
+                true => Err(Kind::Protected { ip_len_bytes: frame.payload().len() }),
+                false => Err(Kind::Unprotected),
+            };
+        }
         _ => return Err(Kind::Neighbourhood),
     }
     // A super-packet's length fields are those of the whole or of a frame; only the header's own length is needed.
@@ -88,16 +95,19 @@ fn payload(bytes: &[u8], udp_port: u16, control_port: u16) -> Result<(&[u8], usi
 
 /// Whether a payload is MPLS or NSH or both, IPv4 and ESP, exactly to its end.
 fn judge(frame: &[u8], link_bytes: usize) -> Kind {
-    let ip = behind_labels(frame);
-    let whole = ip.and_then(|ip| ipv4::Packet::new_checked(ip).ok()).is_some_and(|packet| {
-        packet.protocol() == protocol::ESP
-            && ip.is_some_and(|ip| usize::from(packet.total_len()) == ip.len())
-            && packet.verify_checksum()
-    });
-    match whole {
+    match behind_labels(frame).is_some_and(is_esp) {
         true => Kind::Protected { ip_len_bytes: link_bytes + frame.len() },
         false => Kind::Unprotected,
     }
+}
+
+/// Whether this is an IPv4 packet with ESP, exactly to its end.
+fn is_esp(ip: &[u8]) -> bool {
+    ipv4::Packet::new_checked(ip).is_ok_and(|packet| {
+        packet.protocol() == protocol::ESP
+            && usize::from(packet.total_len()) == ip.len()
+            && packet.verify_checksum()
+    })
 }
 
 /// What follows the label stack, and the NSH where the last label says that there is one.

@@ -28,6 +28,8 @@ pub struct EthernetConfig {
     pub interface: String,
     /// The VLAN that frames are tagged with, 1 to 4094; none for frames without a tag.
     pub vlan: Option<u16>,
+    /// What frames carry: label stacks, or NSH.
+    pub carries: EtherType,
     /// The neighbours' addresses, by which a frame's sender is known, too.
     pub peers: Vec<(Neighbour, Address)>,
     /// The number of the group that an element's workers share the interface's frames in; none for a single worker.
@@ -46,6 +48,7 @@ impl EthernetConfig {
             vlan: None,
             peers,
             fanout: None,
+            carries: EtherType::MPLS,
             receive_buffer_bytes: limits::RECEIVE_BUFFER_BYTES,
             send_buffer_bytes: limits::SEND_BUFFER_BYTES,
         }
@@ -58,6 +61,7 @@ pub struct EthernetLink {
     socket: PacketSocket,
     peers: Peers,
     vlan: Option<u16>,
+    carries: EtherType,
     spill: Spill,
     counters: Arc<LinkCounters>,
 }
@@ -73,11 +77,12 @@ impl EthernetLink {
             fanout: config.fanout,
             receive_buffer_bytes: config.receive_buffer_bytes,
             send_buffer_bytes: config.send_buffer_bytes,
-            ..PacketConfig::new(&config.interface, EtherType::MPLS)
+            ..PacketConfig::new(&config.interface, config.carries)
         })?;
         Ok(EthernetLink {
-            peers: Peers::new(socket.address(), config.vlan, &config.peers),
+            peers: Peers::new(socket.address(), config.vlan, config.carries, &config.peers),
             vlan: config.vlan,
+            carries: config.carries,
             spill: Spill::new(socket.frame_bytes()),
             counters: Arc::clone(socket.counters()),
             socket,
@@ -87,7 +92,7 @@ impl EthernetLink {
     /// Replaces the neighbours. Packets for a neighbour that is not named are left alone by `send`; packets from one come
     /// with no source.
     pub fn set_peers(&mut self, peers: &[(Neighbour, Address)]) {
-        self.peers = Peers::new(self.socket.address(), self.vlan, peers);
+        self.peers = Peers::new(self.socket.address(), self.vlan, self.carries, peers);
     }
 
     /// The interface's own address.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ringmail_dataplane::Neighbour;
-use ringmail_packet::ethernet::Address;
+use ringmail_packet::ethernet::{Address, EtherType};
 
 use super::block::{self, Way};
 use crate::checksum;
@@ -39,6 +39,8 @@ pub enum Framing {
         local: Address,
         /// The VLAN of the link.
         vlan: Option<u16>,
+        /// What frames carry: label stacks, or NSH.
+        carries: EtherType,
         /// Its neighbours' addresses.
         peers: Vec<(Neighbour, Address)>,
     },
@@ -67,12 +69,12 @@ impl Framing {
         let (local, source_port, peers) = match self {
             Framing::Ip => return 0,
             Framing::MplsInUdp { local, source_port, peers } => (local, source_port, peers),
-            Framing::MplsInEthernet { local, vlan, peers } => {
+            Framing::MplsInEthernet { local, vlan, carries, peers } => {
                 let peer = peers.iter().find(|(known, _)| Some(*known) == neighbour);
                 // A stranger's address was not kept.
                 let peer = peer.map_or(Address::default(), |(_, address)| *address);
                 let (to, from) = if way == Way::Out { (peer, *local) } else { (*local, peer) };
-                let header = peers::header(to, from, *vlan);
+                let header = peers::header(to, from, *vlan, *carries);
                 out[..header.len()].copy_from_slice(&header);
                 return peers::header_bytes(*vlan);
             }

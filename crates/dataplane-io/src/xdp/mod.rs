@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use libc::xdp_desc;
 use ringmail_dataplane::{Batch, DropReason, Neighbour, Verdict};
-use ringmail_packet::ethernet::{self, Address};
+use ringmail_packet::ethernet::{self, Address, EtherType};
 use socket2::Socket;
 
 pub use self::bpf::Mode;
@@ -39,6 +39,8 @@ const QUEUE: u32 = 0;
 pub struct XdpConfig {
     /// Name of an interface in the calling thread's namespace.
     pub interface: String,
+    /// What frames carry: label stacks, or NSH.
+    pub carries: EtherType,
     /// The neighbours' addresses, by which a frame's sender is known, too.
     pub peers: Vec<(Neighbour, Address)>,
     /// Where the program is to run; none for the first that the interface can do.
@@ -122,6 +124,7 @@ pub struct XdpLink {
     free: Vec<Chunk>,
     peers: Peers,
     interface: Interface,
+    carries: EtherType,
     mode: Mode,
     receives: u32,
     dropped: u64,
@@ -150,7 +153,7 @@ pub fn probe() -> Result<(), XdpError> {
 impl XdpConfig {
     /// The usual settings for an interface.
     pub fn new(interface: &str, peers: Vec<(Neighbour, Address)>) -> XdpConfig {
-        XdpConfig { interface: interface.to_owned(), peers, mode: None }
+        XdpConfig { interface: interface.to_owned(), carries: EtherType::MPLS, peers, mode: None }
     }
 }
 
@@ -175,7 +178,7 @@ impl XdpLink {
     }
 
     fn open_on(interface: Interface, config: &XdpConfig) -> Result<XdpLink, XdpError> {
-        let XdpConfig { interface: name, peers, mode } = config;
+        let XdpConfig { interface: name, carries, peers, mode } = config;
         let Interface { index, mtu_bytes, .. } = interface;
         let failed = |step| move |source: io::Error| refused(name, step, source);
         // First what asks for the right.
@@ -198,7 +201,7 @@ impl XdpLink {
         patiently(|| sys::bind(&socket, index, QUEUE)).map_err(failed("bind"))?;
         bpf::put(sockets.as_fd(), QUEUE, socket.as_fd()).map_err(failed("the map of sockets"))?;
         let (attached, mode) =
-            attach(interface, sockets.as_fd(), *mode).map_err(failed("its program"))?;
+            attach(interface, *carries, sockets.as_fd(), *mode).map_err(failed("its program"))?;
         Ok(XdpLink {
             _attached: attached,
             _sockets: sockets,
@@ -206,8 +209,9 @@ impl XdpLink {
             rings,
             frames,
             free,
-            peers: Peers::new(interface.address, None, peers),
+            peers: Peers::new(interface.address, None, *carries, peers),
             interface,
+            carries: *carries,
             mode,
             receives: 0,
             dropped: 0,
@@ -218,7 +222,7 @@ impl XdpLink {
     /// Replaces the neighbours. Packets for a neighbour that is not named are left alone by `send`; packets from one come
     /// with no source.
     pub fn set_peers(&mut self, peers: &[(Neighbour, Address)]) {
-        self.peers = Peers::new(self.interface.address, None, peers);
+        self.peers = Peers::new(self.interface.address, None, self.carries, peers);
     }
 
     /// The interface's own address.
@@ -396,10 +400,11 @@ impl Link for XdpLink {
 /// Puts the program on the interface, in the driver where that can.
 fn attach(
     interface: Interface,
+    carries: EtherType,
     sockets: BorrowedFd<'_>,
     mode: Option<Mode>,
 ) -> io::Result<(OwnedFd, Mode)> {
-    let program = bpf::load(&program::program(interface.address, sockets.as_raw_fd()))?;
+    let program = bpf::load(&program::program(interface.address, carries, sockets.as_raw_fd()))?;
     let attach = |mode| {
         let attached = patiently(|| bpf::attach(program.as_fd(), interface.index, mode));
         attached.map(|attached| (attached, mode))

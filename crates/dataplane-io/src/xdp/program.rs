@@ -54,11 +54,15 @@ const QUEUE_AT: i16 = 16;
 /// How long the program is.
 const LEN: usize = 19;
 
-/// The program for frames of labels to this address; `sockets` is the descriptor of a map from queues to sockets.
-pub(super) fn program(own: ethernet::Address, sockets: i32) -> [Instruction; LEN] {
+/// The program for frames to this address that carry this; `sockets` is the descriptor of a map from queues to sockets.
+pub(super) fn program(
+    own: ethernet::Address,
+    carries: EtherType,
+    sockets: i32,
+) -> [Instruction; LEN] {
     let [a, b, c, d, e, f] = own.0;
     // As the frame's bytes come out of a load in the machine's own order.
-    let ethertype = u16::from_ne_bytes(EtherType::MPLS.0.to_be_bytes());
+    let ethertype = u16::from_ne_bytes(carries.0.to_be_bytes());
     let (head, tail) = (u32::from_ne_bytes([a, b, c, d]), u16::from_ne_bytes([e, f]));
     let end = |at: i16| LEN as i16 - 2 - at;
     [
@@ -103,7 +107,7 @@ mod tests {
 
     #[test]
     fn every_jump_ends_at_the_return() {
-        let program = program(ethernet::Address([2, 0, 0, 0, 0, 1]), 7);
+        let program = program(ethernet::Address([2, 0, 0, 0, 0, 1]), EtherType::MPLS, 7);
         let jumps = (0..).zip(&program).filter(|(_, i)| i.offset != 0 && i.code & 0x07 >= 5);
         let targets: Vec<_> = jumps.map(|(at, i)| at + 1 + i32::from(i.offset)).collect();
         assert_eq!(targets, [LEN as i32 - 1; 4]);

@@ -9,7 +9,7 @@ use ringmail_dataplane::batch::BATCH_BYTES;
 use ringmail_dataplane::{Batch, Neighbour, Verdict};
 use ringmail_dataplane_io::pcapng::{Capture, CaptureLimits, CaptureReport, Framing, Tapped, Way};
 use ringmail_dataplane_io::{Link, memory};
-use ringmail_packet::ethernet::Address;
+use ringmail_packet::ethernet::{Address, EtherType};
 
 /// A file that goes when the test ends.
 struct TemporaryFile(PathBuf);
@@ -117,6 +117,7 @@ fn tshark_reads_frames_of_an_ethernet_link() {
         let [a, b] = [1, 2].map(|last| Address([2, 0, 0, 0, 0, last]));
         let framing = |local, number, peer| Framing::MplsInEthernet {
             local,
+            carries: EtherType::MPLS,
             vlan,
             peers: vec![(number, peer)],
         };

@@ -17,10 +17,10 @@ use ringmail_dataplane_io::udp::{UdpConfig, UdpLink};
 use ringmail_dataplane_io::xdp::{XdpConfig, XdpLink};
 use ringmail_dataplane_io::{Link, packet};
 use ringmail_functions::Settings;
-use ringmail_model::domain::{self, Domain, LinkDriver};
+use ringmail_model::domain::{self, Domain, LinkDriver, Profile};
 use ringmail_model::pathset::{Element, LinkSet, PathSet, Role};
 use ringmail_model::{ElementId, WorkerId};
-use ringmail_packet::ethernet::Address;
+use ringmail_packet::ethernet::{Address, EtherType};
 
 use super::logfile::Logged;
 use super::trouble::Trouble;
@@ -145,7 +145,7 @@ fn ethernet_link(
     let (link, address, mtu_bytes): (Box<dyn Link>, Address, usize) = match driver {
         LinkDriver::Packet => {
             let mut config = EthernetConfig::new(&interface, stations);
-            config.vlan = vlan;
+            (config.vlan, config.carries) = (vlan, carries(set));
             // The interface is this element's alone, and so are the numbers of its groups.
             config.fanout = (element.workers > 1).then_some(1);
             let link = EthernetLink::open(&config).with_context(refused)?;
@@ -158,8 +158,9 @@ fn ethernet_link(
                 element.workers <= 1 && vlan.is_none(),
                 "`driver: xdp` has one worker and no VLAN"
             );
-            let link =
-                XdpLink::open(&XdpConfig::new(&interface, stations)).with_context(refused)?;
+            let config =
+                XdpConfig { carries: carries(set), ..XdpConfig::new(&interface, stations) };
+            let link = XdpLink::open(&config).with_context(refused)?;
             tracing::info!(interface, mode = ?link.mode(), "AF_XDP");
             let (address, mtu_bytes) = (link.address(), link.mtu_bytes());
             (Box::new(link), address, mtu_bytes)
@@ -181,6 +182,14 @@ fn ethernet_link(
         set.link_mtu
     );
     Ok(link)
+}
+
+/// What frames of Ethernet carry.
+fn carries(set: &PathSet) -> EtherType {
+    match set.profile {
+        Profile::Mpls | Profile::MplsNsh => EtherType::MPLS,
+        Profile::Nsh => EtherType::NSH,
+    }
 }
 
 /// Each worker's instance of a function.

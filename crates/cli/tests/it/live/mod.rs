@@ -18,6 +18,7 @@ mod crl;
 mod ethernet;
 mod firewall;
 mod growth;
+mod headers;
 mod kill;
 mod lease;
 mod listeners;
