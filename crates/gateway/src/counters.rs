@@ -141,6 +141,28 @@ counters! {
     backend_reused, "requests", "requests sent over a pooled connection";
     bytes_from_clients, "bytes", "bytes of request bodies, and of what passes unread";
     bytes_to_clients, "bytes", "bytes of response bodies, and of what passes unread";
+    wireguard_datagrams, "datagrams", "datagrams that came to listeners of kind wireguard";
+    wireguard_handshakes, "handshakes", "WireGuard handshakes that were looked into";
+    wireguard_cookies, "handshakes", "WireGuard handshakes answered with a cookie instead: there were too many";
+    wireguard_flooded, "handshakes", "WireGuard handshakes dropped unread: there were far too many, or too many of one client";
+    wireguard_invalid, "datagrams", "datagrams to listeners of kind wireguard that are none of WireGuard's, or for another key";
+    wireguard_unknown_peer, "datagrams", "WireGuard datagrams and answers for nobody in the domain file";
+    wireguard_not_authentic, "datagrams", "WireGuard datagrams that cannot be opened, or came before";
+    wireguard_packets_in, "packets", "packets that WireGuard clients sent";
+    wireguard_packets_out, "packets", "packets that WireGuard clients were sent";
+    wireguard_spoofed, "packets", "packets dropped: a WireGuard client sent them from an address that is not its own";
+    wireguard_wrapped, "packets", "packets dropped: something else is wrapped in them, which functions would not see";
+    wireguard_malformed, "packets", "packets of WireGuard clients dropped: no well-formed IP";
+    wireguard_fragments, "packets", "parts of packets of WireGuard clients dropped: they contradict each other, are too many or did not all come";
+    wireguard_reassembled, "packets", "packets of WireGuard clients that came in parts and went on whole";
+    wireguard_flows, "flows", "flows of WireGuard clients that a rule allowed";
+    wireguard_refused_by_rules, "flows", "flows of WireGuard clients that no rule allows";
+    wireguard_refused_packets, "packets", "packets of such flows";
+    wireguard_flows_limited, "packets", "packets dropped: their WireGuard client, or all together, have as many flows as they may";
+    wireguard_no_flow, "packets", "packets dropped: an answer or an ICMP error that belongs to no flow of a WireGuard client";
+    wireguard_too_big, "packets", "packets of WireGuard clients dropped: larger than their path carries, which the client is told";
+    wireguard_overrun, "packets", "packets of WireGuard clients dropped: the data plane could not keep up";
+    wireguard_no_endpoint, "packets", "answers dropped: nobody knows where their WireGuard client is";
 }
 
 #[cfg(test)]

@@ -59,6 +59,7 @@ mod times;
 pub mod tls;
 mod tls_io;
 mod tunnel;
+pub mod wireguard;
 
 pub use certificate::ClientCertificate;
 pub use chain::{Chain, ChainError, ChainRequest, ChainStream};

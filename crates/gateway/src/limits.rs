@@ -123,6 +123,31 @@ pub const ACCEPT_QUEUE: i32 = 4_096;
 /// After a failed accept (no file descriptors left): the pause before the next.
 pub const ACCEPT_RETRY_MS: u64 = 50;
 
+/// WireGuard handshakes a second that are looked at at all: each that is costs a MAC and a cookie.
+pub const WIREGUARD_HANDSHAKES_MOST: u32 = 50_000;
+/// Handshakes a second that are answered of one client whose key is good.
+pub const WIREGUARD_INITIATIONS_A_PEER: u32 = 20;
+/// Bytes of the longest datagram, and of the longest packet inside with what WireGuard adds.
+pub const WIREGUARD_DATAGRAM_BYTES: usize = 65_536;
+/// How often the timers of WireGuard sessions are looked at.
+pub const WIREGUARD_TICK_MS: u64 = 100;
+/// How often flows and parts of packets are looked through for their age.
+pub const WIREGUARD_SWEEP_MS: u64 = 1_000;
+/// Seconds for which a flow is refused without asking the rules again.
+pub const WIREGUARD_REFUSED_S: u32 = 10;
+/// ICMP errors that the gateway sends to WireGuard clients within a second.
+pub const WIREGUARD_ANSWERS_A_SECOND: u32 = 1_000;
+/// Packets of WireGuard clients of which parts are held at once: of all, and of one client.
+pub const WIREGUARD_PACKETS_IN_PARTS: usize = 1_024;
+/// See [`WIREGUARD_PACKETS_IN_PARTS`].
+pub const WIREGUARD_PACKETS_IN_PARTS_A_PEER: usize = 64;
+/// Parts of one packet.
+pub const WIREGUARD_FRAGMENTS_A_PACKET: usize = 64;
+/// Bytes of a packet that comes in parts; no path carries larger ones.
+pub const WIREGUARD_WHOLE_BYTES: usize = 9_216;
+/// How long the parts of a packet may take.
+pub const WIREGUARD_PARTS_MS: u64 = 5_000;
+
 /// The bounds that an operator may set; [`Default`] is the constants of this module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

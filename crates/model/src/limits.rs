@@ -20,6 +20,8 @@ pub const PATH_ID_MAX: u32 = 65_535;
 pub const RULES: usize = 4096;
 /// Entries of one list in the file (names in a condition, patterns of a function, …).
 pub const LIST_ENTRIES: usize = 4096;
+/// Addresses inside of one WireGuard client.
+pub const PEER_ADDRESSES: usize = 16;
 /// Entries of one set of addresses or ports of a firewall.
 pub const SET_ENTRIES: usize = 65_536;
 /// Connections that a firewall can remember.

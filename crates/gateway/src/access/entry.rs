@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use ringmail_packet::flow::FlowKey;
+use ringmail_packet::ip::protocol;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
@@ -11,6 +13,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
 use crate::identity::Client;
+use crate::wireguard::Flow;
 
 /// The `schema` of every line.
 pub(super) const SCHEMA: &str = "ringmail.access/1";
@@ -31,11 +34,11 @@ pub struct Entry {
     #[schemars(with = "String")]
     #[serde(serialize_with = "text")]
     pub listener: Arc<str>,
-    /// The client's identity, from its certificate; empty where a handshake failed and none could be read.
+    /// The client's identity, from its certificate or by its WireGuard key; empty where a handshake failed and none could be read.
     #[schemars(with = "String")]
     #[serde(serialize_with = "text")]
     pub client: Arc<str>,
-    /// SHA-256 of its certificate, in hexadecimal; empty where a handshake failed before one was shown.
+    /// SHA-256 of its certificate, in hexadecimal; empty where a handshake failed before one was shown, and for WireGuard.
     #[schemars(with = "String")]
     #[serde(serialize_with = "text")]
     pub certificate: Arc<str>,
@@ -48,7 +51,7 @@ pub struct Entry {
     /// The server name that it asked for (SNI).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
-    /// `http/1.1`, `h2`, or a protocol as rules name it.
+    /// `http/1.1`, `h2`, or a protocol as rules name it; of a flow that of its packets, such as `udp`.
     pub protocol: String,
     /// The request's method.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,6 +79,15 @@ pub struct Entry {
     /// The service that it went to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
+    /// Where the packets of a flow came from inside: address, and port if its protocol has ports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Where they went inside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// The DS field of the flow's first packet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dscp: Option<u8>,
     /// The status of the answer; none where the client left before, or where there is no HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
@@ -115,6 +127,9 @@ impl Entry {
             rule: None,
             path: None,
             service: None,
+            from: None,
+            to: None,
+            dscp: None,
             status: None,
             bytes_in: 0,
             bytes_out: 0,
@@ -147,10 +162,63 @@ impl Entry {
             rule: None,
             path: None,
             service: None,
+            from: None,
+            to: None,
+            dscp: None,
             status: None,
             bytes_in: 0,
             bytes_out: 0,
             times_us: Times { handshake: took_us, total: took_us, ..Times::default() },
+        }
+    }
+}
+
+impl Entry {
+    /// A flow of a WireGuard client that is over.
+    pub(crate) fn flow(
+        key: &FlowKey,
+        flow: &Flow,
+        client: Arc<str>,
+        path: Option<&str>,
+        now: std::time::Instant,
+    ) -> Entry {
+        let has_ports = matches!(key.protocol, protocol::TCP | protocol::UDP | protocol::SCTP);
+        let end = |ip, port| match has_ports {
+            true => SocketAddr::new(ip, port).to_string(),
+            false => ip.to_string(),
+        };
+        let took = now.saturating_duration_since(flow.begun.0);
+        let allowed = flow.allowed.as_ref();
+        Entry {
+            schema: SCHEMA,
+            begun: flow.begun.1,
+            kind: Kind::Flow,
+            listener: "".into(),
+            client,
+            certificate: "".into(),
+            subject: None,
+            source: flow.source,
+            server_name: None,
+            protocol: ringmail_model::domain::Protocol(key.protocol).to_string(),
+            method: None,
+            host: None,
+            url_path: None,
+            decision: if allowed.is_some() { Outcome::Allowed } else { Outcome::Refused },
+            reason: allowed.is_none().then_some("no rule allows this flow"),
+            detail: None,
+            rule: allowed.map(|allowed| allowed.rule.to_string()),
+            path: path.map(str::to_owned),
+            service: allowed.map(|allowed| allowed.service.to_string()),
+            from: Some(end(key.src, key.src_port)),
+            to: Some(end(key.dst, key.dst_port)),
+            dscp: Some(flow.dscp),
+            status: None,
+            bytes_in: flow.bytes_in,
+            bytes_out: flow.bytes_out,
+            times_us: Times {
+                total: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                ..Times::default()
+            },
         }
     }
 }
@@ -177,6 +245,8 @@ pub enum Kind {
     Connection,
     /// A connection that did not get any further than its TLS handshake.
     Handshake,
+    /// A flow of packets of a listener of kind `wireguard`.
+    Flow,
 }
 
 /// What the rules said.

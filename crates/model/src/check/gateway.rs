@@ -48,6 +48,9 @@ impl Checker<'_> {
     }
 
     fn certificates(&mut self, at: &str, listener: &Listener) {
+        if listener.kind == ListenerKind::Wireguard {
+            return;
+        }
         if listener.certificates.is_empty() {
             let message = format!("the listener `{}` has no certificate", listener.name);
             let mend =
@@ -138,6 +141,8 @@ impl Checker<'_> {
         ] {
             self.range(&at(key), value, 10, 86_400_000);
         }
+        self.range(&at("handshakes_a_second"), l.handshakes_a_second, 1, 1 << 20);
+        self.range(&at("flows_a_client"), l.flows_a_client, 1, 1 << 20);
         self.range(&at("pool_idle_connections"), l.pool_idle_connections, 0, 1 << 16);
         let most = limits::BODY_PREFIX_BYTES as u32;
         self.range(&at("body_prefix_bytes"), l.body_prefix_bytes, 0, most);

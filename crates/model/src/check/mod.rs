@@ -18,6 +18,7 @@ mod replicas;
 mod rules;
 mod shadow;
 mod strict;
+mod wireguard;
 
 pub use self::change::in_place;
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
@@ -59,6 +60,7 @@ pub fn check(domain: &Domain, positions: &Positions, file_name: &str) -> Diagnos
     checker.replicas();
     checker.rules();
     checker.decision_points();
+    checker.wireguard();
     checker.shadows();
     // Nobody reads advice beside what has to be mended first.
     if !checker.diagnostics.has_errors() {

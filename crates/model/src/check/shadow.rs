@@ -3,8 +3,10 @@
 //! An error, not a warning: where the later rule asks for a stricter path, requests go past it unseen.
 
 use super::Checker;
-use crate::domain::{ApplicationProtocol, HeaderMatch, Rule, UrlPath, When};
-use crate::names::HostPattern;
+use crate::domain::{
+    AddressEntry, ApplicationProtocol, HeaderMatch, PacketMatch, PortEntry, Rule, UrlPath, When,
+};
+use crate::names::{HostPattern, Name};
 use crate::rules::PathPattern;
 
 impl Checker<'_> {
@@ -53,6 +55,8 @@ impl Checker<'_> {
             && (e.times.is_none() || e.times == l.times)
             && (e.certificate.is_none() || e.certificate == l.certificate)
             && covers_protocols(e, l)
+            && covers_packets(&e.packets, &l.packets)
+            && (e.packets.is_none() || self.service_of(earlier) == self.service_of(later))
             && covers_methods(e, l)
             && within(&e.paths, &l.paths, covers_path)
             && e.headers
@@ -63,10 +67,13 @@ impl Checker<'_> {
     }
 
     fn service_hosts(&self, rule: &Rule) -> Option<&[HostPattern]> {
-        let d = self.domain;
-        let path = d.paths.iter().find(|p| p.name == rule.path)?;
-        let service = d.services.iter().find(|s| s.name == path.service)?;
+        let name = self.service_of(rule)?;
+        let service = self.domain.services.iter().find(|s| s.name == *name)?;
         Some(&service.server_names)
+    }
+
+    fn service_of(&self, rule: &Rule) -> Option<&Name> {
+        self.domain.paths.iter().find(|p| p.name == rule.path).map(|path| &path.service)
     }
 }
 
@@ -93,6 +100,26 @@ fn covers_protocols(earlier: &When, later: &When) -> bool {
     later.iter().all(|protocol| {
         earlier.contains(protocol) && (protocol.is_of_requests() || !earlier_is_of_requests)
     })
+}
+
+/// A rule with `packets` holds for nothing else, and one without for none.
+fn covers_packets(earlier: &Option<PacketMatch>, later: &Option<PacketMatch>) -> bool {
+    let (Some(e), Some(l)) = (earlier, later) else {
+        return earlier.is_none() && later.is_none();
+    };
+    let ports = |a: &PortEntry, b: &PortEntry| match (a, b) {
+        (PortEntry::Range(first, last), PortEntry::Range(from, to)) => first <= from && to <= last,
+        _ => a == b,
+    };
+    let addresses = |a: &AddressEntry, b: &AddressEntry| match (a, b) {
+        (AddressEntry::Network(a), AddressEntry::Network(b)) => a.covers(*b),
+        _ => a == b,
+    };
+    within(&e.protocols, &l.protocols, |a, b| a == b)
+        && within(&e.ports, &l.ports, ports)
+        && within(&e.source_ports, &l.source_ports, ports)
+        && within(&e.destinations, &l.destinations, addresses)
+        && within(&e.dscp, &l.dscp, |a, b| a == b)
 }
 
 /// A rule without `methods` holds for every method but CONNECT.

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Peer;
 use crate::names::{HostName, Name, TrustDomain, shorten};
 
 /// Someone who may come.
@@ -23,6 +24,9 @@ pub struct Client {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub address: Option<IpAddr>,
+    /// How it comes by a listener of kind `wireguard`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wireguard: Option<Peer>,
 }
 
 impl Client {

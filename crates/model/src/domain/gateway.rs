@@ -70,7 +70,8 @@ pub struct Listener {
     /// Address and port, such as 192.0.2.1:443.
     #[schemars(with = "String")]
     pub address: SocketAddr,
-    /// Server certificates, chosen by SNI.
+    /// Server certificates, chosen by SNI. A listener of kind `wireguard` has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<Certificate>,
     /// Whom clients are certified by.
     #[serde(default)]
@@ -79,6 +80,10 @@ pub struct Listener {
     /// that names the client's address. Others do not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub proxy_protocol_from: Vec<Cidr>,
+    /// Of a listener of kind `wireguard`: the file of the gateway's private key, as `wg genkey` prints it, relative to the
+    /// domain file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
 }
 
 /// The protocol of a listener.
@@ -90,6 +95,8 @@ pub enum ListenerKind {
     Https,
     /// Any protocol over TCP after mutual TLS; rules tell protocols apart by `protocols`.
     Tls,
+    /// Any IP packet over WireGuard; rules tell packets apart by `packets`.
+    Wireguard,
 }
 
 /// A server certificate and the names that it is shown for.
@@ -163,6 +170,11 @@ pub struct GatewayLimits {
     pub pool_idle_timeout_ms: u32,
     /// Bytes of a body that are held back for rules which look at its beginning.
     pub body_prefix_bytes: u32,
+    /// WireGuard handshakes a second, from all clients together, from which on a client has to show by a cookie that it
+    /// receives at the address that it sends from.
+    pub handshakes_a_second: u32,
+    /// Flows at once of one WireGuard client.
+    pub flows_a_client: u32,
 }
 
 impl Default for GatewayLimits {
@@ -184,6 +196,8 @@ impl Default for GatewayLimits {
             pool_idle_connections: 32,
             pool_idle_timeout_ms: 30_000,
             body_prefix_bytes: 8 << 10,
+            handshakes_a_second: 100,
+            flows_a_client: 4096,
         }
     }
 }

@@ -13,6 +13,7 @@ mod gateway;
 mod hours;
 mod link;
 mod logger;
+mod packets;
 mod parse;
 mod path;
 mod position;
@@ -22,6 +23,7 @@ mod replicas;
 mod rule;
 mod schema;
 mod service;
+mod wireguard;
 
 pub use attach::{AttachSettings, Checksums, Interfaces, Shape, TellApart};
 pub use client::{Client, Identity, IdentityError};
@@ -44,6 +46,7 @@ pub(crate) use hours::HoursTest;
 pub use hours::{ClockTime, ClockTimeError, Day, Hours, Zone, ZoneError};
 pub use link::{Egress, Keying, Limits, LinkDriver, LinkKind, Links, Profile, Psk, Suite};
 pub use logger::{LogKeeping, LogRotation, LogSelector, LoggerSettings};
+pub use packets::PacketMatch;
 pub use parse::{parse, parse_with_positions};
 pub use path::{Path, ReturnPath};
 pub use position::{Position, Positions};
@@ -52,6 +55,7 @@ pub use rate::{Per, Rate};
 pub use rule::{BodyMatch, HeaderMatch, Rule, UrlPath, UrlPathError, When};
 pub use schema::schema;
 pub use service::{ProxyVersion, Service, ServiceTls, Site};
+pub use wireguard::{Peer, PeerKey, PeerKeyError, decode_key, encode_key};
 
 use std::net::SocketAddr;
 

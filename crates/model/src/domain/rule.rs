@@ -6,7 +6,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ApplicationProtocol, CertificateMatch, Hours, Rate};
+use super::{ApplicationProtocol, CertificateMatch, Hours, PacketMatch, Rate};
 use crate::limits::GLOB_BYTES;
 use crate::names::{HostPattern, Name, shorten};
 use crate::net::Cidr;
@@ -72,6 +72,9 @@ pub struct When {
     /// The first bytes of the body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body_prefix: Option<BodyMatch>,
+    /// Packets of a listener of kind `wireguard`. Not given: the rule holds for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packets: Option<PacketMatch>,
 }
 
 impl When {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::CertificateFiles;
 use crate::names::{HostName, HostPattern, Name};
+use crate::net::Cidr;
 
 /// Something that can be reached through a path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -18,6 +19,10 @@ pub struct Service {
     /// Where it listens, such as 10.79.0.10:80; several are tried in order.
     #[schemars(with = "Vec<String>")]
     pub addresses: Vec<SocketAddr>,
+    /// Networks that packets of WireGuard clients reach besides, by any protocol and port that rules allow, such as
+    /// 10.79.0.10/32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<Cidr>,
     /// The authorities (Host, :authority) that it answers to. A rule that leads here matches no other host.
     pub server_names: Vec<HostPattern>,
     /// Serves the built-in demonstration site instead of a server of yours.

@@ -1,5 +1,6 @@
 //! Rules of the domain file, made ready to be asked: texts in one form, patterns split, names resolved.
 
+use super::packet::Packets;
 use super::pattern::PathPattern;
 use super::strict::{Circumstances, Strict};
 use super::{Condition, Decision, Demands, Denied, RequestFacts, host, url};
@@ -78,6 +79,8 @@ pub(super) struct Compiled {
     pub(super) strict: Strict,
     rate: Option<Rate>,
     ask: Option<Name>,
+    /// Conditions on packets; such a rule holds for nothing else.
+    pub(super) packets: Option<Packets>,
 }
 
 /// A request's host, server name and path in their one form.
@@ -245,7 +248,8 @@ impl Compiled {
 
     /// Without `protocols` every request may go but CONNECT, which opens a way for anything.
     fn allows_protocol(&self, facts: &RequestFacts<'_>) -> bool {
-        holds(&self.protocols, |protocol| *protocol == facts.protocol)
+        self.packets.is_none()
+            && holds(&self.protocols, |protocol| *protocol == facts.protocol)
             && (facts.method != "CONNECT" || self.methods.is_some())
     }
 }
@@ -318,6 +322,7 @@ fn compile(rule: &Rule, domain: &Domain, set: &PathSet) -> Result<Compiled, Rule
         clients: clients.map(|names| names.iter().map(identity).collect()).transpose()?,
         protocols: when.protocols.clone(),
         of_requests: when.is_of_requests(),
+        packets: when.packets.as_ref().map(|packets| Packets::of(packets, hosts)),
         server_names: when.server_names.clone(),
         sources: when.sources.clone(),
         hosts: when.hosts.clone(),

@@ -72,7 +72,7 @@ impl Compiled {
             Some(Condition::Client)
         } else if !self.protocols.as_ref().is_some_and(|all| all.contains(&facts.protocol)) {
             Some(Condition::Protocol)
-        } else if self.of_requests {
+        } else if self.of_requests || self.packets.is_some() {
             Some(Condition::OfRequests)
         } else if !holds(&self.server_names, |pattern| pattern.matches(name)) {
             Some(Condition::ServerName)

@@ -62,6 +62,16 @@ pub enum Condition<'a> {
     BodyPrefix,
     /// `body_prefix`, and the body was not read yet.
     BodyNotRead,
+    /// The rule says nothing of packets.
+    NoPackets,
+    /// The service of the rule is not at the packet's destination.
+    Reach,
+    /// `packets.destinations`.
+    Destination,
+    /// `packets.ports` or `packets.source_ports`.
+    Ports,
+    /// `packets.dscp`.
+    Dscp,
 }
 
 impl fmt::Display for Condition<'_> {
@@ -87,6 +97,11 @@ impl fmt::Display for Condition<'_> {
             Condition::Time => "it is not the time",
             Condition::BodyPrefix => "the beginning of the body does not match",
             Condition::BodyNotRead => "the beginning of the body was not read yet",
+            Condition::NoPackets => "it says nothing of packets",
+            Condition::Reach => "the service is not at the destination",
+            Condition::Destination => "the destination is not listed",
+            Condition::Ports => "the port is not listed",
+            Condition::Dscp => "the DSCP is not listed",
         })
     }
 }

@@ -7,6 +7,7 @@ mod compile;
 mod connection;
 mod explain;
 pub mod host;
+mod packet;
 mod pattern;
 mod strict;
 pub mod url;
@@ -17,6 +18,7 @@ use crate::domain::{ApplicationProtocol, Rate};
 pub use compile::{RuleSet, RuleSetError};
 pub use connection::ConnectionFacts;
 pub use explain::{Condition, Explanation, RuleOutcome};
+pub use packet::PacketFacts;
 pub(crate) use pattern::{PathPattern, glob_matches};
 
 use crate::ids::PathId;
