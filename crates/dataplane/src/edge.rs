@@ -498,9 +498,6 @@ fn closes(packet: &[u8]) -> bool {
 }
 
 fn check_destination(path: &PathConfig, flow: &FlowKey) -> Result<(), DropReason> {
-    let reaches = path
-        .destinations
-        .iter()
-        .any(|to| to.address == flow.dst && to.port.is_none_or(|port| port == flow.dst_port));
+    let reaches = path.destinations.iter().any(|to| to.reaches(flow));
     if reaches { Ok(()) } else { Err(DropReason::WrongService) }
 }

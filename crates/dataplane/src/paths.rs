@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use ringmail_model::overhead::EspMode;
 use ringmail_model::pathset::Direction;
-use ringmail_model::{PathId, SaSpi};
+use ringmail_model::{Cidr, PathId, SaSpi};
+use ringmail_packet::flow::FlowKey;
 
 use crate::counters::{Counter, Traffic};
 use crate::labels::LabelStack;
@@ -72,13 +73,26 @@ pub struct Tunnel {
     pub destination: Ipv4Addr,
 }
 
-/// An address of a service; port `None` means any (ICMP and the like included).
+/// Addresses of a service; port `None` means any (ICMP and the like included).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Destination {
-    /// The service's address.
-    pub address: IpAddr,
+    /// The service's address or network.
+    pub network: Cidr,
     /// Its port.
     pub port: Option<u16>,
+}
+
+impl Destination {
+    /// One address.
+    pub fn host(address: IpAddr, port: Option<u16>) -> Option<Destination> {
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        Some(Destination { network: Cidr::around(address, bits)?, port })
+    }
+
+    /// Whether packets of this flow go there.
+    pub(crate) fn reaches(&self, flow: &FlowKey) -> bool {
+        self.network.contains(flow.dst) && self.port.is_none_or(|port| port == flow.dst_port)
+    }
 }
 
 /// What an element keeps for a path.

@@ -19,7 +19,7 @@ use crate::control::{ListenerTls, Secret, ServiceTls, ToElement};
 use crate::element::psk;
 use crate::identities::Identities;
 use crate::limits::{LEASES_AFTER_DRAIN, RETIRE_AFTER_GATEWAY};
-use crate::listeners::{described, peers, read, shows_others};
+use crate::listeners::{described, peers, read, shows_others, wireguard_keys};
 use crate::random;
 
 /// How long a server certificate holds that the embedded authority issues for a listener.
@@ -257,10 +257,12 @@ impl Issued {
                 Some((told, *before.made.get(name)?))
             });
             let made = known.map_or_else(SystemTime::now, |(_, made)| made);
-            let told = match known {
+            let mut told = match known {
                 Some((told, _)) => told.clone(),
                 None => issued.describe(authority, &listener, None)?,
             };
+            // They are of clients, too, who may be others.
+            told.wireguard = wireguard_keys(&issued.domain, &listener, &issued.folder)?;
             issued.made.insert(name.to_owned(), made);
             issued.listeners.push(told);
         }

@@ -176,3 +176,6 @@ pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(1);
 
 /// How often it asks in vain before it is over: two minutes without a chain.
 pub const KEEPALIVES: u32 = 120;
+
+/// Bytes that a socket of a WireGuard listener may hold in each direction, where the system gives so much.
+pub const WIREGUARD_SOCKET_BYTES: usize = 4 << 20;

@@ -1,19 +1,25 @@
 //! What a gateway shows to clients and services: certificates that it was given, or that files hold where it runs.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use ringmail_gateway::tls::Site;
-use ringmail_model::domain::{Certificate, CertificateFiles, Domain, Gateway, Listener};
+use ringmail_model::domain::{
+    Certificate, CertificateFiles, Domain, Gateway, Listener, ListenerKind, decode_key,
+};
 use ringmail_trust::TrustBundle;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use zeroize::Zeroizing;
 
 use crate::conductor::blobs;
-use crate::control::{Blob, ListenerTls, Secret, ServerCertificate, ServiceTls, TlsPeer};
+use crate::control::{
+    Blob, ListenerTls, Secret, ServerCertificate, ServiceTls, TlsPeer, WireguardKeys,
+};
 
 /// What the gateway is told of one listener. Certificates that no files hold are `issued`, by their place in the list;
 /// `crl` is the file of the authority's revocation list here.
@@ -60,7 +66,41 @@ pub(crate) fn described(
         crl_files,
         anchors_file,
         access_log: access_log(gateway, folder)?,
+        wireguard: None,
     })
+}
+
+/// The keys of a listener of kind `wireguard`, from the files that the domain names.
+pub(crate) fn wireguard_keys(
+    domain: &Domain,
+    listener: &Listener,
+    folder: &Path,
+) -> Result<Option<WireguardKeys>> {
+    if listener.kind != ListenerKind::Wireguard {
+        return Ok(None);
+    }
+    let name = &listener.name;
+    let file = listener.key_file.as_ref();
+    let file = file.with_context(|| format!("listener `{name}` has no `key_file`"))?;
+    let key = wireguard_key(&folder.join(file)).with_context(|| format!("listener `{name}`"))?;
+    let mut preshared = BTreeMap::new();
+    for client in &domain.clients {
+        let peer = client.wireguard.as_ref();
+        let Some(file) = peer.and_then(|peer| peer.preshared_key_file.as_ref()) else { continue };
+        let shared = wireguard_key(&folder.join(file));
+        let shared = shared.with_context(|| format!("client `{}`", client.name))?;
+        preshared.insert(client.name.to_string(), shared);
+    }
+    Ok(Some(WireguardKeys { key, preshared }))
+}
+
+fn wireguard_key(path: &Path) -> Result<Secret> {
+    let text = Zeroizing::new(read(path)?);
+    let key = std::str::from_utf8(&text).ok().and_then(|text| decode_key(text.trim_end()));
+    let key = key.with_context(|| {
+        format!("{} holds no key as `wg genkey` and `wg genpsk` print it", path.display())
+    })?;
+    Ok(Secret::new(key.to_vec()))
 }
 
 /// What the gateway is told of the TLS of services and decision points.

@@ -55,7 +55,8 @@ fn chain(mode: EspMode) -> Chain {
         vec![(false, Box::<Forward>::default()), (true, Box::new(dpi))];
     let mut chain = Chain::in_mode(mode, functions);
     let mut config = chain.egress.paths.get(FORWARD).expect("the path").config.clone();
-    config.destinations = service().map(|address| Destination { address, port: None }).to_vec();
+    config.destinations =
+        service().into_iter().filter_map(|ip| Destination::host(ip, None)).collect();
     chain.egress.paths.put(config).expect("room");
     chain
 }

@@ -210,8 +210,9 @@ impl Chain {
                 mode: self.mode,
                 inner_mtu_bytes: INNER_MTU_BYTES,
                 destinations: [SERVICE, SERVICE_V6]
-                    .map(|address| Destination { address, port: None })
-                    .to_vec(),
+                    .into_iter()
+                    .filter_map(|address| Destination::host(address, None))
+                    .collect(),
             };
             self.paths(*position).put(config).expect("room");
         }

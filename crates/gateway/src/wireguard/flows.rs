@@ -54,7 +54,10 @@ pub(super) struct Flows {
 }
 
 /// What rules say, with what outlives them.
-pub(super) fn judge(rules: &RuleSet, facts: &PacketFacts<'_>) -> Option<(Arc<str>, Arc<str>, PathId)> {
+pub(super) fn judge(
+    rules: &RuleSet,
+    facts: &PacketFacts<'_>,
+) -> Option<(Arc<str>, Arc<str>, PathId)> {
     match rules.evaluate_packet(facts) {
         Decision::Allow { rule, path, service } => Some((rule.into(), service.into(), path)),
         Decision::Deny { .. } | Decision::NeedBodyPrefix { .. } => None,
@@ -98,7 +101,10 @@ impl Flows {
     }
 
     /// Takes out those for which `over` holds.
-    pub(super) fn take(&mut self, mut over: impl FnMut(&FlowKey, &Flow) -> bool) -> Vec<(FlowKey, Flow)> {
+    pub(super) fn take(
+        &mut self,
+        mut over: impl FnMut(&FlowKey, &Flow) -> bool,
+    ) -> Vec<(FlowKey, Flow)> {
         self.flows.extract_if(|key, flow| over(key, flow)).collect()
     }
 }

@@ -83,8 +83,8 @@ impl Front {
             tunnels,
             limits,
             answers: (now, 0),
+            logs: counted(logs, &counters),
             counters,
-            logs,
         };
         let room = || vec![0; WIREGUARD_DATAGRAM_BYTES].into_boxed_slice();
         let room = Room { opened: room(), sealed: room(), error: room() };
@@ -122,7 +122,7 @@ impl Front {
         let inside = &mut self.inside;
         inside.looks_at_dscp = rules.looks_at_dscp();
         (inside.rules, inside.routers, inside.tunnels) = (rules, routers, tunnels);
-        (inside.limits, inside.logs) = (limits, logs);
+        (inside.limits, inside.logs) = (limits, counted(logs, &inside.counters));
         // Paths that go are told apart from those that are gone by `cut`.
         inside.mtus.extend(mtus);
         let gone = self.peers.set(peers, &self.gate);
@@ -299,6 +299,12 @@ impl std::fmt::Debug for Front {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Front").field("flows", &self.inside.flows.len()).finish_non_exhaustive()
     }
+}
+
+/// Lines are counted where everything else is.
+fn counted(logs: Vec<Option<AccessSink>>, counters: &Arc<Counters>) -> Vec<Option<AccessSink>> {
+    let own = |log: AccessSink| log.counted_by(Arc::clone(counters));
+    logs.into_iter().map(|log| log.map(own)).collect()
 }
 
 /// The type of a cookie's message, which says nothing about where its sender is.

@@ -85,7 +85,9 @@ impl Gate {
         match self.limiter.verify_packet(Some(from.ip()), datagram, room) {
             Ok(Packet::HandshakeInit(init)) => Admitted::Initiation(init),
             // The lower byte is the session's, the others are the peer's number.
-            Ok(Packet::HandshakeResponse(response)) => Admitted::Session(response.receiver_idx >> 8),
+            Ok(Packet::HandshakeResponse(response)) => {
+                Admitted::Session(response.receiver_idx >> 8)
+            }
             Ok(Packet::PacketCookieReply(reply)) => Admitted::Session(reply.receiver_idx >> 8),
             Ok(Packet::PacketData(data)) => Admitted::Session(data.receiver_idx >> 8),
             Err(TunnResult::WriteToNetwork(cookie)) => Admitted::Cookie(cookie),

@@ -93,6 +93,25 @@ pub struct Plan {
     pub limits: FrontLimits,
 }
 
+impl Plan {
+    /// Nobody may come.
+    pub fn nobody() -> Plan {
+        Plan {
+            peers: Vec::new(),
+            rules: RuleSet::default(),
+            mtus: Vec::new(),
+            routers: Vec::new(),
+            tunnels: Tunnels::with(0),
+            limits: FrontLimits {
+                handshakes_a_second: 0,
+                flows_a_client: 0,
+                flows: 0,
+                flow_idle_s: 0,
+            },
+        }
+    }
+}
+
 /// The bounds that an operator may set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrontLimits {

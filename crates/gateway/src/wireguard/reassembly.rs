@@ -109,9 +109,8 @@ impl Reassembly {
     /// Forgets packets whose parts did not come in time, and says how many.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> usize {
         let before = self.packets.len();
-        self.packets.retain(|_, parts| {
-            now.saturating_duration_since(parts.began) < ms(WIREGUARD_PARTS_MS)
-        });
+        self.packets
+            .retain(|_, parts| now.saturating_duration_since(parts.began) < ms(WIREGUARD_PARTS_MS));
         before - self.packets.len()
     }
 }
@@ -160,7 +159,10 @@ impl<'a> Part<'a> {
                 };
                 Some(Part {
                     key,
-                    head: Head { bytes: packet.get(..at)?, next: Some((stands, cut.next_header())) },
+                    head: Head {
+                        bytes: packet.get(..at)?,
+                        next: Some((stands, cut.next_header())),
+                    },
                     offset: cut.offset_bytes().into(),
                     more: cut.more_fragments(),
                     body: cut.payload(),

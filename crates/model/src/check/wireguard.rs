@@ -54,7 +54,8 @@ impl Checker<'_> {
             match (&listener.key_file, first) {
                 (None, _) => {
                     let message = format!("the listener `{}` has no private key", listener.name);
-                    let mend = "make one with `ringmail wireguard key FILE` and write `key_file: FILE`";
+                    let mend =
+                        "make one with `ringmail wireguard key FILE` and write `key_file: FILE`";
                     self.error(&format!("{at}.key_file"), "no-key", message, mend);
                 }
                 (Some(_), None) => first = listener.key_file.as_ref(),
@@ -95,7 +96,8 @@ impl Checker<'_> {
             self.peer_addresses(&at, peer);
             for (n, address) in peer.addresses.iter().enumerate() {
                 if let Some(other) = addresses.insert(*address, &client.name) {
-                    let message = format!("{address} is an address of the client `{other}` already");
+                    let message =
+                        format!("{address} is an address of the client `{other}` already");
                     let at = format!("{at}.addresses[{n}]");
                     self.error(&at, "duplicate-address", message, "write another");
                 }

@@ -144,7 +144,8 @@ mod tests {
     fn what_is_no_key_is_refused() {
         let long = format!("{KEY}=");
         let bits = KEY.replace("Dg=", "Dh=");
-        for text in ["", "=", &KEY[..43], &long, &bits, &KEY.replace('x', "-"), &KEY.replace('5', "é")]
+        for text in
+            ["", "=", &KEY[..43], &long, &bits, &KEY.replace('x', "-"), &KEY.replace('5', "é")]
         {
             assert!(text.parse::<PeerKey>().is_err(), "{text}");
         }

@@ -12,7 +12,7 @@ use crate::net::Cidr;
 use crate::pathset::PathSet;
 
 /// The rules of a domain at one version of its path set.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RuleSet {
     rules: Vec<Compiled>,
     identities: Vec<String>,

@@ -287,6 +287,19 @@ pub struct ListenerTls {
     /// Where its access log goes, if there is one.
     #[serde(default)]
     pub access_log: Option<PathBuf>,
+    /// The keys of one of kind `wireguard`.
+    #[serde(default)]
+    pub wireguard: Option<WireguardKeys>,
+}
+
+/// Keys of WireGuard that only the gateway has.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WireguardKeys {
+    /// Its private key.
+    pub key: Secret,
+    /// What it shares with clients besides, by their names.
+    pub preshared: BTreeMap<String, Secret>,
 }
 
 /// A certificate with its key, for a listener.

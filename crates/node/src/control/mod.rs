@@ -28,7 +28,7 @@ pub use blob::{Blob, Secret};
 pub use channel::{Channel, ChannelError, ControlChannel, ParentChannel, Receiver, Sender};
 pub use messages::{
     FromElement, KeyExport, ListenerTls, PinnedFlow, ServerCertificate, ServiceTls, TlsPeer,
-    ToElement,
+    ToElement, WireguardKeys,
 };
 pub use nack::{Fault, Nack};
 pub use observe::{Mark, Observe, Observed, Passage, TraceFlow};

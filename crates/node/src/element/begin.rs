@@ -14,6 +14,7 @@ use super::keys::Keys;
 use super::proxy::{self, ListenerTls, Proxy};
 use super::told::{Legs, Told};
 use super::versions::{Ability, Version, Versions};
+use super::wireguard::{self, Joints, Wireguard};
 use super::worker::{Core, Handle};
 use super::{Workshop, build, inner};
 use crate::random;
@@ -27,7 +28,7 @@ pub(super) async fn begin(
     let Told { version, identity, bundle, listeners, legs, psk } = told;
     let Version { domain, set, element, .. } = &version;
     let window = WindowPackets::new(domain.limits.replay_window_packets)?;
-    let mut cores = cores(&version)?;
+    let (mut cores, joints) = cores(&version)?;
     if let Some(psk) = &psk {
         tracing::warn!("keying `psk`: static keys, no forward secrecy; for comparison only");
         if domain.psk.as_ref().is_some_and(|psk| psk.danger_same_keys_every_start) {
@@ -41,7 +42,7 @@ pub(super) async fn begin(
     if element.role != Role::Hop {
         inner::configure(domain, element.role).await.context("the inner side")?;
     }
-    let proxy = start_proxy(&version, listeners, legs, &workers)?;
+    let proxy = start_proxy(&version, listeners, legs, &workers, joints)?;
     let agreement = match &psk {
         Some(_) => None,
         None => {
@@ -54,12 +55,18 @@ pub(super) async fn begin(
     Ok(Serving::new(versions, workers, agreement, psk, proxy, ability, trust))
 }
 
-fn cores(version: &Version) -> Result<Vec<Core>> {
+/// At the gateway with the other end of what joins its workers to WireGuard.
+fn cores(version: &Version) -> Result<(Vec<Core>, Option<Joints>)> {
     let Version { domain, set, element, .. } = version;
     match element.role {
-        Role::Hop => build::hops(domain, set, element),
-        Role::Gateway | Role::Egress => {
-            build::edges(domain, set, element, inner::create(domain, set, element)?)
+        Role::Hop => Ok((build::hops(domain, set, element)?, None)),
+        Role::Egress => {
+            let inner = inner::create(domain, set, element)?;
+            Ok((build::edges(domain, set, element, inner)?, None))
+        }
+        Role::Gateway => {
+            let (inner, joints) = wireguard::wrap(inner::create(domain, set, element)?)?;
+            Ok((build::edges(domain, set, element, inner)?, Some(joints)))
         }
     }
 }
@@ -69,6 +76,7 @@ fn start_proxy(
     listeners: Vec<ListenerTls>,
     legs: Legs,
     workers: &[Handle],
+    joints: Option<Joints>,
 ) -> Result<Option<(Proxy, Chains)>> {
     let Version { domain, set, element, .. } = version;
     if element.role != Role::Gateway {
@@ -78,5 +86,12 @@ fn start_proxy(
     let (services, variants) = (proxy::services(domain, set), proxy::variants(domain, set));
     let first_port = u16::from_ne_bytes(random::bytes()?);
     let chains = Chains::new(workers.to_vec(), sources, services, variants, first_port);
-    Ok(Some((Proxy::start(domain, set, &chains, listeners, legs)?, chains)))
+    let keys = listeners.iter().find_map(|listener| listener.wireguard.clone());
+    let mut proxy = Proxy::start(domain, set, &chains, listeners, legs)?;
+    if let Some(joints) = joints {
+        proxy.with_wireguard(Wireguard::new(joints, chains.clone()));
+        let wanted = proxy.prepare_wireguard(domain, set, keys.as_ref())?;
+        proxy.take_wireguard(wanted);
+    }
+    Ok(Some((proxy, chains)))
 }

@@ -73,13 +73,18 @@ impl Chains {
     }
 
     /// Which replicas a new flow of this path passes, as long as it lasts.
-    fn variant(&self, path: PathId) -> PathId {
+    pub(super) fn variant(&self, path: PathId) -> PathId {
         match self.variants.load().get(&path) {
             Some(variants) if !variants.is_empty() => {
                 variants[self.begun.fetch_add(1, Ordering::Relaxed) % variants.len()]
             }
             _ => path,
         }
+    }
+
+    /// The workers that packets of these chains pass.
+    pub(super) fn workers(&self) -> &[Handle] {
+        &self.workers
     }
 
     /// Connections that are opened from now on find services here.

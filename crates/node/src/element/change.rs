@@ -21,6 +21,7 @@ use super::command::{Command, NewPath, NewPaths};
 use super::proxy::{self, Prepared, Proxy};
 use super::psk::Psk;
 use super::versions::{Ability, Retired, Version, Versions};
+use super::wireguard::Wanted;
 use super::worker::Handle;
 use super::{build, inner, plan, told};
 use crate::control::{Fault, FromElement, ListenerTls, Nack, ServiceTls};
@@ -42,7 +43,7 @@ pub(super) struct Serving {
     pub(super) bundle: TrustBundle,
     staging: Option<Staging>,
     /// The gateway's rules and listeners of the version that is staged.
-    policy: Option<(Policy, Prepared<Chains>)>,
+    policy: Option<(Policy, Prepared<Chains>, Option<Wanted>)>,
     /// What a hop's function takes in place with it, for each worker.
     retuning: Vec<Box<dyn Any + Send>>,
 }
@@ -169,11 +170,12 @@ impl Serving {
             }
             self.workers.iter().for_each(|worker| worker.give(Command::UseFunction(function)));
             self.take_limits().await;
-            if let (Some((proxy, _)), Some((policy, listeners))) =
+            if let (Some((proxy, _)), Some((policy, listeners, packets))) =
                 (&mut self.proxy, self.policy.take())
             {
                 proxy.set_policy(policy);
                 proxy.take(listeners);
+                proxy.take_wireguard(packets);
             }
             tracing::info!(version, "another version of the domain is active");
         }
@@ -208,6 +210,7 @@ impl Serving {
         let over = self.versions.cut(now);
         if let Some((proxy, chains)) = self.proxy.as_ref().filter(|_| !over.is_empty()) {
             let cut = chains.cut(&over);
+            proxy.cut_wireguard(&over);
             if let Some(counters) = proxy.counters().next() {
                 counters.connections_path_removed.add(cut as u64);
             }
@@ -347,8 +350,10 @@ impl Serving {
         let legs = told::legs(&staged.domain, fronts.services)?;
         let listeners = fronts.listeners.into_iter().map(told::listener);
         let listeners = listeners.collect::<Result<Vec<_>>>()?;
+        let keys = listeners.iter().find_map(|listener| listener.wireguard.clone());
         let policy = proxy::policy(&staged.domain, &staged.set, legs)?;
-        self.policy = Some((policy, proxy.prepare(&staged.domain, chains, listeners)?));
+        let packets = proxy.prepare_wireguard(&staged.domain, &staged.set, keys.as_ref())?;
+        self.policy = Some((policy, proxy.prepare(&staged.domain, chains, listeners)?, packets));
         chains.set_services(self.services(), self.variants());
         Ok(())
     }

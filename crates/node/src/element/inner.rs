@@ -118,7 +118,10 @@ async fn add_routes(netlink: &Netlink, domain: &Domain, role: Role) -> Result<()
         Role::Egress => {
             let attached = domain.functions.iter().filter_map(|f| f.attached.as_ref());
             let answered = attached.flat_map(AttachSettings::answered_at);
-            gateway_addresses(domain).into_iter().chain(answered).map(Cidr::host).collect()
+            let peers = domain.clients.iter().filter_map(|client| client.wireguard.as_ref());
+            let peers = peers.flat_map(|peer| peer.addresses.iter().copied());
+            let clients = gateway_addresses(domain).into_iter().chain(peers);
+            clients.chain(answered).map(Cidr::host).collect()
         }
         Role::Hop => Vec::new(),
     };

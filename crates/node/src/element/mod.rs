@@ -38,6 +38,7 @@ mod trace;
 mod trouble;
 mod versions;
 mod watch;
+mod wireguard;
 mod worker;
 mod workshop;
 

@@ -155,11 +155,10 @@ fn destinations(domain: &Domain, path: &Path) -> Result<Vec<Destination>> {
     let Some(name) = &path.service else { return Ok(Vec::new()) };
     let service = domain.services.iter().find(|service| service.name == *name);
     let service = service.with_context(|| format!("service `{name}` is not in the domain file"))?;
-    let destination = |address: &std::net::SocketAddr| Destination {
-        address: address.ip(),
-        port: Some(address.port()),
-    };
-    Ok(service.addresses.iter().map(destination).collect())
+    let host =
+        |address: &std::net::SocketAddr| Destination::host(address.ip(), Some(address.port()));
+    let networks = service.networks.iter().map(|&network| Destination { network, port: None });
+    Ok(service.addresses.iter().filter_map(host).chain(networks).collect())
 }
 
 fn element(set: &PathSet, id: ElementId) -> Result<&Element> {

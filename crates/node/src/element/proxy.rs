@@ -10,7 +10,7 @@ use ringmail_gateway::access::{AccessFile, AccessLog};
 use ringmail_gateway::tls::{self, ClientTrust, Site};
 use ringmail_gateway::{Chain, Counters, Gateway, Limits, Policy, PolicyHandle, Rates, Reserved};
 use ringmail_model::PathId;
-use ringmail_model::domain::Domain;
+use ringmail_model::domain::{Domain, ListenerKind};
 use ringmail_model::pathset::PathSet;
 use ringmail_model::rules::RuleSet;
 
@@ -18,7 +18,8 @@ use super::care::Care;
 use super::chain::Addresses;
 use super::listener::{Coming, Difference, End, Open, Place, Running};
 use super::told::Legs;
-use crate::control::ListenerLists;
+use super::wireguard::{Wanted, Wireguard};
+use crate::control::{ListenerLists, WireguardKeys};
 
 /// What one listener shows, and whom it believes.
 pub(crate) struct ListenerTls {
@@ -34,6 +35,8 @@ pub(crate) struct ListenerTls {
     pub(crate) anchors_file: Option<PathBuf>,
     /// Where the access log goes.
     pub(crate) access_log: Option<PathBuf>,
+    /// Its keys, where it is of kind `wireguard`.
+    pub(crate) wireguard: Option<WireguardKeys>,
 }
 
 /// A running proxy.
@@ -49,6 +52,8 @@ pub(crate) struct Proxy {
     rates: Arc<Rates>,
     care: Care,
     log: Option<AccessLog>,
+    /// Where this gateway has workers.
+    wireguard: Option<Wireguard>,
 }
 
 /// What another version changes about listeners, checked and bound; nobody is let in yet.
@@ -80,6 +85,7 @@ impl Proxy {
             rates: Arc::default(),
             care: Care::start()?,
             log: open_log(domain, &listeners)?,
+            wireguard: None,
         };
         for coming in proxy.prepare(domain, chains, listeners)?.come {
             proxy.open(coming)?;
@@ -105,6 +111,9 @@ impl Proxy {
         for ListenerTls { name, sites, clients, crl_files, anchors_file, .. } in listeners {
             let listener = || format!("listener `{name}`");
             let described = named(&name).with_context(|| format!("no listener `{name}`"))?;
+            if described.kind == ListenerKind::Wireguard {
+                continue;
+            }
             let difference = self
                 .open
                 .get(&name)
@@ -178,6 +187,41 @@ impl Proxy {
         }
     }
 
+    /// Gives it its WireGuard end.
+    pub(super) fn with_wireguard(&mut self, wireguard: Wireguard) {
+        self.counters.insert("wireguard".to_owned(), Arc::clone(wireguard.counters()));
+        self.wireguard = Some(wireguard);
+    }
+
+    /// Prepares what a version of the domain says of WireGuard; `listeners` are all of it.
+    ///
+    /// # Errors
+    /// When an address cannot be bound, or a key is none.
+    pub(super) fn prepare_wireguard(
+        &self,
+        domain: &Domain,
+        set: &PathSet,
+        keys: Option<&WireguardKeys>,
+    ) -> Result<Option<Wanted>> {
+        let prepare =
+            |wireguard: &Wireguard| wireguard.prepare(domain, set, keys, self.log.as_ref());
+        self.wireguard.as_ref().map(prepare).transpose()
+    }
+
+    /// Has WireGuard as it was prepared.
+    pub(super) fn take_wireguard(&mut self, wanted: Option<Wanted>) {
+        if let (Some(wireguard), Some(wanted)) = (&mut self.wireguard, wanted) {
+            wireguard.take(wanted);
+        }
+    }
+
+    /// These paths are over, for flows of WireGuard clients as well.
+    pub(super) fn cut_wireguard(&self, paths: &[PathId]) {
+        if let Some(wireguard) = &self.wireguard {
+            wireguard.cut(paths);
+        }
+    }
+
     /// Where a listener of this address takes connections.
     fn place(&self, address: std::net::SocketAddr) -> std::io::Result<Place> {
         match self.open.values().find(|open| open.described.address == address) {
@@ -237,6 +281,9 @@ impl Proxy {
         all.iter().for_each(|running| running.end(End::Stop));
         self.care.stop();
         all.into_iter().for_each(Running::join);
+        if let Some(wireguard) = self.wireguard {
+            wireguard.stop();
+        }
         if let Some(log) = self.log {
             log.close();
         }

@@ -222,6 +222,7 @@ pub(super) fn listener(told: control::ListenerTls) -> Result<ListenerTls> {
         crl_files,
         anchors_file,
         access_log,
+        wireguard,
     } = told;
     let mut roots = rustls::RootCertStore::empty();
     for anchor in certificates(trust_anchors) {
@@ -238,6 +239,7 @@ pub(super) fn listener(told: control::ListenerTls) -> Result<ListenerTls> {
         crl_files,
         anchors_file,
         access_log,
+        wireguard,
         name,
     })
 }

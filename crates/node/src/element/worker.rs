@@ -89,6 +89,8 @@ pub(crate) struct Station {
     /// Who looks on; hardly ever there.
     watching: Option<Box<Watching>>,
     stay: Stay,
+    /// It was told to stop while it was at something.
+    over: bool,
 }
 
 /// The way to give a station commands from other threads.
@@ -131,6 +133,7 @@ impl Station {
             made,
             watching: None,
             stay: Stay::default(),
+            over: false,
         };
         (station, Handle { commands: sender, waker: waker.clone() })
     }
@@ -205,6 +208,13 @@ impl Station {
     }
 
     fn take_from_inner(&mut self) -> io::Result<bool> {
+        if let Core::Edge(_, inner) = &mut self.core {
+            if inner.recv(&mut self.batch)? == 0 {
+                return Ok(false);
+            }
+            // Whoever gave these packets gave their flows a path before.
+            self.over |= !self.obey();
+        }
         let Station { core, link, batch, watching, stay, .. } = self;
         let mut worked = false;
         // What came in plain goes out over the link.
@@ -222,15 +232,13 @@ impl Station {
         };
         match core {
             Core::Hop(_) => {}
-            Core::Edge(edge, inner) => {
-                if inner.recv(batch)? > 0 {
-                    let now = Instant::now();
-                    if let Some(watching) = watching {
-                        watching.came_plain(now, Some(edge), batch);
-                    }
-                    edge.handle_inner(now, batch);
-                    leave(now, batch, watching)?;
+            Core::Edge(edge, _) => {
+                let now = Instant::now();
+                if let Some(watching) = watching {
+                    watching.came_plain(now, Some(edge), batch);
                 }
+                edge.handle_inner(now, batch);
+                leave(now, batch, watching)?;
             }
             Core::Attached(hop, sides) => {
                 for (side, link) in sides {
@@ -342,6 +350,9 @@ pub(crate) fn run(mut stations: Vec<Station>, poller: &Poller) -> io::Result<()>
                 return Ok(());
             }
             worked |= station.turn()?;
+            if station.over {
+                return Ok(());
+            }
         }
         let now = Instant::now();
         if now.saturating_duration_since(ticked) >= TICK {

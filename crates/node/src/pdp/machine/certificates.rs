@@ -182,8 +182,11 @@ impl Machine {
             };
             let (bundle, folder) = (&self.enrolled.bundle, &self.settings.files);
             let files = (&*self.dir.roots_file(), &*self.dir.crl_file());
-            listeners::described(&domain.gateway, listener, bundle, folder, files, &issued)
-                .with_context(|| format!("listener `{}`", listener.name))
+            let told =
+                listeners::described(&domain.gateway, listener, bundle, folder, files, &issued);
+            let mut told = told.with_context(|| format!("listener `{}`", listener.name))?;
+            told.wireguard = listeners::wireguard_keys(domain, listener, folder)?;
+            Ok(told)
         };
         domain.gateway.listeners.iter().map(told).collect()
     }
