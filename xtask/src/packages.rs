@@ -29,6 +29,9 @@ const NEEDED: &[(Probe, &str)] = &[
     (Probe::Program("unshare"), "util-linux"),
     (Probe::Program("sysctl"), "procps"),
     (Probe::Program("systemd-analyze"), "systemd"),
+    (Probe::Program("ping"), "iputils-ping"),
+    (Probe::Program("wireguard-go"), "wireguard-go"),
+    (Probe::Program("wg"), "wireguard-tools"),
 ];
 
 /// What one test needs that Debian 12 has only among its backports. It is tried for; without it that test does not run.

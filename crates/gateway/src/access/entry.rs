@@ -175,13 +175,7 @@ impl Entry {
 
 impl Entry {
     /// A flow of a WireGuard client that is over.
-    pub(crate) fn flow(
-        key: &FlowKey,
-        flow: &Flow,
-        client: Arc<str>,
-        path: Option<&str>,
-        now: std::time::Instant,
-    ) -> Entry {
+    pub(crate) fn flow(key: &FlowKey, flow: &Flow, now: std::time::Instant) -> Entry {
         let has_ports = matches!(key.protocol, protocol::TCP | protocol::UDP | protocol::SCTP);
         let end = |ip, port| match has_ports {
             true => SocketAddr::new(ip, port).to_string(),
@@ -194,7 +188,7 @@ impl Entry {
             begun: flow.begun.1,
             kind: Kind::Flow,
             listener: "".into(),
-            client,
+            client: Arc::clone(&flow.client),
             certificate: "".into(),
             subject: None,
             source: flow.source,
@@ -207,7 +201,7 @@ impl Entry {
             reason: allowed.is_none().then_some("no rule allows this flow"),
             detail: None,
             rule: allowed.map(|allowed| allowed.rule.to_string()),
-            path: path.map(str::to_owned),
+            path: allowed.map(|allowed| allowed.path_name.to_string()),
             service: allowed.map(|allowed| allowed.service.to_string()),
             from: Some(end(key.src, key.src_port)),
             to: Some(end(key.dst, key.dst_port)),

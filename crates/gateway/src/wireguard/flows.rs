@@ -20,6 +20,8 @@ const TCP_CLOSING_S: u32 = 240;
 #[derive(Debug)]
 pub(crate) struct Flow {
     pub(crate) peer: u32,
+    /// Whose it is; who may have gone when it ends.
+    pub(crate) client: Arc<str>,
     /// Where the client was when it began.
     pub(crate) source: std::net::SocketAddr,
     pub(crate) listener: usize,
@@ -41,6 +43,8 @@ pub(crate) struct Flow {
 pub(crate) struct Allowed {
     pub(crate) rule: Arc<str>,
     pub(crate) service: Arc<str>,
+    /// The name of the path.
+    pub(crate) path_name: Arc<str>,
     /// The path of the rule, and the replica of it that the flow takes.
     pub(crate) path: PathId,
     pub(crate) taken: PathId,
@@ -112,13 +116,14 @@ impl Flows {
 impl Flow {
     pub(super) fn new(
         now: Instant,
-        peer: u32,
+        (peer, client): (u32, Arc<str>),
         from: super::Endpoint,
         dscp: u8,
         allowed: Option<Allowed>,
     ) -> Flow {
         Flow {
             peer,
+            client,
             source: from.address,
             listener: from.listener,
             dscp,

@@ -122,7 +122,7 @@ impl Front {
         let inside = &mut self.inside;
         inside.looks_at_dscp = rules.looks_at_dscp();
         (inside.rules, inside.routers, inside.tunnels) = (rules, routers, tunnels);
-        (inside.limits, inside.logs) = (limits, counted(logs, &inside.counters));
+        inside.limits = limits;
         // Paths that go are told apart from those that are gone by `cut`.
         inside.mtus.extend(mtus);
         let gone = self.peers.set(peers, &self.gate);
@@ -144,6 +144,8 @@ impl Front {
         for (key, flow) in over {
             self.end(key, flow, now, chain);
         }
+        // What is over is in the log of its listener, which may be over with it.
+        self.inside.logs = counted(logs, &self.inside.counters);
     }
 
     /// These paths are over, and flows that take them: the next packet of one is judged anew.
@@ -284,14 +286,12 @@ impl Front {
         if flow.allowed.is_some() {
             chain.unpin(key);
         }
-        let client = match self.peers.get_mut(flow.peer) {
-            Some(known) => {
-                known.flows = known.flows.saturating_sub(1);
-                Arc::clone(&known.peer.identity)
-            }
-            None => "".into(),
-        };
-        self.inside.log(&key, &flow, client, now);
+        if let Some(known) = self.peers.get_mut(flow.peer)
+            && known.peer.identity == flow.client
+        {
+            known.flows = known.flows.saturating_sub(1);
+        }
+        self.inside.log(&key, &flow, now);
     }
 }
 
@@ -448,7 +448,8 @@ impl Inside {
             if before.allowed.as_ref().is_some_and(|allowed| allowed.path != path) {
                 let taken = chain.pin(*key, path);
                 let mtu_bytes = self.mtus.get(&taken).copied().unwrap_or(0);
-                before.allowed = Some(Allowed { rule, service, path, taken, mtu_bytes });
+                let path_name = self.rules.path_name(path).unwrap_or_default().into();
+                before.allowed = Some(Allowed { rule, service, path_name, path, taken, mtu_bytes });
             }
             return true;
         }
@@ -458,8 +459,7 @@ impl Inside {
             if flow.allowed.is_some() {
                 chain.unpin(old);
             }
-            let client = Arc::clone(&known.peer.identity);
-            self.log(&old, &flow, client, now);
+            self.log(&old, &flow, now);
         }
         if known.flows >= self.limits.flows_a_client || self.flows.len() >= self.limits.flows {
             counters.wireguard_flows_limited.one();
@@ -468,14 +468,16 @@ impl Inside {
         let allowed = judged.map(|(rule, service, path)| {
             let taken = chain.pin(*key, path);
             let mtu_bytes = self.mtus.get(&taken).copied().unwrap_or(0);
-            Allowed { rule, service, path, taken, mtu_bytes }
+            let path_name = self.rules.path_name(path).unwrap_or_default().into();
+            Allowed { rule, service, path_name, path, taken, mtu_bytes }
         });
         match allowed {
             Some(_) => counters.wireguard_flows.one(),
             None => counters.wireguard_refused_by_rules.one(),
         }
         known.flows += 1;
-        self.flows.insert(*key, Flow::new(now, number, from, dscp, allowed));
+        let client = Arc::clone(&known.peer.identity);
+        self.flows.insert(*key, Flow::new(now, (number, client), from, dscp, allowed));
         true
     }
 
@@ -489,10 +491,10 @@ impl Inside {
         *count <= WIREGUARD_ANSWERS_A_SECOND
     }
 
-    fn log(&self, key: &FlowKey, flow: &Flow, client: Arc<str>, now: Instant) {
-        let Some(Some(log)) = self.logs.get(flow.listener) else { return };
-        let path = flow.allowed.as_ref().and_then(|allowed| self.rules.path_name(allowed.path));
-        log.line(Entry::flow(key, flow, client, path, now));
+    fn log(&self, key: &FlowKey, flow: &Flow, now: Instant) {
+        if let Some(Some(log)) = self.logs.get(flow.listener) {
+            log.line(Entry::flow(key, flow, now));
+        }
     }
 }
 

@@ -38,4 +38,5 @@ mod sight;
 mod switch;
 mod variants;
 mod wire;
+mod wireguard;
 pub(crate) mod world;

@@ -84,6 +84,11 @@ impl Setting {
         self
     }
 
+    /// Puts a file beside the domain's.
+    pub(crate) fn file(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.0.join(name), text).expect("a file");
+    }
+
     pub(crate) fn layout(self, layout: Layout) -> Setting {
         Setting { layout, ..self }
     }
@@ -311,6 +316,19 @@ impl World {
     /// The domain's runtime directory.
     pub(crate) fn runtime_dir(&self) -> PathBuf {
         self.place.domain_dir(&self.domain).expect("a domain's name")
+    }
+
+    /// The largest inner packet of every path.
+    pub(crate) fn inner_mtu(&self) -> u16 {
+        let loaded = ringmail_model::check::load(&self.text, "the test's domain file");
+        let issue = ringmail_model::pathset::Issue {
+            version: ringmail_model::PathVersion(1),
+            not_before_unix_s: 0,
+            not_after_unix_s: u64::MAX,
+        };
+        let domain = loaded.expect("it is up").domain;
+        let set = ringmail_model::PathSet::compile(&domain, issue).expect("it is up");
+        set.inner_mtu().expect("a path")
     }
 
     /// Brings the domain to this file with `ringmail reload`; `args` stand behind it.

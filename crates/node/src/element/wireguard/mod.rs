@@ -238,11 +238,13 @@ fn plan(domain: &Domain, set: &PathSet, keys: &WireguardKeys) -> Result<Plan> {
         }))
     };
     let forward = set.paths.iter().filter(|path| path.direction == Direction::Forward);
+    // What the narrowest path carries: answers come through the TUN of an egress, which has one MTU for all.
+    let mtu_bytes = set.inner_mtu().context("the path set has no path")?;
     let limits = &domain.gateway.limits;
     Ok(Plan {
         peers: domain.clients.iter().filter_map(peer).collect::<Result<_>>()?,
         rules: RuleSet::compile(domain, set)?,
-        mtus: forward.map(|path| (path.id, path.inner_mtu)).collect(),
+        mtus: forward.map(|path| (path.id, mtu_bytes)).collect(),
         routers: inner::gateway_addresses(domain),
         tunnels: Tunnels::with(domain.links.udp_port),
         limits: FrontLimits {
