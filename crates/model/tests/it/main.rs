@@ -12,6 +12,7 @@ mod fuzz_replay;
 mod fuzzed;
 mod golden;
 mod numbering;
+mod packets;
 mod pathset;
 mod pdp;
 mod replicas;

@@ -7,8 +7,9 @@ use ringmail_model::domain::{
     self, AddressEntry, AddressSet, BodyMatch, CertificateMatch, Client, Day, DecisionCache,
     DecisionPoint, Domain, DpiAction, DpiRule, DpiSettings, FirewallAction, FirewallLimits,
     FirewallRule, FirewallSettings, Function, FunctionKind, HeaderMatch, Hours, IcmpType, Identity,
-    Keying, Limits, LogKeeping, LogRotation, LogSelector, LoggerSettings, OnFailure, Opener, Path,
-    Per, PortEntry, PortSet, Protocol, Psk, Rate, ReturnPath, Rule, Suite, UrlPath, When,
+    Keying, Limits, LogKeeping, LogRotation, LogSelector, LoggerSettings, OnFailure, Opener,
+    PacketMatch, Path, Peer, PeerKey, Per, PortEntry, PortSet, Protocol, Psk, Rate, ReturnPath,
+    Rule, Suite, UrlPath, When,
 };
 use ringmail_model::overhead::EspMode;
 use ringmail_model::{Label, Name, check};
@@ -190,8 +191,35 @@ fn client() -> impl Strategy<Value = Client> {
         "email:[a-z!#]{1,5}@[a-z]{1,5}",
     ];
     let identity = identity.prop_map(|text| text.parse::<Identity>().expect("an identity"));
-    (name(), identity, option::of(any::<std::net::IpAddr>()))
-        .prop_map(|(name, identity, address)| Client { name, identity, address })
+    (name(), identity, option::of(any::<std::net::IpAddr>()), option::of(peer())).prop_map(
+        |(name, identity, address, wireguard)| Client { name, identity, address, wireguard },
+    )
+}
+
+fn peer() -> impl Strategy<Value = Peer> {
+    let addresses = vec(any::<std::net::IpAddr>(), 0..3);
+    (any::<[u8; 32]>(), addresses, option::of("[ -~]{1,20}")).prop_map(|(key, addresses, file)| {
+        Peer { public_key: PeerKey(key), addresses, preshared_key_file: file.map(Into::into) }
+    })
+}
+
+fn packets() -> impl Strategy<Value = PacketMatch> {
+    let ports = option::of(vec(any::<u16>().prop_map(|port| PortEntry::Range(port, port)), 0..3));
+    let network = any::<std::net::IpAddr>().prop_map(|ip| {
+        let bits = if ip.is_ipv4() { 32 } else { 128 };
+        AddressEntry::Network(ringmail_model::Cidr::around(ip, bits).expect("a prefix"))
+    });
+    let protocols = option::of(vec(any::<u8>().prop_map(Protocol), 0..3));
+    let dscp = option::of(vec(0u8..64, 0..3));
+    (protocols, ports.clone(), ports, option::of(vec(network, 0..3)), dscp).prop_map(
+        |(protocols, ports, source_ports, destinations, dscp)| PacketMatch {
+            protocols,
+            ports,
+            source_ports,
+            destinations,
+            dscp,
+        },
+    )
 }
 
 fn when() -> impl Strategy<Value = When> {
@@ -215,12 +243,13 @@ fn when() -> impl Strategy<Value = When> {
         option::of(vec(url, 0..3)),
         option::of(vec(header, 0..3)),
         option::of(body),
-        (option::of(certificate()), option::of(vec(hours(), 0..3))),
+        (option::of(certificate()), option::of(vec(hours(), 0..3)), option::of(packets())),
     )
         .prop_map(|(clients, hosts, sources, methods, paths, headers, body_prefix, strict)| {
             When {
                 certificate: strict.0,
                 times: strict.1,
+                packets: strict.2,
                 protocols: None,
                 clients,
                 server_names: hosts.clone(),
