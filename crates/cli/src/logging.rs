@@ -45,6 +45,11 @@ pub(crate) fn start(globals: &Globals) -> Log {
         Some(filter) => EnvFilter::new(filter),
         None => EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new(level)),
     };
+    // It calls it an error that a client went away.
+    let filter = match "boringtun=off".parse() {
+        Ok(directive) if globals.log.is_none() => filter.add_directive(directive),
+        _ => filter,
+    };
     let given = std::env::var(FORMAT_VARIABLE).ok();
     let given = given.and_then(|format| LogFormat::from_str(&format, true).ok());
     let format = globals.log_format.or(given).unwrap_or(LogFormat::Text);

@@ -306,6 +306,8 @@ mod tests {
             pool_idle_connections: 9,
             pool_idle_timeout_ms: 10,
             body_prefix_bytes: 11,
+            handshakes_a_second: 15,
+            flows_a_client: 16,
         };
         let expected = Limits {
             header_bytes: 1,

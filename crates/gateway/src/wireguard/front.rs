@@ -142,7 +142,7 @@ impl Front {
             }
         });
         for (key, flow) in over {
-            self.end(key, flow, now, chain);
+            self.end(key, &flow, now, chain);
         }
         // What is over is in the log of its listener, which may be over with it.
         self.inside.logs = counted(logs, &self.inside.counters);
@@ -154,7 +154,7 @@ impl Front {
             flow.allowed.as_ref().is_some_and(|allowed| paths.contains(&allowed.taken))
         };
         for (key, flow) in self.inside.flows.take(|_, flow| over(flow)) {
-            self.end(key, flow, now, chain);
+            self.end(key, &flow, now, chain);
         }
         self.inside.mtus.retain(|path, _| !paths.contains(path));
     }
@@ -162,7 +162,7 @@ impl Front {
     /// Ends every flow, with its line.
     pub fn close(&mut self, now: Instant, chain: &mut impl PacketChain) {
         for (key, flow) in self.inside.flows.take(|_, _| true) {
-            self.end(key, flow, now, chain);
+            self.end(key, &flow, now, chain);
         }
     }
 
@@ -278,11 +278,11 @@ impl Front {
         let late = self.inside.parts.handle_timeout(now);
         self.inside.counters.wireguard_fragments.add(late as u64);
         for (key, flow) in self.inside.flows.take(|_, flow| flow.until <= now) {
-            self.end(key, flow, now, chain);
+            self.end(key, &flow, now, chain);
         }
     }
 
-    fn end(&mut self, key: FlowKey, flow: Flow, now: Instant, chain: &mut impl PacketChain) {
+    fn end(&mut self, key: FlowKey, flow: &Flow, now: Instant, chain: &mut impl PacketChain) {
         if flow.allowed.is_some() {
             chain.unpin(key);
         }
@@ -291,7 +291,7 @@ impl Front {
         {
             known.flows = known.flows.saturating_sub(1);
         }
-        self.inside.log(&key, &flow, now);
+        self.inside.log(&key, flow, now);
     }
 }
 

@@ -78,9 +78,9 @@ impl Packets {
             Some(Condition::Reach)
         } else if !holds(&self.protocols, |protocol| *protocol == facts.protocol) {
             Some(Condition::Protocol)
-        } else if !within(&self.ports, ports.map(|p| p.1)) {
-            Some(Condition::Ports)
-        } else if !within(&self.source_ports, ports.map(|p| p.0)) {
+        } else if !within(&self.ports, ports.map(|p| p.1))
+            || !within(&self.source_ports, ports.map(|p| p.0))
+        {
             Some(Condition::Ports)
         } else if !holds(&self.destinations, |network| network.contains(to)) {
             Some(Condition::Destination)

@@ -144,7 +144,7 @@ impl Driver {
                 self.front.close(Instant::now(), &mut self.chain);
                 return Ok(());
             }
-            let worked = self.from_outside() | self.from_chains();
+            let worked = self.take_datagrams() | self.take_answers();
             let now = Instant::now();
             if now.saturating_duration_since(ticked) >= TICK {
                 ticked = now;
@@ -156,7 +156,7 @@ impl Driver {
         }
     }
 
-    fn from_outside(&mut self) -> bool {
+    fn take_datagrams(&mut self) -> bool {
         let mut worked = false;
         for listener in 0..self.outside.0.len() {
             for _ in 0..A_TURN {
@@ -182,7 +182,7 @@ impl Driver {
         worked
     }
 
-    fn from_chains(&mut self) -> bool {
+    fn take_answers(&mut self) -> bool {
         let mut worked = false;
         for link in &mut self.chain.links {
             // A link in memory has no errors of its own.
