@@ -159,6 +159,7 @@ counters! {
     wireguard_refused_by_rules, "flows", "flows of WireGuard clients that no rule allows";
     wireguard_refused_packets, "packets", "packets of such flows";
     wireguard_flows_limited, "packets", "packets dropped: their WireGuard client, or all together, have as many flows as they may";
+    wireguard_too_fast, "packets", "packets dropped: their WireGuard client begins more flows than the rate of the rule allows";
     wireguard_no_flow, "packets", "packets dropped: an answer or an ICMP error that belongs to no flow of a WireGuard client";
     wireguard_too_big, "packets", "packets of WireGuard clients dropped: larger than their path carries, which the client is told";
     wireguard_overrun, "packets", "packets of WireGuard clients dropped: the data plane could not keep up";

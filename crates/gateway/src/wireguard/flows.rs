@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use ringmail_model::PathId;
+use ringmail_model::domain::Rate;
 use ringmail_model::rules::{Decision, PacketFacts, RuleSet};
 use ringmail_packet::flow::FlowKey;
 use ringmail_packet::ip::protocol;
 
+use crate::demand::now_unix_s;
 use crate::limits::WIREGUARD_REFUSED_S;
 
 /// Seconds that an idle TCP flow is remembered (RFC 5382 section 5), and one that was closed or reset.
@@ -58,13 +60,22 @@ pub(super) struct Flows {
 }
 
 /// What rules say, with what outlives them.
-pub(super) fn judge(
-    rules: &RuleSet,
-    facts: &PacketFacts<'_>,
-) -> Option<(Arc<str>, Arc<str>, PathId)> {
+pub(super) struct Judged {
+    pub(super) rule: Arc<str>,
+    pub(super) service: Arc<str>,
+    pub(super) path: PathId,
+    /// How often a client may begin such a flow.
+    pub(super) rate: Option<Rate>,
+}
+
+pub(super) fn judge(rules: &RuleSet, facts: &PacketFacts<'_>) -> Option<Judged> {
     match rules.evaluate_packet(facts) {
-        Decision::Allow { rule, path, service } => Some((rule.into(), service.into(), path)),
-        Decision::Deny { .. } | Decision::NeedBodyPrefix { .. } => None,
+        // A rule that asks a decision point holds for no packet.
+        Decision::Allow { rule, path, service, demands } if demands.ask.is_none() => {
+            let (rule, service) = (rule.into(), service.into());
+            Some(Judged { rule, service, path, rate: demands.rate })
+        }
+        _ => None,
     }
 }
 
@@ -83,6 +94,7 @@ pub(super) fn facts<'a>(
         protocol: flow.protocol,
         ports: has_ports.then_some((flow.src_port, flow.dst_port)),
         dscp,
+        now_unix_s: now_unix_s(),
     }
 }
 

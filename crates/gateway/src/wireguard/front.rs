@@ -15,7 +15,7 @@ use ringmail_packet::icmp;
 use ringmail_packet::ip::protocol;
 use ringmail_packet::tcp::{self, Flags};
 
-use super::flows::{Allowed, Flow, Flows, facts, judge};
+use super::flows::{Allowed, Flow, Flows, Judged, facts, judge};
 use super::gate::{Admitted, Gate};
 use super::inspect::{Tunnels, dscp};
 use super::peers::{Known, Peers};
@@ -24,6 +24,7 @@ use super::{Endpoint, FrontLimits, Outside, PacketChain, Plan, answer};
 use crate::access::{AccessSink, Entry};
 use crate::counters::Counters;
 use crate::limits::{WIREGUARD_ANSWERS_A_SECOND, WIREGUARD_DATAGRAM_BYTES, WIREGUARD_SWEEP_MS, ms};
+use crate::rate::Rates;
 
 /// The WireGuard end of a gateway, for all of its listeners of that kind.
 pub struct Front {
@@ -41,6 +42,8 @@ struct Inside {
     parts: Reassembly,
     rules: RuleSet,
     looks_at_dscp: bool,
+    looks_at_time: bool,
+    rates: Arc<Rates>,
     mtus: BTreeMap<PathId, u16>,
     routers: Vec<IpAddr>,
     tunnels: Tunnels,
@@ -59,12 +62,12 @@ struct Room {
 }
 
 impl Front {
-    /// A front with this private key. `logs` are the access log's, one for each listener.
+    /// A front with this private key, which counts here and shares the rates of rules with other listeners. `logs` are the access log's, one for each listener.
     pub fn new(
         key: [u8; 32],
         plan: Plan,
         now: Instant,
-        counters: Arc<Counters>,
+        (counters, rates): (Arc<Counters>, Arc<Rates>),
         logs: Vec<Option<AccessSink>>,
     ) -> Front {
         let secret = StaticSecret::from(key);
@@ -77,6 +80,8 @@ impl Front {
             flows: Flows::default(),
             parts: Reassembly::default(),
             looks_at_dscp: rules.looks_at_dscp(),
+            looks_at_time: rules.looks_at_time(),
+            rates,
             rules,
             mtus: mtus.into_iter().collect(),
             routers,
@@ -121,6 +126,7 @@ impl Front {
         }
         let inside = &mut self.inside;
         inside.looks_at_dscp = rules.looks_at_dscp();
+        inside.looks_at_time = rules.looks_at_time();
         (inside.rules, inside.routers, inside.tunnels) = (rules, routers, tunnels);
         inside.limits = limits;
         // Paths that go are told apart from those that are gone by `cut`.
@@ -128,18 +134,10 @@ impl Front {
         let gone = self.peers.set(peers, &self.gate);
         let (peers, rules) = (&self.peers, &self.inside.rules);
         let over = self.inside.flows.take(|key, flow| {
-            let Some(known) = peers.get(flow.peer).filter(|_| !gone.contains(&flow.peer)) else {
-                return true;
-            };
-            let facts = facts(&known.peer.identity, flow.source.ip(), key, flow.dscp);
-            let judged = judge(rules, &facts);
-            match (&flow.allowed, judged) {
-                (Some(before), Some((rule, service, _))) => {
-                    before.rule != rule || before.service != service
-                }
-                // A new rule may allow it.
-                (None, _) | (_, None) => true,
-            }
+            // A new rule may allow what was refused.
+            flow.allowed.is_none()
+                || gone.contains(&flow.peer)
+                || !still_allowed(rules, peers, key, flow)
         });
         for (key, flow) in over {
             self.end(key, &flow, now, chain);
@@ -277,7 +275,13 @@ impl Front {
         self.swept = now;
         let late = self.inside.parts.handle_timeout(now);
         self.inside.counters.wireguard_fragments.add(late as u64);
-        for (key, flow) in self.inside.flows.take(|_, flow| flow.until <= now) {
+        let Front { peers, inside, .. } = self;
+        let (rules, timed) = (&inside.rules, inside.looks_at_time);
+        let over = inside.flows.take(|key, flow| {
+            flow.until <= now
+                || (timed && flow.allowed.is_some() && !still_allowed(rules, peers, key, flow))
+        });
+        for (key, flow) in over {
             self.end(key, &flow, now, chain);
         }
     }
@@ -440,7 +444,7 @@ impl Inside {
             && before.allowed.is_some()
         {
             // Under another DS field: the flow goes on by what the rules say of that, or this packet does not pass.
-            let Some((rule, service, path)) = judged else {
+            let Some(Judged { rule, service, path, .. }) = judged else {
                 counters.wireguard_refused_packets.one();
                 return false;
             };
@@ -465,7 +469,13 @@ impl Inside {
             counters.wireguard_flows_limited.one();
             return false;
         }
-        let allowed = judged.map(|(rule, service, path)| {
+        if let Some(Judged { rule, rate: Some(rate), .. }) = &judged
+            && self.rates.take(rule, &known.peer.identity, *rate).is_err()
+        {
+            counters.wireguard_too_fast.one();
+            return false;
+        }
+        let allowed = judged.map(|Judged { rule, service, path, .. }| {
             let taken = chain.pin(*key, path);
             let mtu_bytes = self.mtus.get(&taken).copied().unwrap_or(0);
             let path_name = self.rules.path_name(path).unwrap_or_default().into();
@@ -496,6 +506,14 @@ impl Inside {
             log.line(Entry::flow(key, flow, now));
         }
     }
+}
+
+/// Whether the rule that allowed a flow still does.
+fn still_allowed(rules: &RuleSet, peers: &Peers, key: &FlowKey, flow: &Flow) -> bool {
+    let (Some(known), Some(before)) = (peers.get(flow.peer), &flow.allowed) else { return false };
+    let facts = facts(&known.peer.identity, flow.source.ip(), key, flow.dscp);
+    let judged = judge(rules, &facts);
+    judged.is_some_and(|now| now.rule == before.rule && now.service == before.service)
 }
 
 /// For an ICMP error: the flow of the packet that it is about, in that packet's direction, where the error goes to the

@@ -167,12 +167,18 @@ impl Checker<'_> {
             ("paths", when.paths.is_some()),
             ("headers", when.headers.is_some()),
             ("body_prefix", when.body_prefix.is_some()),
+            ("certificate", when.certificate.is_some()),
         ] {
             if there {
                 let message = format!("a rule with `packets` never meets `{key}`");
                 let mend = "split the rule: one with `packets`, one without";
                 self.error(&format!("{at}.{key}"), "never-matches", message, mend);
             }
+        }
+        if rule.ask.is_some() {
+            let message = "packets do not wait for a decision point".to_owned();
+            let at = format!("{}.ask", at.trim_end_matches(".when"));
+            self.error(&at, "never-matches", message, "delete `ask`, or `packets`");
         }
     }
 

@@ -78,7 +78,7 @@ pub(super) struct Compiled {
     /// What it asks of certificate and time.
     pub(super) strict: Strict,
     rate: Option<Rate>,
-    ask: Option<Name>,
+    pub(super) ask: Option<Name>,
     /// Conditions on packets; such a rule holds for nothing else.
     pub(super) packets: Option<Packets>,
 }

@@ -7,7 +7,8 @@ use std::net::IpAddr;
 
 use super::compile::{Compiled, holds, same_identity};
 use super::explain::{Explanation, RuleOutcome};
-use super::{Condition, Decision, Denied, RuleSet};
+use super::strict::Circumstances;
+use super::{CertificateFacts, Condition, Decision, Denied, RuleSet};
 use crate::domain::{AddressEntry, PacketMatch, PortEntry, Service};
 use crate::net::Cidr;
 
@@ -26,6 +27,8 @@ pub struct PacketFacts<'a> {
     pub ports: Option<(u16, u16)>,
     /// The DS field's six bits.
     pub dscp: u8,
+    /// What time it is.
+    pub now_unix_s: u64,
 }
 
 /// The conditions of a rule on packets.
@@ -103,14 +106,25 @@ fn reach(service: &Service) -> Vec<(Cidr, Option<u16>)> {
 impl RuleSet {
     /// What the rules say of a flow of packets. Never asks for a body, and allocates nothing.
     pub fn evaluate_packet(&self, facts: &PacketFacts<'_>) -> Decision<'_> {
-        let rule = self.rules().iter().find(|rule| rule.refuses_packet(facts).is_none());
-        rule.map_or(Decision::Deny { reason: Denied::NoRule }, Compiled::allow)
+        let mut reason = Denied::NoRule;
+        for rule in self.rules() {
+            match rule.refuses_packet(facts) {
+                None => return rule.allow(),
+                Some(condition) => reason = condition.of_circumstances(reason),
+            }
+        }
+        Decision::Deny { reason }
     }
 
     /// Whether a rule looks at the DS field, so that packets of one flow may be judged apart.
     pub fn looks_at_dscp(&self) -> bool {
         let mut packets = self.rules().iter().filter_map(|rule| rule.packets.as_ref());
         packets.any(|packets| packets.dscp.is_some())
+    }
+
+    /// Whether a rule on packets looks at the clock, so that what it allowed may end while it goes on.
+    pub fn looks_at_time(&self) -> bool {
+        self.rules().iter().any(|rule| rule.packets.is_some() && rule.strict.looks_at_time())
     }
 
     /// The same, and why. For people and tests: it allocates.
@@ -132,15 +146,23 @@ impl Compiled {
     fn refuses_packet(&self, facts: &PacketFacts<'_>) -> Option<Condition<'_>> {
         let source = facts.source.to_canonical();
         let Some(packets) = &self.packets else { return Some(Condition::NoPackets) };
-        if self.of_requests || self.server_names.is_some() || self.protocols.is_some() {
-            // `check` refuses it.
+        if self.of_requests
+            || self.server_names.is_some()
+            || self.protocols.is_some()
+            || self.ask.is_some()
+        {
+            // `check` refuses it: packets have none of these, and wait for nobody.
             Some(Condition::NoPackets)
         } else if !holds(&self.clients, |id| same_identity(id, facts.client)) {
             Some(Condition::Client)
         } else if !holds(&self.sources, |cidr| cidr.contains(source)) {
             Some(Condition::Source)
+        } else if let Some(failed) = packets.refuses(facts) {
+            Some(failed)
         } else {
-            packets.refuses(facts)
+            // Who comes by WireGuard shows no certificate.
+            let certificate = CertificateFacts::default();
+            self.strict.failed(Circumstances { certificate, now_unix_s: facts.now_unix_s }).next()
         }
     }
 }

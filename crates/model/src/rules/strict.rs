@@ -41,6 +41,11 @@ impl Strict {
         }
     }
 
+    /// Whether what holds now may not hold later.
+    pub(super) fn looks_at_time(&self) -> bool {
+        self.times.is_some() || self.max_age_s.is_some()
+    }
+
     /// The conditions that do not hold, each looked at when it is reached.
     pub(super) fn failed<'f>(
         &'f self,

@@ -3,7 +3,9 @@
 use ringmail_model::check;
 use ringmail_model::domain::ApplicationProtocol;
 use ringmail_model::pathset::PathSet;
-use ringmail_model::rules::{ConnectionFacts, Decision, PacketFacts, RequestFacts, RuleSet};
+use ringmail_model::rules::{
+    CertificateFacts, ConnectionFacts, Decision, PacketFacts, RequestFacts, RuleSet,
+};
 
 use crate::examples::ISSUE;
 use crate::golden;
@@ -35,6 +37,7 @@ fn packet(to: &str, protocol: u8, ports: Option<(u16, u16)>) -> PacketFacts<'sta
         protocol,
         ports,
         dscp: 0,
+        now_unix_s: 1_800_000_000,
     }
 }
 
@@ -111,11 +114,31 @@ fn each_condition_is_looked_at_and_the_first_rule_decides() {
 }
 
 #[test]
+fn hours_and_rates_hold_for_packets_as_for_requests() {
+    let rules = rules(
+        "  - name: work\n    when: {times: [{days: [mon, tue, wed, thu, fri], from: \"08:00\", to: \"18:00\"}], packets: {}}\n    \
+         path: plain\n    rate: {most: 3}\n",
+    );
+    let ping = packet("10.79.0.65", 1, None);
+    // 2026-11-20 is a Friday.
+    let friday = 1_795_132_800;
+    let at = |hour: u64| PacketFacts { now_unix_s: friday + hour * 3600, ..ping };
+    assert_eq!(allowed(&rules, &at(12)), Some("work"));
+    assert_eq!(allowed(&rules, &at(19)), None);
+    assert_eq!(allowed(&rules, &at(36)), None, "on Saturday");
+    assert!(rules.looks_at_time());
+    let Decision::Allow { demands, .. } = rules.evaluate_packet(&at(12)) else { panic!("no rule") };
+    assert_eq!(demands.rate.map(|rate| rate.most), Some(3));
+}
+
+#[test]
 fn rules_for_packets_and_rules_for_requests_never_hold_for_each_other() {
     let packets = rules(ALL);
     let get = RequestFacts {
         protocol: ApplicationProtocol::Http,
         client: CLIENT1,
+        certificate: CertificateFacts::default(),
+        now_unix_s: 0,
         sni: Some("www.campus.example"),
         source: "192.0.2.11".parse().expect("an address"),
         host: "www.campus.example",
@@ -127,6 +150,8 @@ fn rules_for_packets_and_rules_for_requests_never_hold_for_each_other() {
     assert!(matches!(packets.evaluate(&get), Decision::Deny { .. }));
     let ssh = ConnectionFacts {
         client: CLIENT1,
+        certificate: CertificateFacts::default(),
+        now_unix_s: 0,
         protocol: ApplicationProtocol::Ssh,
         server_name: "www.campus.example",
         source: get.source,

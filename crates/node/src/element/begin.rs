@@ -14,7 +14,7 @@ use super::keys::Keys;
 use super::proxy::{self, ListenerTls, Proxy};
 use super::told::{Legs, Told};
 use super::versions::{Ability, Version, Versions};
-use super::wireguard::{self, Joints, Wireguard};
+use super::wireguard::{self, Joints};
 use super::worker::{Core, Handle};
 use super::{Workshop, build, inner};
 use crate::random;
@@ -89,7 +89,7 @@ fn start_proxy(
     let keys = listeners.iter().find_map(|listener| listener.wireguard.clone());
     let mut proxy = Proxy::start(domain, set, &chains, listeners, legs)?;
     if let Some(joints) = joints {
-        proxy.with_wireguard(Wireguard::new(joints, chains.clone()));
+        proxy.with_wireguard(joints, chains.clone());
         let wanted = proxy.prepare_wireguard(domain, set, keys.as_ref())?;
         proxy.take_wireguard(wanted);
     }

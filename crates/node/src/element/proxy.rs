@@ -15,10 +15,10 @@ use ringmail_model::pathset::PathSet;
 use ringmail_model::rules::RuleSet;
 
 use super::care::Care;
-use super::chain::Addresses;
+use super::chain::{Addresses, Chains};
 use super::listener::{Coming, Difference, End, Open, Place, Running};
 use super::told::Legs;
-use super::wireguard::{Wanted, Wireguard};
+use super::wireguard::{Joints, Wanted, Wireguard};
 use crate::control::{ListenerLists, WireguardKeys};
 
 /// What one listener shows, and whom it believes.
@@ -188,7 +188,8 @@ impl Proxy {
     }
 
     /// Gives it its WireGuard end.
-    pub(super) fn with_wireguard(&mut self, wireguard: Wireguard) {
+    pub(super) fn with_wireguard(&mut self, joints: Joints, chains: Chains) {
+        let wireguard = Wireguard::new(joints, chains, Arc::clone(&self.rates));
         self.counters.insert("wireguard".to_owned(), Arc::clone(wireguard.counters()));
         self.wireguard = Some(wireguard);
     }

@@ -12,10 +12,10 @@ use ringmail_dataplane::limits::{HEADROOM_BYTES, TAILROOM_BYTES};
 use ringmail_dataplane_io::Link;
 use ringmail_dataplane_io::memory::MemoryLink;
 use ringmail_dataplane_io::poll::Poller;
-use ringmail_gateway::Counters;
 use ringmail_gateway::access::AccessSink;
 use ringmail_gateway::limits::{WIREGUARD_DATAGRAM_BYTES, WIREGUARD_TICK_MS};
 use ringmail_gateway::wireguard::{Endpoint, Front, Outside, PacketChain};
+use ringmail_gateway::{Counters, Rates};
 use ringmail_model::PathId;
 use ringmail_packet::flow::FlowKey;
 use tokio::sync::oneshot;
@@ -40,7 +40,7 @@ pub(super) struct Driver {
     chain: Workers,
     poller: Poller,
     shared: Arc<Shared>,
-    counters: Arc<Counters>,
+    counting: (Arc<Counters>, Arc<Rates>),
     told: mpsc::Receiver<Told>,
     datagram: Box<[u8]>,
     batch: Batch,
@@ -116,20 +116,20 @@ impl Driver {
         joints: Joints,
         taken: Taken,
         chains: Chains,
-        counters: Arc<Counters>,
+        counting: (Arc<Counters>, Arc<Rates>),
         told: mpsc::Receiver<Told>,
     ) -> io::Result<Driver> {
         let Joints { links, poller, shared } = joints;
         let Taken { key, plan, listeners } = taken;
         let mut outside = Sockets(Vec::new());
         let logs = outside.take(listeners, &poller)?;
-        let front = Front::new(key, plan, Instant::now(), Arc::clone(&counters), logs);
+        let front = Front::new(key, plan, Instant::now(), counting.clone(), logs);
         shared.set_addresses(front.addresses().collect());
         let batches = links.iter().map(|_| Batch::with_capacity_bytes(BATCH_BYTES)).collect();
         let chain = Workers { chains, links, batches, hasher: RandomState::new() };
         let datagram = vec![0; WIREGUARD_DATAGRAM_BYTES].into_boxed_slice();
         let batch = Batch::with_capacity_bytes(BATCH_BYTES);
-        Ok(Driver { key, front, outside, chain, poller, shared, counters, told, datagram, batch })
+        Ok(Driver { key, front, outside, chain, poller, shared, counting, told, datagram, batch })
     }
 
     /// Works until it is told to stop.
@@ -176,7 +176,7 @@ impl Driver {
         for at in 0..self.chain.links.len() {
             let waiting = self.chain.batches[at].len() as u64;
             if !self.chain.flush(at) {
-                self.counters.wireguard_overrun.add(waiting);
+                self.counting.0.wireguard_overrun.add(waiting);
             }
         }
         worked
@@ -210,8 +210,7 @@ impl Driver {
                         self.front.take(now, plan, logs, &mut self.chain);
                     } else {
                         self.front.close(now, &mut self.chain);
-                        let counters = Arc::clone(&self.counters);
-                        self.front = Front::new(key, plan, now, counters, logs);
+                        self.front = Front::new(key, plan, now, self.counting.clone(), logs);
                         self.key = key;
                     }
                     self.shared.set_addresses(self.front.addresses().collect());

@@ -17,9 +17,9 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
 use ringmail_dataplane_io::Link;
-use ringmail_gateway::Counters;
 use ringmail_gateway::access::{AccessLog, AccessSink};
 use ringmail_gateway::wireguard::{FrontLimits, Peer, Plan, Tunnels};
+use ringmail_gateway::{Counters, Rates};
 use ringmail_model::PathId;
 use ringmail_model::domain::{Domain, Listener, ListenerKind};
 use ringmail_model::pathset::{Direction, PathSet};
@@ -37,6 +37,7 @@ use crate::limits::WIREGUARD_SOCKET_BYTES;
 pub(super) struct Wireguard {
     chains: Chains,
     counters: Arc<Counters>,
+    rates: Arc<Rates>,
     state: State,
     /// Where it listens.
     open: Vec<SocketAddr>,
@@ -86,9 +87,10 @@ pub(super) struct Wanted {
 }
 
 impl Wireguard {
-    pub(super) fn new(joints: Joints, chains: Chains) -> Wireguard {
+    /// One that counts by the same rates as the other listeners.
+    pub(super) fn new(joints: Joints, chains: Chains, rates: Arc<Rates>) -> Wireguard {
         let state = State::Waiting(joints);
-        Wireguard { chains, counters: Arc::default(), state, open: Vec::new() }
+        Wireguard { chains, counters: Arc::default(), rates, state, open: Vec::new() }
     }
 
     pub(super) fn counters(&self) -> &Arc<Counters> {
@@ -162,8 +164,8 @@ impl Wireguard {
     fn start(&self, joints: Joints, taken: Taken) -> io::Result<Running> {
         let (told, hears) = mpsc::channel();
         let waker = joints.waker();
-        let (chains, counters) = (self.chains.clone(), Arc::clone(&self.counters));
-        let driver = Driver::new(joints, taken, chains, counters, hears)?;
+        let counting = (Arc::clone(&self.counters), Arc::clone(&self.rates));
+        let driver = Driver::new(joints, taken, self.chains.clone(), counting, hears)?;
         let thread = std::thread::Builder::new().name("wireguard".to_owned());
         let thread = thread.spawn(move || {
             if let Err(error) = driver.run() {
