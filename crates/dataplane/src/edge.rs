@@ -135,6 +135,11 @@ impl Edge {
         }
     }
 
+    /// How its frames begin.
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
     /// The counters; they can be read while the edge works.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters

@@ -119,6 +119,11 @@ impl Hop {
         self.memory.as_ref().map_or(0, FlowMemory::refused)
     }
 
+    /// How its frames begin.
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
     /// The counters; they can be read while the hop works.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters

@@ -33,6 +33,6 @@ pub mod verdict;
 
 pub use batch::{BATCH_PACKETS, Batch};
 pub use function::{Action, Function, FunctionBatch};
-pub use outer::Form;
+pub use outer::{Form, Glance, glance};
 pub use served::Slot;
 pub use verdict::{DropReason, Neighbour, Side, Verdict};

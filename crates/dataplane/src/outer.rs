@@ -73,6 +73,28 @@ impl Form {
     }
 }
 
+/// What a frame is about, for those who only look on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glance {
+    /// The path that its NSH names, if it has one.
+    pub path: Option<PathId>,
+    /// Where ESP begins.
+    pub esp: usize,
+}
+
+/// Looks at a frame of elements whose frames begin as `form` says, whichever of them it is for; `None` where it holds no ESP.
+pub fn glance(frame: &[u8], form: Form) -> Option<Glance> {
+    let form = match form {
+        Form::Labels(_) => {
+            let top = mpls::Entry::from_bytes(*frame.first_chunk()?);
+            Form::Labels(Label::new(top.label)?)
+        }
+        other => other,
+    };
+    let Frame { path, esp, .. } = parse(frame, form).ok()?;
+    Some(Glance { path, esp })
+}
+
 /// Looks at a frame that came from the link: it must begin as `form` says, and ESP must follow.
 pub(crate) fn parse(frame: &[u8], form: Form) -> Result<Frame, DropReason> {
     if form == Form::Nsh {

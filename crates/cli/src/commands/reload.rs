@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use ringmail_node::admin::Reloading;
 use ringmail_node::change::{ElementAnswer, ReloadReport};
+use ringmail_node::control::Fault;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -86,10 +87,12 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure>
         .then(|| report.elements.iter().find(|answer| answer.away))
         .flatten()
         .map(|answer| format!("element {} is away", answer.element));
-    let refused = report.elements.iter().find_map(|answer| {
+    let refused = report.elements.iter().filter_map(|answer| {
         let nack = answer.nack.clone()?;
         Some((answer.element.clone(), nack))
     });
+    // Who waits in vain for a neighbour that refuses is not to blame.
+    let refused = refused.min_by_key(|(_, nack)| nack.fault == Fault::Neighbour);
     context.emit(&Reloaded { report })?;
     match refused {
         None => match missing {

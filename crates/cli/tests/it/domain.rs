@@ -63,7 +63,7 @@ fn show_lays_the_domain_out_for_people_and_for_programs() {
     assert!(stdout(&shown).contains("gateway > [sf1] > sf2 > egress"), "{}", stdout(&shown));
     let report = json(&ringmail(&["domain", "show", &campus, "--output", "json"]));
     assert_eq!(report["schema"], "ringmail.domain/1");
-    assert_eq!(report["inner_mtu"], 1406);
+    assert_eq!(report["inner_mtu"], 1314);
     assert_eq!(report["paths"][0]["labels"], serde_json::json!([1001, 1002, 1003]));
 }
 

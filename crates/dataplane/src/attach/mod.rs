@@ -114,6 +114,11 @@ impl Attached {
         }
     }
 
+    /// How its frames begin.
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
     /// The counters that every element has; they can be read while the hop works.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters

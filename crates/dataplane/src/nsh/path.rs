@@ -89,6 +89,8 @@ pub struct PathNsh {
     /// The keys of the link by which packets come, the newest last.
     came: Vec<LinkKey>,
     goes: Option<LinkKey>,
+    /// The lease of the last key that packets went on with, while there is none.
+    ended: Option<Lease>,
     prover: Option<(SaSpi, Prover, Lease)>,
     /// At the end of the path.
     verifier: Option<Verifier>,
@@ -104,8 +106,8 @@ impl PathNsh {
         let index = FIRST_INDEX - config.position.saturating_sub(1);
         let fixed = fixed(&config.layout, path, index);
         let mark = mark_of_arrival(&config);
-        let (came, goes, prover) = Default::default();
-        PathNsh { config, path, origin, mark, fixed, came, goes, prover, verifier }
+        let (came, goes, ended, prover) = Default::default();
+        PathNsh { config, path, origin, mark, fixed, came, goes, ended, prover, verifier }
     }
 
     /// Takes another description of the same path; keys stay where it is the same.
@@ -140,7 +142,9 @@ impl PathNsh {
 
     /// They have none under this key any more.
     pub fn remove_goes(&mut self, id: SaSpi) {
-        self.goes.take_if(|known| known.id == id);
+        if let Some(LinkKey { lease, .. }) = self.goes.take_if(|known| known.id == id) {
+            self.ended = Some(lease);
+        }
     }
 
     /// The passage of packets here is proved under this key from now on; answers with the one before it.
@@ -152,7 +156,9 @@ impl PathNsh {
 
     /// It is not proved under this key any more.
     pub fn remove_prover(&mut self, id: SaSpi) {
-        self.prover.take_if(|(known, _, _)| *known == id);
+        if let Some((_, _, lease)) = self.prover.take_if(|(known, _, _)| *known == id) {
+            self.ended = Some(lease);
+        }
     }
 
     /// The end of the path takes proofs of the element at this position under this key from now on.
@@ -251,13 +257,21 @@ impl PathNsh {
 
     /// The key that the codes of packets which go on are made with.
     pub(crate) fn goes(&self, now: Instant) -> Result<&LinkKey, DropReason> {
-        let goes = self.goes.as_ref().ok_or(DropReason::NoAssociation)?;
+        let goes = self.goes.as_ref().ok_or_else(|| self.unkeyed(now))?;
         if goes.lease.is_live(now) { Ok(goes) } else { Err(DropReason::LeaseExpired) }
+    }
+
+    /// Why packets cannot go on while there is no key: the last one's lease ran out, if it did.
+    fn unkeyed(&self, now: Instant) -> DropReason {
+        match &self.ended {
+            Some(lease) if !lease.is_live(now) => DropReason::LeaseExpired,
+            _ => DropReason::NoAssociation,
+        }
     }
 
     /// The key that the passage of packets is proved with.
     pub(crate) fn prover(&self, now: Instant) -> Result<&Prover, DropReason> {
-        let (_, prover, lease) = self.prover.as_ref().ok_or(DropReason::NoAssociation)?;
+        let (_, prover, lease) = self.prover.as_ref().ok_or_else(|| self.unkeyed(now))?;
         if lease.is_live(now) { Ok(prover) } else { Err(DropReason::LeaseExpired) }
     }
 }

@@ -18,10 +18,10 @@ use crate::overhead::EspMode;
 #[serde(rename_all = "kebab-case")]
 pub enum Profile {
     /// A stack of MPLS labels, one a hop, as in the paper: nothing else says where a packet is on its path.
-    #[default]
     Mpls,
     /// A stack of labels and under it a Network Service Header (RFC 8596), which proves the way of each packet and is
     /// authenticated on every link.
+    #[default]
     MplsNsh,
     /// The Network Service Header without the labels of hops.
     Nsh,

@@ -1,7 +1,7 @@
 //! Path sets: what a file comes to, its bytes, its signature, and what is refused.
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use ringmail_model::domain::LinkKind;
+use ringmail_model::domain::{Function, LinkKind, Profile};
 use ringmail_model::overhead::{EspMode, Steering, frame_bytes};
 use ringmail_model::pathset::{
     CompileError, DecodeError, Direction, Expected, LinkSet, PathSet, PublicKey, Role,
@@ -50,13 +50,14 @@ fn the_campus_compiles_to_elements_and_paths() {
     assert_eq!(labels, [1001, 1002, 1003]);
     let after: Vec<u32> = inspected.labels_after(1).map(|l| l.get()).collect();
     assert_eq!(after, [1002, 1003]);
-    assert_eq!(inspected.inner_mtu, 1406);
+    // 1406 in profile `mpls`; the label of the SFF and 88 bytes of NSH.
+    assert_eq!(inspected.inner_mtu, 1406 - 4 - 88);
 
     let back = set.path(inspected.return_path.expect("a way back")).expect("the path");
     assert_eq!(back.name, "inspected.return");
     assert_eq!(back.direction, Direction::Return);
     assert_eq!(names(&set, back), ["egress", "sf2", "sf1", "gateway"]);
-    assert_eq!(set.inner_mtu(), Some(1406));
+    assert_eq!(set.inner_mtu(), Some(1314));
 }
 
 /// The biggest inner packet of each path gives a frame that fits the link.
@@ -68,16 +69,20 @@ fn inner_mtus_fill_the_link_exactly() {
         function.name = format!("sf{n}").parse().expect("a name");
         domain.functions.push(function);
     }
-    for link_mtu in [1000, 1280, 1500, 9000] {
+    let all = [1000, 1280, 1500, 9000].into_iter().flat_map(|mtu| (1..=6).map(move |n| (mtu, n)));
+    for (link_mtu, functions) in all {
         domain.links.mtu = link_mtu;
-        for functions in 1..=6 {
-            let all = domain.functions.iter().map(|f| f.name.clone());
-            domain.paths[0].hops = all.take(functions).collect();
+        let names = domain.functions.iter().map(|f| f.name.clone());
+        domain.paths[0].hops = names.take(functions).collect();
+        for profile in Profile::ALL {
+            domain.profile = profile;
             let set = PathSet::compile(&domain, ISSUE).expect("a path set");
-            let inner = usize::from(set.path_named("plain").expect("the path").inner_mtu);
-            let frame = |inner| {
-                frame_bytes(LinkKind::Udp, inner, Steering::labels(functions + 1), EspMode::Tunnel)
-            };
+            let path = set.path_named("plain").expect("the path");
+            let labels = set.labels_on_wire(path, 0).len();
+            let nsh_bytes = set.layout(path).map_or(0, |layout| layout.len_bytes());
+            assert_eq!(nsh_bytes > 0, profile != Profile::Mpls);
+            let (inner, steering) = (usize::from(path.inner_mtu), Steering { labels, nsh_bytes });
+            let frame = |inner| frame_bytes(LinkKind::Udp, inner, steering, EspMode::Tunnel);
             assert!(frame(inner) <= link_mtu.into(), "{functions} functions, {link_mtu}");
             assert!(frame(inner + 1) > link_mtu.into(), "{functions} functions, {link_mtu}");
         }
@@ -246,7 +251,15 @@ fn what_check_would_refuse_does_not_compile_either() {
     let reserved = error(&|d| d.functions[0].name = name("egress"));
     assert!(matches!(reserved, CompileError::DuplicateName { .. }), "{reserved}");
     let mtu = error(&|d| d.links.mtu = 600);
-    assert!(matches!(mtu, CompileError::MtuTooSmall { left_bytes: 506, .. }), "{mtu}");
+    assert!(matches!(mtu, CompileError::MtuTooSmall { left_bytes: 414, .. }), "{mtu}");
+    let long = error(&|d| {
+        let function = Function { intrusive: true, ..d.functions[0].clone() };
+        let functions =
+            (1..=16).map(|n| Function { name: name(&format!("i{n}")), ..function.clone() });
+        d.functions.extend(functions);
+        d.paths[0].hops = (1..=16).map(|n| name(&format!("i{n}"))).collect();
+    });
+    assert!(matches!(long, CompileError::NshTooLong { .. }), "{long}");
     let full = error(&|d| d.links.network = "10.77.0.0/30".parse().expect("a network"));
     assert!(matches!(full, CompileError::NoAddress(_)), "{full}");
     let label = error(&|d| {

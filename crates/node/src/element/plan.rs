@@ -210,7 +210,7 @@ mod tests {
         let at_gateway = config("gateway", "inspected").leaving.expect("it goes on");
         let at_sf1 = config("sf1", "inspected").leaving.expect("it goes on");
         assert_eq!((at_gateway.next, at_sf1.next), (id("sf1"), id("sf2")));
-        assert_eq!((at_gateway.labels.len_bytes(), at_sf1.labels.len_bytes()), (12, 8));
+        assert_eq!((at_gateway.labels.len_bytes(), at_sf1.labels.len_bytes()), (16, 12));
         let tunnel = Tunnel { source: address("gateway"), destination: address("sf2") };
         assert!(format!("{at_gateway:?}").contains(&format!("{tunnel:?}")));
         assert!(!format!("{at_sf1:?}").contains("Tunnel {"));

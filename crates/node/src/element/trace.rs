@@ -7,10 +7,10 @@ use std::collections::{HashSet, VecDeque};
 use std::time::Instant;
 
 use ringmail_dataplane::batch::BATCH_PACKETS;
-use ringmail_dataplane::{Batch, Verdict};
+use ringmail_dataplane::{Batch, Form, Glance, Verdict};
 use ringmail_model::{PathId, SaSpi};
 use ringmail_packet::flow::FlowKey;
-use ringmail_packet::{ip, ipv4, ipv6, mpls};
+use ringmail_packet::mpls;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::worker::Core;
@@ -21,6 +21,7 @@ use crate::limits::TRACE_RECORDS;
 pub(crate) struct Recorder {
     paths: HashSet<PathId>,
     flows: HashSet<FlowKey>,
+    form: Form,
     /// One instant by two clocks: the worker's, and the machine's, which its processes share.
     anchor: (Instant, u64),
     ring: VecDeque<Record>,
@@ -43,10 +44,11 @@ struct Record {
 
 impl Recorder {
     /// Notes packets of these paths, and at the ends of chains plain packets of these flows.
-    pub(crate) fn new(paths: HashSet<PathId>, flows: HashSet<FlowKey>) -> Recorder {
+    pub(crate) fn new(paths: HashSet<PathId>, flows: HashSet<FlowKey>, form: Form) -> Recorder {
         Recorder {
             paths,
             flows,
+            form,
             anchor: (Instant::now(), machine_ns()),
             ring: VecDeque::with_capacity(TRACE_RECORDS),
             overwritten: 0,
@@ -59,7 +61,10 @@ impl Recorder {
         let in_ns = self.at(now);
         for index in 0..batch.len() {
             let packet = batch.packet(index);
-            let arrived = mark(packet).filter(|mark| self.is_on_path(core, packet, *mark));
+            let arrived = mark(packet, self.form);
+            let arrived =
+                arrived.filter(|(mark, path)| self.is_on_path(core, packet, *mark, *path));
+            let arrived = arrived.map(|(mark, _)| mark);
             self.pending[index] =
                 arrived.map(|mark| Record::begin(None, Some(mark), in_ns, packet.len()));
         }
@@ -82,7 +87,7 @@ impl Recorder {
             let Some(record) = &mut self.pending[index] else { continue };
             let packet = batch.packet(index);
             match batch.verdict(index) {
-                Verdict::Send(_) => record.left = mark(packet),
+                Verdict::Send(_) => record.left = mark(packet, self.form).map(|(mark, _)| mark),
                 Verdict::Deliver | Verdict::Function(_) => record.flow = FlowKey::of(packet).ok(),
                 Verdict::Drop(_) | Verdict::Pending => continue,
             }
@@ -127,9 +132,12 @@ impl Recorder {
         self.overwritten
     }
 
-    /// Whether a frame from the link is one of the paths', by its association where it is opened, else by the labels
-    /// with which it goes on.
-    fn is_on_path(&self, core: &mut Core, frame: &[u8], mark: Mark) -> bool {
+    /// Whether a frame from the link is one of the paths', by its NSH, or its association where it is opened, else by the
+    /// labels with which it goes on.
+    fn is_on_path(&self, core: &mut Core, frame: &[u8], mark: Mark, path: Option<PathId>) -> bool {
+        if let Some(path) = path {
+            return self.paths.contains(&path);
+        }
         if let Ok(sa) = core.inbound().get(SaSpi(mark.spi)) {
             return self.paths.contains(&sa.path());
         }
@@ -177,29 +185,13 @@ impl Record {
     }
 }
 
-/// SPI and sequence number of a frame; `None` where it holds no ESP.
-pub(super) fn mark(frame: &[u8]) -> Option<Mark> {
-    let mut at = 0;
-    loop {
-        let entry = mpls::Entry::from_bytes(*frame.get(at..)?.first_chunk()?);
-        at += mpls::ENTRY_LEN_BYTES;
-        if entry.bottom {
-            break;
-        }
-    }
-    let packet = &frame[at..];
-    let (header, protocol) = match packet.first()? >> 4 {
-        4 => {
-            let header = ipv4::Packet::new_checked(packet).ok()?;
-            (header.header_len(), header.protocol())
-        }
-        6 => (ipv6::HEADER_LEN_BYTES, ipv6::Packet::new_checked(packet).ok()?.next_header()),
-        _ => return None,
-    };
-    let esp = packet.get(header..).filter(|_| protocol == ip::protocol::ESP)?.first_chunk::<8>()?;
+/// SPI and sequence number of a frame, and the path that its NSH names; `None` where it holds no ESP.
+pub(super) fn mark(frame: &[u8], form: Form) -> Option<(Mark, Option<PathId>)> {
+    let Glance { path, esp } = ringmail_dataplane::glance(frame, form)?;
+    let esp = frame.get(esp..)?.first_chunk::<8>()?;
     let [spi, sequence] =
         [0, 4].map(|at| u32::from_be_bytes([esp[at], esp[at + 1], esp[at + 2], esp[at + 3]]));
-    Some(Mark { spi, sequence })
+    Some((Mark { spi, sequence }, path))
 }
 
 /// The machine's clock that its processes share.

@@ -46,7 +46,7 @@ pub(crate) fn obey(watching: &mut Option<Box<Watching>>, watch: Watch, core: &mu
     let now = watching.get_or_insert_default();
     match watch {
         Watch::Trace(paths, flows, answer) => {
-            now.trace = Some(Recorder::new(paths, flows));
+            now.trace = Some(Recorder::new(paths, flows, core.form()));
             let _gone = answer.send(());
         }
         Watch::Find(flows, marks, answer) => {
@@ -169,9 +169,10 @@ impl EdgeTap {
     }
 
     fn came_by_link(&mut self, core: &mut Core, batch: &Batch) {
+        let form = core.form();
         for index in 0..batch.len() {
-            let mark = trace::mark(batch.packet(index));
-            let sa = mark.and_then(|mark| core.inbound().get(SaSpi(mark.spi)).ok());
+            let mark = trace::mark(batch.packet(index), form);
+            let sa = mark.and_then(|(mark, _)| core.inbound().get(SaSpi(mark.spi)).ok());
             self.wanted[index] = sa.is_some_and(|sa| self.paths.contains(&sa.path()));
         }
     }

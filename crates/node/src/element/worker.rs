@@ -13,7 +13,7 @@ use ringmail_dataplane::edge::Edge;
 use ringmail_dataplane::hop::Hop;
 use ringmail_dataplane::paths::PathTable;
 use ringmail_dataplane::sa::SaTable;
-use ringmail_dataplane::{Batch, Side};
+use ringmail_dataplane::{Batch, Form, Side};
 use ringmail_dataplane_io::poll::{Poller, Waker};
 use ringmail_dataplane_io::{Link, LinkCounters};
 
@@ -322,6 +322,15 @@ impl Core {
             Core::Edge(edge, _) => edge.set_flow_idle_s(seconds),
             Core::Hop(_) => {}
             Core::Attached(hop, _) => hop.set_flow_idle_s(seconds),
+        }
+    }
+
+    /// How frames of the element begin.
+    pub(crate) fn form(&self) -> Form {
+        match self {
+            Core::Edge(edge, _) => edge.form(),
+            Core::Hop(hop) => hop.form(),
+            Core::Attached(hop, _) => hop.form(),
         }
     }
 

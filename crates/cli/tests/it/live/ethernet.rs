@@ -22,6 +22,8 @@ const WWW: &str = "10.79.0.10:80";
 fn campus(privilege: Privilege, more: &str) -> Setting {
     let links = "  network: 10.77.0.0/24\n";
     let setting = Setting::new(privilege, "campus.yaml");
+    // A switch that forwards by label sees what it knows; `headers` has NSH on links of Ethernet.
+    let setting = setting.with("keying: sap\n", "keying: sap\nprofile: mpls\n");
     setting.with(links, &format!("{links}  kind: ethernet\n{more}"))
 }
 

@@ -11,7 +11,7 @@ use crate::live::world::{Setting, live};
 const WWW: &str = "10.79.0.10:80";
 
 /// Where tshark learns of headers under labels.
-const SCRIPT: &str = concat!(
+pub(super) const SCRIPT: &str = concat!(
     "lua_script:",
     env!("CARGO_MANIFEST_DIR"),
     "/../../interop/wireshark/nsh-under-mpls.lua"

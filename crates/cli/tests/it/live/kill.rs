@@ -82,7 +82,9 @@ fn a_download_goes_on_after_the_egress_was_killed() {
 #[test]
 fn under_psk_whoever_was_killed_is_taken_back() {
     live(|privilege| {
-        let world = Setting::new(privilege, "campus.yaml").with("keying: sap", "keying: psk").up();
+        let world = Setting::new(privilege, "campus.yaml")
+            .with("keying: sap", "profile: mpls\nkeying: psk")
+            .up();
         let nginx = Nginx::start(&world, "www", WWW);
         nginx.put("/page", b"a page");
         let curl = Curl::new(&world, "client2");

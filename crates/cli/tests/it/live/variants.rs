@@ -59,7 +59,7 @@ fn chacha20_poly1305() {
 #[test]
 fn static_keys_in_tunnel_mode_and_every_element_warns() {
     live(|privilege| {
-        let world = campus(privilege).with("keying: sap", "keying: psk").up();
+        let world = campus(privilege).with("keying: sap", "profile: mpls\nkeying: psk").up();
         let capture = Capture::fabric(&world);
         serves(&world, WWW, &["client1", "client2"]);
         warns(&world);
@@ -75,7 +75,7 @@ fn static_keys_in_tunnel_mode_and_every_element_warns() {
 #[test]
 fn static_keys_in_transport_mode_and_every_element_warns() {
     live(|privilege| {
-        let psk = "keying: psk\npsk: {mode: transport}";
+        let psk = "profile: mpls\nkeying: psk\npsk: {mode: transport}";
         let world = campus(privilege).with("keying: sap", psk).up();
         let capture = Capture::fabric(&world);
         serves(&world, WWW, &["client1", "client2"]);

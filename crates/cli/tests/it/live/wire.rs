@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use crate::live::capture::{Capture, Captured};
+use crate::live::headers::SCRIPT;
 use crate::live::programs::{Curl, Nginx};
 use crate::live::world::{Setting, World, live};
 
@@ -42,9 +43,10 @@ fn protocols(captured: &Captured, filter: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_frame_is_mpls_ip_esp_and_none_is_malformed_or_too_long() {
+fn with_labels_alone_every_frame_is_mpls_ip_esp_and_none_is_malformed_or_too_long() {
     live(|privilege| {
-        let world = World::new(privilege, "campus.yaml");
+        let setting = Setting::new(privilege, "campus.yaml");
+        let world = setting.with("keying: sap\n", "keying: sap\nprofile: mpls\n").up();
         let nginx = Nginx::start(&world, "www", WWW);
         let capture = Capture::fabric(&world);
         talk(&world, &nginx);
@@ -96,7 +98,7 @@ fn decrypts(world: &World) {
     talk(world, &nginx);
     let captured = capture.stop();
     let spis = |options: &[&str], filter: &str| {
-        let mut args = vec!["-o", "esp.enable_encryption_decode:TRUE"];
+        let mut args = vec!["-X", SCRIPT, "-o", "esp.enable_encryption_decode:TRUE"];
         args.extend(options.iter().flat_map(|option| ["-o", option]));
         args.extend(["-Y", filter, "-T", "fields", "-e", "esp.spi"]);
         captured.tshark(&args)

@@ -70,7 +70,7 @@ pub(super) fn config(element: &str) -> FollowerConfig {
         domain: campus().domain,
         element: element.to_owned(),
         path_key: path_key(),
-        profiles: vec![Profile::Mpls],
+        profiles: Profile::ALL.to_vec(),
         life: [1; 16],
         jitter_seed: 7,
     }

@@ -189,7 +189,10 @@ fn another_domain_and_keying_psk_are_refused() {
     let press = folder.press();
     let other = text.replace("campus.example", "other.example");
     assert!(press.press(&other).is_err());
-    let psk = format!("keying: psk\n{}", text.replace("keying: sap\n", ""));
+    let psk = {
+        let text = text.replace("keying: sap\n", "").replace("profile: mpls-nsh\n", "");
+        format!("profile: mpls\nkeying: psk\n{text}")
+    };
     let error = press.press(&psk).expect_err("psk");
     assert!(format!("{error:#}").contains("one machine"), "{error:#}");
 }

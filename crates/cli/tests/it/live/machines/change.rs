@@ -139,7 +139,7 @@ fn rules_patterns_paths_and_machines_change_and_no_connection_is_lost() {
         machines.settled();
         eventually("the chain comes back", || machines.passes("page").1.then_some(()));
         let inner = machines.must("three", "ip link show rm-inner");
-        assert!(inner.contains("mtu 13"), "{inner}");
+        assert!(inner.contains("mtu 12"), "{inner}");
 
         // A gateway that is told to end lets what it carries end first.
         let mut download = machines.download();
