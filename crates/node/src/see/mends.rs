@@ -42,7 +42,7 @@ pub fn mend(reason: DropReason) -> &'static str {
              both ends and compare. A forwarder between them may change traffic class and TTL of labels, and nothing else."
         }
         DropReason::ProofWrong | DropReason::ProofUnknownOrigin => {
-            "An element of the path did not do what it should, or a packet was exchanged for another: `ringmail prove` \
+            "An element of the path did not do what it should, or a packet was exchanged for another: `ringmail status` \
              shows which path; take its functions out one by one, or compare what they count."
         }
         DropReason::ProofUnknownKey => {
