@@ -352,12 +352,12 @@ impl Edge {
 
     /// Looks at the proofs of packets that were opened.
     fn judge(&mut self, now: Instant, batch: &mut Batch, proofs: &[(Item, Mark)]) {
-        let verdicts = group::verify(batch, proofs, &mut self.paths, now);
-        for ((item, _), verdict) in proofs.iter().zip(verdicts) {
+        let findings = group::verify(batch, proofs, &mut self.paths, now);
+        for ((item, _), finding) in proofs.iter().zip(findings) {
             let Some(state) = self.paths.get(item.path) else { continue };
-            state.proofs.count(verdict);
+            state.proofs.count(&finding);
             let enforced = state.nsh.as_ref().is_some_and(|nsh| nsh.config.enforce);
-            if let (true, Err(reason)) = (enforced, verdict.outcome()) {
+            if let (true, Err(reason)) = (enforced, finding.verdict.outcome()) {
                 self.refuse(batch, item.index, reason);
             }
         }

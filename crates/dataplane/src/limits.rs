@@ -77,3 +77,9 @@ pub const LINK_KEYS: usize = 4;
 
 /// Keys of one element of a path that its end takes side by side: those of two epochs, and of a restart between them.
 pub const PROVER_KEYS: usize = 4;
+
+/// Findings of one path that each worker at its end keeps, whatever they say.
+pub const PROOFS_KEPT: usize = 128;
+
+/// As many that failed, besides: they stay however many are proved after them.
+pub const PROOFS_KEPT_FAILED: usize = 128;

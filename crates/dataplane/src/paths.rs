@@ -11,7 +11,8 @@ use ringmail_packet::flow::FlowKey;
 
 use crate::counters::{Counter, Traffic};
 use crate::labels::LabelStack;
-use crate::limits::MAX_PATHS;
+use crate::limits::{MAX_LABELS, MAX_PATHS};
+use crate::nsh::journal::Finding;
 use crate::nsh::{self, NshConfig, Origin, PathNsh, Seen};
 use crate::sa::{Lease, OutboundSa};
 use crate::served::Slot;
@@ -118,16 +119,30 @@ pub struct PathState {
 
 /// Packets by what the end of their path said of the way that they came.
 #[derive(Debug, Default)]
-pub struct ProofCounts([Counter; nsh::verify::Verdict::ALL.len()]);
+pub struct ProofCounts {
+    verdicts: [Counter; nsh::verify::Verdict::ALL.len()],
+    /// Of those that are proved: by the position from which on they are.
+    from: [Counter; MAX_LABELS],
+}
 
 impl ProofCounts {
-    pub(crate) fn count(&self, verdict: nsh::verify::Verdict) {
-        self.0[verdict as usize].add(1);
+    pub(crate) fn count(&self, finding: &Finding) {
+        self.verdicts[finding.verdict as usize].add(1);
+        if finding.verdict == nsh::verify::Verdict::Proved
+            && let Some(count) = self.from.get(usize::from(finding.from))
+        {
+            count.add(1);
+        }
     }
 
     /// Packets of this verdict.
     pub fn of(&self, verdict: nsh::verify::Verdict) -> u64 {
-        self.0[verdict as usize].get()
+        self.verdicts[verdict as usize].get()
+    }
+
+    /// Packets that are proved, by the position from which on they are: 0 is where the path begins.
+    pub fn proved_from(&self) -> impl Iterator<Item = (u8, u64)> {
+        (0..).zip(self.from.iter().map(Counter::get))
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use ringmail_node::admin::{
     Distribution, DomainStatus, ElementReport, RefusedVersion, VersionReport,
 };
-use ringmail_node::control::{Counter, Drops, ElementStatus, PathStatus};
+use ringmail_node::control::{Counter, Drops, ElementStatus, PathStatus, ProofCount};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -86,6 +86,7 @@ impl Status {
                 out,
                 "  path {name} ({direction})  {state}  {packets} packets, {bytes} bytes"
             )?;
+            proofs(&path.proofs, out)?;
         }
         for counter in &status.counters {
             let Counter { name, unit, description, value, .. } = counter;
@@ -101,6 +102,24 @@ impl Status {
         }
         Ok(())
     }
+}
+
+/// What the end of a path said of packets, on one line.
+fn proofs(proofs: &[ProofCount], out: &mut dyn Write) -> io::Result<()> {
+    if proofs.is_empty() {
+        return Ok(());
+    }
+    write!(out, "    proofs of transit: ")?;
+    let shown =
+        proofs.iter().filter(|count| count.packets > 0 || (count.is_proved() && count.from == 0));
+    for (nth, ProofCount { verdict, from, packets }) in shown.enumerate() {
+        let comma = if nth > 0 { ", " } else { "" };
+        write!(out, "{comma}{packets} {}", verdict.replace('_', " "))?;
+        if *from > 0 {
+            write!(out, " from hop {from}")?;
+        }
+    }
+    writeln!(out)
 }
 
 /// Which version an element runs, and what it refused.

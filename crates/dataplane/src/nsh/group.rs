@@ -8,10 +8,11 @@ use ringmail_model::nsh::KEY_ID_BYTES;
 use ringmail_model::{PathId, SaSpi};
 
 use super::cmac::LANES;
+use super::journal::Finding;
 use super::link::{self, Covered, Parts};
 use super::path::PathNsh;
 use super::proof::{Claim, Mark};
-use super::verify::{Arrived, Verdict};
+use super::verify::Arrived;
 use crate::batch::Batch;
 use crate::esp::ICV_BYTES;
 use crate::outer::{Frame, OUTER_BYTES};
@@ -178,14 +179,14 @@ pub(crate) fn finish_alike(
     Ok(())
 }
 
-/// What the end of their paths says of up to [`LANES`] packets that were opened there, their marks as they came.
+/// What the end of their paths finds of up to [`LANES`] packets that were opened there, their marks as they came.
 pub(crate) fn verify(
     batch: &Batch,
     items: &[(Item, Mark)],
     paths: &mut PathTable,
     now: Instant,
-) -> [Verdict; LANES] {
-    let mut verdicts = [Verdict::UnknownOrigin; LANES];
+) -> [Finding; LANES] {
+    let mut findings = [Finding::NONE; LANES];
     let mut begin = 0;
     while let Some((first, _)) = items.get(begin) {
         let alike = items[begin..].iter().take_while(|(item, _)| item.path == first.path).count();
@@ -196,12 +197,12 @@ pub(crate) fn verify(
                 let header = batch.packet(item.index).get(item.stack..).unwrap_or_default();
                 *place = (header, *mark);
             }
-            let said = verifier.verify(&arrived[..alike], now);
-            verdicts[begin..begin + alike].copy_from_slice(&said[..alike]);
+            let found = verifier.verify(&arrived[..alike], now);
+            findings[begin..begin + alike].copy_from_slice(&found[..alike]);
         }
         begin += alike;
     }
-    verdicts
+    findings
 }
 
 /// The mark of whoever sealed the packet of this frame.

@@ -3,6 +3,7 @@
 
 pub mod cmac;
 pub(crate) mod group;
+pub mod journal;
 pub mod link;
 pub mod path;
 pub mod proof;

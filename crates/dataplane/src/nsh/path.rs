@@ -11,6 +11,7 @@ use ringmail_model::{ElementId, PathDigest, PathId, SaSpi, WorkerId};
 use ringmail_packet::nsh::{FIRST_TTL, md_type, next_protocol};
 
 use super::cmac::CmacKey;
+use super::journal::Journal;
 use super::proof::{NO_TAG, Prover};
 use super::verify::{ProvedPath, Seen, Verifier};
 use crate::limits::LINK_KEYS;
@@ -177,6 +178,11 @@ impl PathNsh {
 
     pub(crate) fn len_bytes(&self) -> usize {
         self.config.layout.len_bytes()
+    }
+
+    /// What was found last of packets that end here; nothing is elsewhere.
+    pub fn journal(&self) -> Option<&Journal> {
+        self.verifier.as_ref().map(Verifier::journal)
     }
 
     pub(crate) fn verifier(&mut self) -> Option<&mut Verifier> {

@@ -9,6 +9,7 @@ use ringmail_model::nsh::{ProofLayout, WORD_BYTES};
 use ringmail_model::{ElementId, PathDigest};
 
 use super::cmac::{self, KEY_BYTES, LANES, Tag};
+use super::journal::{Finding, Journal};
 use super::proof::{Claim, Mark, NO_TAG, Prover};
 use crate::limits::{PROOF_ORIGINS, PROOF_ORIGINS_MET, PROOF_WINDOW_PACKETS, PROVER_KEYS};
 use crate::replay::{Refused, ReplayWindow, WindowPackets};
@@ -129,6 +130,8 @@ pub struct Verifier {
     seen: Seen,
     /// Those of `seen` that this worker has met.
     known: HashMap<[u8; WORD_BYTES], Arc<ReplayWindow>>,
+    /// What was found last.
+    journal: Journal,
 }
 
 impl Verifier {
@@ -140,7 +143,8 @@ impl Verifier {
         });
         let leaves = sealed.collect();
         let keys = path.seals.iter().map(|_| Vec::new()).collect();
-        Verifier { path, leaves, keys, seen, known: HashMap::new() }
+        let (known, journal) = Default::default();
+        Verifier { path, leaves, keys, seen, known, journal }
     }
 
     /// Takes the key of the element at a position beside those that are there; of too many the oldest goes. False if the
@@ -169,18 +173,26 @@ impl Verifier {
         }
     }
 
+    /// What was found last.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     /// Decides over up to [`LANES`] packets; what stands behind the last of them means nothing.
-    pub fn verify(&mut self, packets: &[Arrived<'_>], now: Instant) -> [Verdict; LANES] {
+    pub fn verify(&mut self, packets: &[Arrived<'_>], now: Instant) -> [Finding; LANES] {
         let mut claims = [Claim::default(); LANES];
         let mut verdicts = [Verdict::WrongTag; LANES];
         let mut expected = [NO_TAG; LANES];
         let mut begins = [0; LANES];
         for (lane, (nsh, _)) in packets.iter().enumerate().take(LANES) {
             match self.begin(nsh) {
-                Some((claim, tag, position)) => {
+                Some((claim, tag, Some(position))) => {
                     (claims[lane], expected[lane]) = (claim, tag);
                     begins[lane] = usize::from(position);
                     verdicts[lane] = Verdict::Proved;
+                }
+                Some((claim, ..)) => {
+                    (claims[lane], verdicts[lane]) = (claim, Verdict::UnknownOrigin);
                 }
                 None => verdicts[lane] = Verdict::UnknownOrigin,
             }
@@ -196,11 +208,19 @@ impl Verifier {
                 };
             }
         }
-        verdicts
+        let mut findings = [Finding::NONE; LANES];
+        for (lane, _) in packets.iter().enumerate().take(LANES) {
+            let Claim { origin, sequence, .. } = claims[lane];
+            let (verdict, from) = (verdicts[lane], begins[lane] as u8);
+            findings[lane] = Finding { verdict, origin, sequence, from };
+            self.journal.note(now, findings[lane]);
+        }
+        findings
     }
 
-    /// What the packet says of itself, the tag that it came with, and where it began; `None` if nobody may begin it there.
-    fn begin(&self, nsh: &[u8]) -> Option<(Claim, Tag, u8)> {
+    /// What the packet says of itself, the tag that it came with, and where it began if it may have begun there. `None` if
+    /// it is too short.
+    fn begin(&self, nsh: &[u8]) -> Option<(Claim, Tag, Option<u8>)> {
         let layout = &self.path.layout;
         let origin: [u8; WORD_BYTES] = *nsh.get(layout.origin())?.first_chunk()?;
         let sequence = *nsh.get(layout.sequence())?.first_chunk()?;
@@ -209,7 +229,7 @@ impl Verifier {
         let sequence = u64::from_be_bytes(sequence);
         let claim = Claim { origin, sequence, mark: [0; WORD_BYTES], before: NO_TAG };
         let granted = self.path.origins.iter().find(|(who, _)| who.0 == element);
-        granted.map(|(_, position)| (claim, tag, *position))
+        Some((claim, tag, granted.map(|(_, position)| *position)))
     }
 
     /// Adds the tag of one position to each claim, under the key that the packet names.
@@ -369,8 +389,12 @@ mod tests {
         }
 
         fn verdict(&mut self, (nsh, mark): &(Vec<u8>, Mark)) -> Verdict {
-            self.verifier.verify(&[(nsh, *mark)], Instant::now())[0]
+            self.verifier.verify(&[(nsh, *mark)], Instant::now())[0].verdict
         }
+    }
+
+    fn said(findings: [Finding; LANES]) -> [Verdict; LANES] {
+        findings.map(|finding| finding.verdict)
     }
 
     const PATHS: [&[bool]; 5] = [
@@ -389,7 +413,7 @@ mod tests {
             for group in sent.chunks(LANES) {
                 let packets: Vec<Arrived<'_>> =
                     group.iter().map(|(nsh, mark)| (&nsh[..], *mark)).collect();
-                let verdicts = world.verifier.verify(&packets, Instant::now());
+                let verdicts = said(world.verifier.verify(&packets, Instant::now()));
                 assert!(verdicts[..group.len()].iter().all(|verdict| *verdict == Verdict::Proved));
             }
             assert_eq!(world.verdict(&sent[7]), Verdict::Repeated);
@@ -439,15 +463,15 @@ mod tests {
         world.provers[1] = Prover::new(&key(1, 2), 2, &DIGEST, 1);
         let new = world.sent(2, &[]);
         let both = [(&old.0[..], old.1), (&new.0[..], new.1)];
-        let verdicts = world.verifier.verify(&both, Instant::now());
+        let verdicts = said(world.verifier.verify(&both, Instant::now()));
         assert_eq!(verdicts[..2], [Verdict::Proved, Verdict::UnknownKey]);
         assert!(world.verifier.install(1, 2, &key(1, 2), lease()));
         assert_eq!(
-            world.verifier.verify(&both, Instant::now())[..2],
+            said(world.verifier.verify(&both, Instant::now()))[..2],
             [Verdict::Repeated, Verdict::Proved]
         );
         world.verifier.remove(1, 1);
-        let verdicts = world.verifier.verify(&both, Instant::now());
+        let verdicts = said(world.verifier.verify(&both, Instant::now()));
         assert_eq!(verdicts[..2], [Verdict::UnknownKey, Verdict::Repeated]);
         assert!(!world.verifier.install(2, 1, &key(2, 1), lease()));
     }
@@ -471,7 +495,7 @@ mod tests {
         for position in 0..2 {
             assert!(other.install(position, 1, &key(position.into(), 1), lease()));
         }
-        let again = other.verify(&[(&sent.0, sent.1)], Instant::now())[0];
+        let again = other.verify(&[(&sent.0, sent.1)], Instant::now())[0].verdict;
         assert_eq!(again, Verdict::Repeated);
     }
 

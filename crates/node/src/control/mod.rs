@@ -32,4 +32,6 @@ pub use messages::{
 };
 pub use nack::{Fault, Nack};
 pub use observe::{Mark, Observe, Observed, Passage, TraceFlow};
-pub use status::{Counter, Drops, ElementStatus, ListenerLists, PathStatus, RequestTimes};
+pub use status::{
+    Counter, Drops, ElementStatus, ListenerLists, PathStatus, ProofCount, RequestTimes,
+};

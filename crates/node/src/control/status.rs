@@ -74,6 +74,29 @@ pub struct PathStatus {
     /// Seconds until the first association in use fails closed; absent where none is, or its lease never ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_s: Option<f64>,
+    /// Where the path ends: packets by what their proofs of transit said. Empty elsewhere, and where packets have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proofs: Vec<ProofCount>,
+}
+
+/// Packets of a path of which its end says the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProofCount {
+    /// `proved`, or why it is not: `wrong_tag`, `unknown_key`, `unknown_origin`, `repeated` or `too_old`.
+    pub verdict: String,
+    /// Of what is proved, the position of the element from which on it is: 0 is where the path begins, others are hops that
+    /// made the packets themselves.
+    #[serde(default)]
+    pub from: u32,
+    /// Since the element started.
+    pub packets: u64,
+}
+
+impl ProofCount {
+    /// Whether these packets came the way that they should.
+    pub fn is_proved(&self) -> bool {
+        self.verdict == "proved"
+    }
 }
 
 /// How long requests took, from the head of a request to that of its answer; refused ones left out.

@@ -167,14 +167,18 @@ fn put(core: &mut Core, new: NewPaths) -> Result<(), PathOutOfRange> {
     for NewPath { config, function, like } in new.paths {
         let id = config.id;
         let like = like.and_then(|like| core.paths().get(like));
-        let counts = like.map(|like| (Arc::clone(&like.traffic_in), Arc::clone(&like.traffic_out)));
+        let counts = like.map(|like| {
+            let (came, went) = (Arc::clone(&like.traffic_in), Arc::clone(&like.traffic_out));
+            (came, went, Arc::clone(&like.proofs))
+        });
         core.paths().put(config)?;
         let Some(state) = core.paths().get_mut(id) else { continue };
         if let Some(slot) = function {
             state.function = slot;
         }
-        if let Some((traffic_in, traffic_out)) = counts {
+        if let Some((traffic_in, traffic_out, proofs)) = counts {
             (state.traffic_in, state.traffic_out) = (traffic_in, traffic_out);
+            state.proofs = proofs;
         }
     }
     Ok(())

@@ -4,12 +4,15 @@ use ringmail_dataplane::attach::AttachCounters;
 use ringmail_dataplane::counters::{Counters, Traffic};
 use ringmail_dataplane::function::FunctionCounter;
 use ringmail_dataplane::hop::Hop;
+use ringmail_dataplane::nsh::verify::Verdict;
+use ringmail_dataplane::paths::PathState;
 use ringmail_dataplane_io::LinkCounters;
 use ringmail_dataplane_io::counters::LinkCounter;
 use ringmail_dataplane_io::fault::FaultCounts;
 use serde::{Deserialize, Serialize};
 
 use super::worker::{Core, Links, Stay};
+use crate::control::ProofCount;
 
 /// One worker's report. Packets and bytes since it started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +63,8 @@ pub(crate) struct PathReport {
     pub(crate) packets_out: u64,
     /// Bytes of inner packets that went on.
     pub(crate) bytes_out: u64,
+    /// Where the path ends and its packets have proofs of transit: packets by verdict.
+    pub(crate) proofs: Vec<ProofCount>,
 }
 
 /// Packets dropped for one reason.
@@ -127,6 +132,7 @@ impl Report {
                 bytes_in: state.traffic_in.bytes.get(),
                 packets_out: state.traffic_out.packets.get(),
                 bytes_out: state.traffic_out.bytes.get(),
+                proofs: proofs(state),
             })
             .collect();
         report.inside_ns_log2 = stay.buckets.to_vec();
@@ -156,6 +162,20 @@ impl Report {
             ..Report::default()
         }
     }
+}
+
+/// Every verdict of the end of a path; what is proved from a hop on only where there is any.
+fn proofs(state: &PathState) -> Vec<ProofCount> {
+    let Some(_) = state.nsh.as_ref().and_then(|nsh| nsh.journal()) else { return Vec::new() };
+    let count = |verdict: Verdict, from, packets| ProofCount {
+        verdict: verdict.name().to_owned(),
+        from,
+        packets,
+    };
+    let proved = state.proofs.proved_from().filter(|(from, packets)| *from == 0 || *packets > 0);
+    let proved = proved.map(|(from, packets)| count(Verdict::Proved, from.into(), packets));
+    let failed = Verdict::ALL.into_iter().filter(|verdict| *verdict != Verdict::Proved);
+    proved.chain(failed.map(|verdict| count(verdict, 0, state.proofs.of(verdict)))).collect()
 }
 
 fn function(hop: &mut Hop) -> Vec<Count> {

@@ -17,7 +17,7 @@ use super::proxy::Proxy;
 use super::report::Report;
 use super::versions::{Version, Versions};
 use super::worker::Handle;
-use crate::control::{Counter, Drops, ElementStatus, PathStatus, RequestTimes};
+use crate::control::{Counter, Drops, ElementStatus, PathStatus, ProofCount, RequestTimes};
 
 /// What the manual says of the table of flows, too.
 pub(crate) const FLOWS: &str = "Flows that are remembered now.";
@@ -156,6 +156,7 @@ fn paths(versions: &Versions, reports: &[Report], keys: Option<&Keys>) -> Vec<Pa
             status.bytes_in += seen.bytes_in;
             status.packets_out += seen.packets_out;
             status.bytes_out += seen.bytes_out;
+            add_proofs(&mut status.proofs, &seen.proofs);
         }
     }
     // Every worker has the same.
@@ -163,6 +164,19 @@ fn paths(versions: &Versions, reports: &[Report], keys: Option<&Keys>) -> Vec<Pa
     let mut paths: Vec<_> = paths.into_values().collect();
     paths.iter_mut().for_each(|path| path.others /= workers);
     paths
+}
+
+/// In the order of positions and verdicts, whoever reports first.
+fn add_proofs(sums: &mut Vec<ProofCount>, of_worker: &[ProofCount]) {
+    for ProofCount { verdict, from, packets } in of_worker {
+        let is = |sum: &&mut ProofCount| sum.verdict == *verdict && sum.from == *from;
+        if let Some(sum) = sums.iter_mut().find(is) {
+            sum.packets += packets;
+            continue;
+        }
+        sums.push(ProofCount { verdict: verdict.clone(), from: *from, packets: *packets });
+    }
+    sums.sort_by_key(|sum| (!sum.is_proved(), sum.from));
 }
 
 fn counters(reports: &[Report]) -> Vec<Counter> {

@@ -155,6 +155,14 @@ fn of_path(element: &str, path: &PathStatus, all: &mut Vec<Sample>) {
     if let Some(left) = path.lease_s {
         all.push(Fixed::PathLease.sample(&labels, left));
     }
+    for proofs in &path.proofs {
+        let verdict = match proofs.from {
+            0 => proofs.verdict.clone(),
+            from => format!("{}_from_{from}", proofs.verdict),
+        };
+        let labels = [element, &path.name, &verdict];
+        all.push(Fixed::PathProofs.sample(&labels, proofs.packets as f64));
+    }
 }
 
 /// What a counter of an element is called as a metric.
@@ -207,6 +215,7 @@ fn sentence(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::ProofCount;
 
     fn counter(name: &str, unit: &str) -> Counter {
         Counter { name: name.into(), unit: unit.into(), ..Counter::default() }
@@ -273,6 +282,23 @@ mod tests {
             .map(|(_, bound)| bound.replace("+Inf", "inf").parse().expect("a number"))
             .collect();
         assert!(bounds.is_sorted() && bounds.len() == 26, "{bounds:?}");
+    }
+
+    #[test]
+    fn proofs_are_told_by_verdict_and_by_the_hop_from_which_they_are() {
+        let count = |verdict: &str, from, packets| ProofCount {
+            verdict: verdict.to_owned(),
+            from,
+            packets,
+        };
+        let proofs = vec![count("proved", 0, 7), count("proved", 2, 3), count("wrong_tag", 0, 1)];
+        let path = PathStatus { name: "web".into(), proofs, ..PathStatus::default() };
+        let mut all = Vec::new();
+        of_path("egress", &path, &mut all);
+        let proofs = all.iter().filter(|s| s.family.name == "ringmail_path_proofs_total");
+        let told: Vec<_> =
+            proofs.map(|sample| (sample.labels[2].1.as_str(), sample.value)).collect();
+        assert_eq!(told, [("proved", 7.0), ("proved_from_2", 3.0), ("wrong_tag", 1.0)]);
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod metrics;
 mod nginx;
 mod passing;
 mod programs;
+mod proofs;
 mod refusals;
 mod reload;
 mod returns;

@@ -109,6 +109,24 @@ fn resets_are_proved_from_the_hop_that_makes_them_and_only_if_it_may() {
             let refused = proofs(&mut chain, 4, FORWARD, Proof::UnknownOrigin)
                 + proofs(&mut chain, 0, RETURN, Proof::UnknownOrigin);
             assert_eq!(refused, if granted.is_empty() { 2 } else { 0 });
+            // On the way there it is the second hop, on the way back, too.
+            for (end, path) in [(4, FORWARD), (0, RETURN)] {
+                let state = chain.paths(end).get(path).expect("the path");
+                let from: Vec<_> = state.proofs.proved_from().filter(|(_, n)| *n > 0).collect();
+                let begun = u64::from(path == FORWARD);
+                let expected: &[(u8, u64)] = match (granted.is_empty(), begun) {
+                    (true, 0) => &[],
+                    (true, _) => &[(0, 1)],
+                    (false, 0) => &[(2, 1)],
+                    (false, _) => &[(0, 1), (2, 1)],
+                };
+                assert_eq!(from, expected, "{wire:?} {granted:?}");
+                // The last of them is the reset: it names who made it, or who claims to have.
+                let journal = state.nsh.as_ref().and_then(|nsh| nsh.journal()).expect("an end");
+                let (_, last) = *journal.read(1).last().expect("a finding");
+                let verdict = if granted.is_empty() { Proof::UnknownOrigin } else { Proof::Proved };
+                assert_eq!((last.verdict, last.element().0), (verdict, 2));
+            }
         }
     }
 }
