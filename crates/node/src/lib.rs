@@ -28,3 +28,4 @@ pub mod supervise;
 pub mod testbed;
 pub mod topology;
 pub mod up;
+pub mod wireguard;

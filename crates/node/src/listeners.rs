@@ -94,7 +94,7 @@ pub(crate) fn wireguard_keys(
     Ok(Some(WireguardKeys { key, preshared }))
 }
 
-fn wireguard_key(path: &Path) -> Result<Secret> {
+pub(crate) fn wireguard_key(path: &Path) -> Result<Secret> {
     let text = Zeroizing::new(read(path)?);
     let key = std::str::from_utf8(&text).ok().and_then(|text| decode_key(text.trim_end()));
     let key = key.with_context(|| {

@@ -34,6 +34,7 @@ mod tap;
 mod top;
 mod trace;
 mod up;
+mod wireguard;
 
 use crate::context::Context;
 use crate::error::{Failure, Outcome};
@@ -81,6 +82,7 @@ verbs! {
     top => Top,
     trace => Trace,
     up => Up,
+    wireguard => Wireguard,
 }
 
 /// The schema of every report that a verb writes; docs/schema holds them.
@@ -110,5 +112,7 @@ pub(crate) fn schemas() -> Vec<ReportSchema> {
         ReportSchema::of::<trace::Traced>(),
         ReportSchema::of::<up::CameUp>(),
         ReportSchema::of::<man::ManPages>(),
+        ReportSchema::of::<wireguard::WireguardConf>(),
+        ReportSchema::of::<wireguard::WireguardKey>(),
     ]
 }

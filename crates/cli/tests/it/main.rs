@@ -11,3 +11,4 @@ mod p12;
 mod run;
 mod running;
 mod units;
+mod wireguard;

@@ -21,6 +21,7 @@ mod reassembly;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use boringtun::x25519::{PublicKey, StaticSecret};
 use ringmail_model::PathId;
 use ringmail_model::rules::RuleSet;
 use ringmail_packet::flow::FlowKey;
@@ -28,6 +29,11 @@ use ringmail_packet::flow::FlowKey;
 pub(crate) use self::flows::Flow;
 pub use self::front::Front;
 pub use self::inspect::Tunnels;
+
+/// The public key that belongs to a private key.
+pub fn public_key(private: [u8; 32]) -> [u8; 32] {
+    PublicKey::from(&StaticSecret::from(private)).to_bytes()
+}
 
 /// Where packets go that are allowed, and who gives flows their paths.
 pub trait PacketChain {

@@ -23,4 +23,5 @@ mod revocation;
 mod shutdown;
 mod tls;
 mod tunnels;
+mod wireguard;
 mod world;

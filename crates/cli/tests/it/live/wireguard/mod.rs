@@ -12,7 +12,7 @@ mod peer;
 use std::net::UdpSocket;
 
 use self::echo::{Echo, exchange, sctp};
-use self::peer::{LAPTOP, PHONE, Peer, setting};
+use self::peer::{GATEWAY, LAPTOP, PHONE, Peer, setting};
 use crate::live::programs::Nginx;
 use crate::live::reload::{reload, with};
 use crate::live::world::{World, eventually, live};
@@ -175,6 +175,43 @@ fn a_packet_that_is_too_large_is_answered_with_what_fits() {
         // What was learned is kept to: the same ping in parts that fit is put together again and still too large.
         let fits = (usize::from(mtu) - 28).to_string();
         laptop.run("ping", &["-M", "do", "-s", &fits, "-c", "1", "-W", "5", WWW]);
+    });
+}
+
+#[test]
+fn a_client_comes_by_the_file_that_it_is_given() {
+    live(|privilege| {
+        let world = setting(privilege).up();
+        let laptop = Peer::start(&world, &LAPTOP);
+        // It forgets what the test told it.
+        laptop.run("wg", &["set", &laptop.interface, "peer", GATEWAY.1, "remove"]);
+        assert!(!laptop.tries("ping", &["-c", "1", "-W", "1", WWW]).0);
+        let domain = world.folder().join("domain.yaml");
+        std::fs::write(&domain, &world.text).expect("a file");
+        let (domain, folder) = (domain.to_str().expect("UTF-8"), world.folder());
+        let key = folder.join("laptop.key").display().to_string();
+        let conf = |args: &[&str]| {
+            let mut ringmail = std::process::Command::new(env!("CARGO_BIN_EXE_ringmail"));
+            ringmail
+                .args(["wireguard", "conf", domain, "laptop"])
+                .args(args)
+                .output()
+                .expect("it runs")
+        };
+        let output = conf(&["--private-key", &key]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        assert!(text.contains(&format!("MTU = {}\n", world.inner_mtu())), "{text}");
+        assert!(text.contains("AllowedIPs = 10.79.0.10/32, fd00:79::10/128\n"), "{text}");
+        let file = folder.join("laptop.conf").display().to_string();
+        std::fs::write(&file, &text).expect("a file");
+        let stripped = laptop.run("wg-quick", &["strip", &file]);
+        std::fs::write(&file, stripped).expect("a file");
+        laptop.run("wg", &["setconf", &laptop.interface, &file]);
+        assert!(laptop.pings(WWW) && laptop.pings(WWW6));
+        // Another's key is noticed.
+        let output = conf(&["--private-key", &folder.join("gateway.key").display().to_string()]);
+        assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
     });
 }
 
