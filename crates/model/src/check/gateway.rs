@@ -82,7 +82,7 @@ impl Checker<'_> {
         let shown: Vec<&HostPattern> = certificates.flat_map(|c| &c.server_names).collect();
         for (index, service) in d.services.iter().enumerate() {
             let at = format!("services[{index}].server_names");
-            if service.server_names.is_empty() {
+            if service.server_names.is_empty() && service.networks.is_empty() {
                 let message = format!("the service `{}` answers to no host", service.name);
                 self.error(&at, "empty", message, "add the hosts that clients ask for");
             }

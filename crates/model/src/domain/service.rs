@@ -23,7 +23,9 @@ pub struct Service {
     /// 10.79.0.10/32.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<Cidr>,
-    /// The authorities (Host, :authority) that it answers to. A rule that leads here matches no other host.
+    /// The authorities (Host, :authority) that it answers to. A rule that leads here matches no other host. One that is
+    /// reached by packets alone needs none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub server_names: Vec<HostPattern>,
     /// Serves the built-in demonstration site instead of a server of yours.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -238,6 +238,13 @@ fn who_is_taken_out_is_cut_off_and_flows_end_with_their_path() {
     assert!(world.send(&mut client, &one).is_empty());
     assert_eq!(world.read("wireguard_unknown_peer"), 1);
     assert_eq!(world.send(&mut other, &two), [two]);
+    // Nor does anything of an old key outlive it.
+    let renewed = ([3; 32], OTHER.1);
+    world.rekey(OTHER, renewed);
+    assert!(world.chain.pinned.is_empty());
+    assert!(world.send(&mut other, &udp("10.78.0.8", SERVICE, 2, 53, b"x")).is_empty());
+    let mut other = world.client(renewed);
+    assert_eq!(world.send(&mut other, &udp("10.78.0.8", SERVICE, 1, 53, b"x")).len(), 1);
 }
 
 #[test]

@@ -159,6 +159,13 @@ impl World {
         self.take();
     }
 
+    /// The client has another key from now on.
+    pub(crate) fn rekey(&mut self, before: Secret, after: Secret) {
+        self.peers.retain(|peer| *peer != before);
+        self.peers.push(after);
+        self.take();
+    }
+
     pub(crate) fn cut(&mut self, paths: &[PathId]) {
         self.front.cut(self.now, paths, &mut self.chain);
         let (plan, _) = plan(&self.peers, &self.rules);

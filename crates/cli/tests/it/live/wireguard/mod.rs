@@ -205,6 +205,7 @@ fn a_client_comes_by_the_file_that_it_is_given() {
         assert!(text.contains("AllowedIPs = 10.79.0.10/32, fd00:79::10/128\n"), "{text}");
         let file = folder.join("laptop.conf").display().to_string();
         std::fs::write(&file, &text).expect("a file");
+        laptop.run("chmod", &["600", &file]);
         let stripped = laptop.run("wg-quick", &["strip", &file]);
         std::fs::write(&file, stripped).expect("a file");
         laptop.run("wg", &["setconf", &laptop.interface, &file]);
