@@ -1,0 +1,113 @@
+//! What an intrusive hop costs a packet with labels alone, and with NSH: the same packets, the same function, the same batches.
+//!
+//! ```text
+//! cargo bench -p ringmail-dataplane --bench profiles
+//! ```
+
+#[allow(dead_code, reason = "tests use more of it")]
+#[allow(unreachable_pub, reason = "shared with tests")]
+#[path = "../tests/it/testbed.rs"]
+mod testbed;
+
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use ringmail_dataplane::limits::{HEADROOM_BYTES, TAILROOM_BYTES};
+use ringmail_dataplane::{BATCH_PACKETS, Batch, Neighbour, Verdict};
+use ringmail_functions::Forward;
+use ringmail_packet::flow::FlowKey;
+use ringmail_packet::ip::{Ecn, protocol};
+use ringmail_packet::{ipv4, udp};
+use testbed::{Chain, FORWARD, SERVICE, Served, Wire};
+
+/// Functions of the path; the first one's hop is measured.
+const HOPS: usize = 6;
+
+const CLIENT: [u8; 4] = [10, 78, 0, 1];
+
+fn flow() -> FlowKey {
+    FlowKey {
+        src: CLIENT.into(),
+        dst: SERVICE,
+        src_port: 40_000,
+        dst_port: 80,
+        protocol: protocol::UDP,
+    }
+}
+
+/// A datagram of [`flow`] of so many bytes with its headers.
+fn packet(bytes: usize) -> Vec<u8> {
+    let mut packet = vec![0; bytes];
+    let std::net::IpAddr::V4(service) = SERVICE else { unreachable!("the testbed's is IPv4") };
+    let header = ipv4::Repr {
+        dscp: 0,
+        ecn: Ecn::NotEct,
+        identification: 0,
+        dont_fragment: true,
+        more_fragments: false,
+        fragment_offset_bytes: 0,
+        ttl: 64,
+        protocol: protocol::UDP,
+        src_addr: CLIENT.into(),
+        dst_addr: service,
+        options: &[],
+        payload_len: bytes - 20,
+    };
+    header.emit(&mut ipv4::Packet::new_unchecked(&mut packet)).expect("room");
+    let datagram = udp::Repr { src_port: 40_000, dst_port: 80, payload_len: bytes - 28 };
+    datagram.emit(&mut udp::Packet::new_unchecked(&mut packet[20..])).expect("room");
+    packet
+}
+
+struct Measured {
+    chain: Chain,
+    packet: Vec<u8>,
+    batch: Batch,
+    made: Batch,
+}
+
+impl Measured {
+    fn new(wire: Wire, intrusive: bool, bytes: usize) -> Measured {
+        let function = || -> Served { (intrusive, Box::<Forward>::default()) };
+        let mut chain = Chain::on(wire, &[], (0..HOPS).map(|_| function()).collect());
+        chain.gateway.pin(flow(), FORWARD).expect("room");
+        let (batch, made) = (Batch::default(), Batch::default());
+        Measured { chain, packet: packet(bytes), batch, made }
+    }
+
+    /// One batch through gateway and hop; the time of the hop.
+    fn run(&mut self) -> Duration {
+        let Measured { chain, packet, batch, made } = self;
+        batch.clear();
+        for _ in 0..BATCH_PACKETS {
+            batch.push_copy(HEADROOM_BYTES, packet, TAILROOM_BYTES).expect("room");
+        }
+        chain.gateway.handle_inner(chain.now, batch);
+        batch.set_source(Some(Neighbour(0)));
+        let begun = Instant::now();
+        chain.hops[0].handle_link(chain.now, batch, made);
+        let taken = begun.elapsed();
+        assert_eq!(batch.verdict(BATCH_PACKETS - 1), Verdict::Send(Neighbour(2)));
+        taken
+    }
+}
+
+fn profiles(c: &mut Criterion) {
+    let mut group = c.benchmark_group("profiles");
+    group.throughput(Throughput::Elements(BATCH_PACKETS as u64));
+    for bytes in [64, 1400] {
+        for (kind, intrusive) in [("intrusive", true), ("not", false)] {
+            for wire in [Wire::Mpls, Wire::MplsNsh, Wire::Sff] {
+                let name = format!("{kind}/{wire:?}");
+                let mut measured = Measured::new(wire, intrusive, bytes);
+                group.bench_function(BenchmarkId::new(name, bytes), |b| {
+                    b.iter_custom(|times| (0..times).map(|_| measured.run()).sum());
+                });
+            }
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, profiles);
+criterion_main!(benches);
