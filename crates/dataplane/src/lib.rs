@@ -18,6 +18,7 @@ pub mod keys;
 pub mod labels;
 pub mod limits;
 mod memory;
+pub mod meter;
 pub mod nsh;
 mod originate;
 mod outer;

@@ -83,3 +83,6 @@ pub const PROOFS_KEPT: usize = 128;
 
 /// As many that failed, besides: they stay however many are proved after them.
 pub const PROOFS_KEPT_FAILED: usize = 128;
+
+/// Seconds that a metered flow lasts after its end was seen, for what still belongs to it.
+pub const METER_CLOSING_S: u32 = 2;

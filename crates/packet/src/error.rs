@@ -33,6 +33,8 @@ pub enum Layer {
     Icmpv6,
     /// ESP.
     Esp,
+    /// An IPFIX message.
+    Ipfix,
     /// What the ports of another transport protocol stand in.
     Transport,
 }
@@ -129,6 +131,7 @@ impl fmt::Display for Layer {
             Layer::Icmpv4 => "ICMP",
             Layer::Icmpv6 => "ICMPv6",
             Layer::Esp => "ESP",
+            Layer::Ipfix => "IPFIX",
             Layer::Transport => "transport",
         })
     }

@@ -35,6 +35,7 @@ pub mod ethernet;
 pub mod flow;
 pub mod icmp;
 pub mod ip;
+pub mod ipfix;
 pub mod ipv4;
 pub mod ipv6;
 pub mod limits;

@@ -10,6 +10,7 @@ mod fuzz_bodies;
 #[allow(unreachable_pub, reason = "the fuzz workspace's, where it is shared")]
 #[path = "../../../../fuzz/src/replay.rs"]
 mod fuzz_replay;
+mod ipfix;
 mod no_panic;
 mod round_trip;
 mod tshark_agrees;
