@@ -62,6 +62,8 @@ pub struct Edge {
     /// The packets of the batch under way whose flows are looked up next, and the keys by which they are.
     work: [Work; BATCH_PACKETS],
     keys: [FlowKey; BATCH_PACKETS],
+    /// How many of them the last batch from the link had.
+    came: usize,
     covered: Box<Covered>,
 }
 
@@ -131,6 +133,7 @@ impl Edge {
             work: [Work { index: 0, error: false, idle_s: 0, path: PathId(0), start: 0, end: 0 };
                 BATCH_PACKETS],
             keys: [NO_FLOW; BATCH_PACKETS],
+            came: 0,
             covered: Box::default(),
         }
     }
@@ -153,6 +156,12 @@ impl Edge {
     /// From its next packet on a flow is remembered for so long: one of TCP no shorter than RFC 5382 asks for.
     pub fn set_flow_idle_s(&mut self, seconds: u32) {
         self.other_idle_s = seconds;
+    }
+
+    /// Which packets of the last batch from the link were opened, and the paths that they came by. Some may have been
+    /// refused after all.
+    pub fn opened(&self) -> impl Iterator<Item = (usize, PathId)> {
+        self.work[..self.came].iter().map(|work| (work.index.into(), work.path))
     }
 
     /// From now on [`Edge::learned`] says what other workers have to [`hear`](Edge::hear): the system may give them the
@@ -246,6 +255,7 @@ impl Edge {
             let group = begin..batch.len().min(begin + LANES);
             self.open_group(now, batch, group, &mut ready);
         }
+        self.came = ready;
         self.flows.warm(&self.keys[..ready]);
         for nth in 0..ready {
             let (work, back) = (self.work[nth], self.keys[nth]);
@@ -498,7 +508,7 @@ pub(crate) fn idle_s(flow: &FlowKey, packet: &[u8], other_idle_s: u32) -> u32 {
 }
 
 /// Whether a TCP packet ends its connection; then the flow need not be remembered for long.
-fn closes(packet: &[u8]) -> bool {
+pub fn closes(packet: &[u8]) -> bool {
     reset::segment(packet).is_some_and(|tcp| tcp.flags().intersects(Flags::FIN | Flags::RST))
 }
 

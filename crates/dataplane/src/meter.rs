@@ -83,8 +83,8 @@ pub struct Seen {
     pub len_bytes: usize,
     /// It ends the flow: a FIN or RST of TCP.
     pub ends: bool,
-    /// What its proof said.
-    pub proof: Proof,
+    /// What its proof said, if it arrived here; none of what begins here.
+    pub proof: Option<Proof>,
 }
 
 /// A flow, or a stretch of one.
@@ -114,6 +114,9 @@ struct Counted {
     record: Record,
     /// When a record is due whatever comes.
     due_s: u32,
+    /// Packets that arrived here without a proof that counts, and those with one.
+    unproved: u64,
+    proved: u64,
 }
 
 impl Meter {
@@ -127,7 +130,7 @@ impl Meter {
         let now_s = seconds(now_ms);
         let known = self.flows.get_mut(&seen.flow, now_s);
         if let Some((counted, expires_s)) = known {
-            counted.record.count(now_ms, seen);
+            counted.count(now_ms, seen);
             *expires_s = counted.expires_s(now_s, self.times);
             return;
         }
@@ -135,7 +138,7 @@ impl Meter {
             done(over.record);
         }
         let mut counted = Counted::new(now_ms, seen, self.times);
-        counted.record.count(now_ms, seen);
+        counted.count(now_ms, seen);
         let expires_s = counted.expires_s(now_s, self.times);
         if let Err(TableFull) = self.flows.insert(seen.flow, counted, expires_s) {
             self.unmetered += 1;
@@ -185,10 +188,11 @@ impl Counted {
             last_ms: now_ms,
             forward: Count::default(),
             back: Count::default(),
-            proof: Proof::Proved,
+            proof: Proof::Unknown,
             end: EndReason::Idle,
         };
-        Counted { record, due_s: seconds(now_ms).saturating_add(times.active_s) }
+        let due_s = seconds(now_ms).saturating_add(times.active_s);
+        Counted { record, due_s, unproved: 0, proved: 0 }
     }
 
     /// Until when it is under way, and why it will not be any more.
@@ -207,6 +211,19 @@ impl Counted {
     }
 }
 
+impl Counted {
+    fn count(&mut self, now_ms: u64, seen: &Seen) {
+        self.record.count(now_ms, seen);
+        match seen.proof {
+            Some(Proof::Proved) => self.proved += 1,
+            Some(Proof::Unknown) => self.unproved += 1,
+            None => {}
+        }
+        let all = self.proved > 0 && self.unproved == 0;
+        self.record.proof = if all { Proof::Proved } else { Proof::Unknown };
+    }
+}
+
 impl Record {
     fn count(&mut self, now_ms: u64, seen: &Seen) {
         let count = match seen.way {
@@ -219,10 +236,6 @@ impl Record {
         if seen.ends {
             self.end = EndReason::End;
         }
-        self.proof = match (self.proof, seen.proof) {
-            (Proof::Proved, Proof::Proved) => Proof::Proved,
-            _ => Proof::Unknown,
-        };
     }
 }
 
@@ -251,7 +264,7 @@ mod tests {
     }
 
     fn seen(port: u16, way: Way, len_bytes: usize) -> Seen {
-        let (path, proof) = (PathId(3), Proof::Unknown);
+        let (path, proof) = (PathId(3), None);
         Seen { flow: flow(port), way, path, len_bytes, ends: false, proof }
     }
 
@@ -315,13 +328,19 @@ mod tests {
     #[test]
     fn one_packet_without_a_proof_is_enough_for_no_word() {
         let mut meter = meter(4);
-        let proved = Seen { proof: Proof::Proved, ..seen(1, Way::Forward, 40) };
+        let proved = Seen { proof: Some(Proof::Proved), ..seen(1, Way::Forward, 40) };
         meter.saw(0, &proved, |_| {});
         meter.saw(0, &Seen { flow: flow(2), ..proved }, |_| {});
-        meter.saw(0, &Seen { flow: flow(2), proof: Proof::Unknown, ..proved }, |_| {});
+        meter.saw(0, &Seen { flow: flow(2), proof: Some(Proof::Unknown), ..proved }, |_| {});
+        // What begins here has none, and says nothing of the others.
+        meter.saw(0, &Seen { way: Way::Back, proof: None, ..proved }, |_| {});
+        meter.saw(0, &Seen { flow: flow(3), proof: None, ..proved }, |_| {});
         let mut proofs = BTreeMap::new();
-        meter.finish(|record| drop(proofs.insert(record.flow.src_port, record.proof)));
-        assert_eq!(proofs, BTreeMap::from([(1, Proof::Proved), (2, Proof::Unknown)]));
+        meter.finish(|record| {
+            proofs.insert(record.flow.src_port, record.proof);
+        });
+        let (proved, unknown) = (Proof::Proved, Proof::Unknown);
+        assert_eq!(proofs, BTreeMap::from([(1, proved), (2, unknown), (3, unknown)]));
         assert!(meter.is_empty());
     }
 

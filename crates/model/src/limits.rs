@@ -54,6 +54,12 @@ pub const DECISION_TIMEOUT_MS: u32 = 60_000;
 pub const DECISION_KEEP_MS: u32 = 3_600_000;
 /// Answers of a decision point that may be kept.
 pub const DECISION_ENTRIES: u32 = 65_536;
+/// Seconds of the longest time after which a flow has a record.
+pub const FLOW_TIMEOUT_S: u32 = 86_400;
+/// Bytes of the shortest message of flow records: one record with the longest names.
+pub const FLOW_MESSAGE_MIN_BYTES: u16 = 1_200;
+/// Bytes of the longest.
+pub const FLOW_MESSAGE_MAX_BYTES: u16 = 65_000;
 /// Paths that a DSCP can name, for attached functions: 6 bits, of which 0 means none.
 pub const DSCP_PATHS: usize = 63;
 /// Replicas of one function.

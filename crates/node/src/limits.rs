@@ -179,3 +179,42 @@ pub const KEEPALIVES: u32 = 120;
 
 /// Bytes that a socket of a WireGuard listener may hold in each direction, where the system gives so much.
 pub const WIREGUARD_SOCKET_BYTES: usize = 4 << 20;
+
+/// Flows under way at one worker of which a record will tell; packets of more are counted by themselves.
+pub const FLOWS_METERED: usize = 65_536;
+
+/// Flows that a worker looks at each tick, for those whose record is due.
+pub const FLOW_SWEEP_A_TICK: usize = 16_384;
+
+/// Records and other news that wait for the exporter of flow records; more are lost and counted.
+pub const FLOW_EVENTS: usize = 16_384;
+
+/// Records that wait for the collector; the oldest give way.
+pub const FLOW_RECORDS: usize = 16_384;
+
+/// So many records are sent at once.
+pub const FLOW_RECORDS_PROMPT: usize = 8;
+
+/// How long a record waits for others.
+pub const FLOW_WAITS: Duration = Duration::from_millis(500);
+
+/// Flows whose client the exporter remembers.
+pub const FLOW_IDENTITIES: usize = 65_536;
+
+/// Paths whose names the exporter remembers, those of past versions included.
+pub const FLOW_PATHS: usize = 16_384;
+
+/// Bytes of a client's name in a flow record.
+pub const FLOW_NAME_BYTES: usize = 254;
+
+/// How often templates are sent again over UDP.
+pub const FLOW_TEMPLATES_EVERY: Duration = Duration::from_secs(60);
+
+/// How long a connection to a collector, or a message over it, may take.
+pub const FLOW_CONNECT_WITHIN: Duration = Duration::from_secs(2);
+
+/// The wait before a collector is dialled again.
+pub const FLOW_RECONNECT_AFTER: Duration = Duration::from_secs(2);
+
+/// How long the last flow records of an element that ends may take.
+pub const FLOWS_END_WITHIN: Duration = Duration::from_secs(2);

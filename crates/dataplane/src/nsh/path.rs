@@ -98,6 +98,11 @@ pub struct PathNsh {
 }
 
 impl PathNsh {
+    /// Whether the path ends here and nothing of it passes whose way is not proved.
+    pub fn proves(&self) -> bool {
+        self.config.enforce && self.verifier.is_some()
+    }
+
     /// What is kept at first: no keys.
     pub(crate) fn new(path: PathId, config: NshConfig, origin: Origin, seen: &Seen) -> PathNsh {
         let ends = usize::from(config.position) == config.seals.len();

@@ -477,6 +477,7 @@ impl Inside {
         }
         let allowed = judged.map(|Judged { rule, service, path, .. }| {
             let taken = chain.pin(*key, path);
+            chain.began(*key, &known.peer.identity, &rule, &service);
             let mtu_bytes = self.mtus.get(&taken).copied().unwrap_or(0);
             let path_name = self.rules.path_name(path).unwrap_or_default().into();
             Allowed { rule, service, path_name, path, taken, mtu_bytes }

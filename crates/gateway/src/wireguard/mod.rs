@@ -39,6 +39,9 @@ pub fn public_key(private: [u8; 32]) -> [u8; 32] {
 pub trait PacketChain {
     /// A new flow takes this path, or one of its replicas: the answer. It stands before the flow's first packet.
     fn pin(&mut self, flow: FlowKey, path: PathId) -> PathId;
+
+    /// Whose the flow is that was pinned, and by which rule it goes.
+    fn began(&mut self, _flow: FlowKey, _client: &str, _rule: &str, _service: &str) {}
     /// The flow is over; nothing of it passes any more.
     fn unpin(&mut self, flow: FlowKey);
     /// A packet of a flow that is pinned. Whether there was room for it.

@@ -160,6 +160,8 @@ impl<'a> Change<'a> {
         }
         let why = "tables of flows have their size from the start of their element";
         self.fixed("limits.flows", b.limits.flows != a.limits.flows, why);
+        let why = "it is opened when its element begins";
+        self.fixed("flow_exports", b.flow_exports != a.flow_exports, why);
         let why = "it is opened when the domain comes up";
         self.fixed("metrics", b.metrics != a.metrics, why);
     }

@@ -7,6 +7,7 @@ mod addresses;
 mod attach;
 mod change;
 mod firewall;
+mod flow_export;
 mod functions;
 mod gateway;
 mod last_leg;
@@ -60,6 +61,7 @@ pub fn check(domain: &Domain, positions: &Positions, file_name: &str) -> Diagnos
     checker.replicas();
     checker.rules();
     checker.decision_points();
+    checker.flow_exports();
     checker.wireguard();
     checker.shadows();
     // Nobody reads advice beside what has to be mended first.

@@ -8,6 +8,7 @@ mod client;
 mod credential;
 mod decision;
 mod firewall;
+mod flow_export;
 mod function;
 mod gateway;
 mod hours;
@@ -35,6 +36,7 @@ pub use firewall::{
     AddressEntry, AddressSet, EntryError, FirewallAction, FirewallLimits, FirewallRule,
     FirewallSettings, IcmpType, Opener, PortEntry, PortSet, Protocol,
 };
+pub use flow_export::{FlowExport, FlowTransport, Observer};
 pub use function::{
     DpiAction, DpiLimits, DpiRule, DpiSettings, Function, FunctionKind, Pattern, PatternError,
 };
@@ -111,6 +113,9 @@ pub struct Domain {
     /// Who else may have to say yes, by the names that rules use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub decision_points: Vec<DecisionPoint>,
+    /// Where records of flows go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flow_exports: Vec<FlowExport>,
     /// Sizes and times of the data plane.
     #[serde(default)]
     pub limits: Limits,

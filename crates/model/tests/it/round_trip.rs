@@ -6,10 +6,10 @@ use proptest::prelude::*;
 use ringmail_model::domain::{
     self, AddressEntry, AddressSet, BodyMatch, CertificateMatch, Client, Day, DecisionCache,
     DecisionPoint, Domain, DpiAction, DpiRule, DpiSettings, FirewallAction, FirewallLimits,
-    FirewallRule, FirewallSettings, Function, FunctionKind, HeaderMatch, Hours, IcmpType, Identity,
-    Keying, Limits, LogKeeping, LogRotation, LogSelector, LoggerSettings, OnFailure, Opener,
-    PacketMatch, Path, Peer, PeerKey, Per, PortEntry, PortSet, Protocol, Psk, Rate, ReturnPath,
-    Rule, Suite, UrlPath, When,
+    FirewallRule, FirewallSettings, FlowExport, FlowTransport, Function, FunctionKind, HeaderMatch,
+    Hours, IcmpType, Identity, Keying, Limits, LogKeeping, LogRotation, LogSelector,
+    LoggerSettings, Observer, OnFailure, Opener, PacketMatch, Path, Peer, PeerKey, Per, PortEntry,
+    PortSet, Protocol, Psk, Rate, ReturnPath, Rule, Suite, UrlPath, When,
 };
 use ringmail_model::overhead::EspMode;
 use ringmail_model::{Label, Name, check};
@@ -335,6 +335,26 @@ fn decision_point() -> impl Strategy<Value = DecisionPoint> {
         )
 }
 
+fn flow_export() -> impl Strategy<Value = FlowExport> {
+    let from = prop_oneof![Just(Observer::Gateway), Just(Observer::Egress)];
+    let transport = prop_oneof![Just(FlowTransport::Udp), Just(FlowTransport::Tcp)];
+    (from, any::<std::net::SocketAddr>(), transport, any::<[u32; 3]>(), any::<u16>()).prop_map(
+        |(from, collector, transport, [idle_timeout_s, active_timeout_s, enterprise], bytes)| {
+            // Neither is written.
+            let collector = std::net::SocketAddr::new(collector.ip(), collector.port());
+            FlowExport {
+                from,
+                collector,
+                transport,
+                idle_timeout_s,
+                active_timeout_s,
+                message_bytes: bytes,
+                enterprise,
+            }
+        },
+    )
+}
+
 fn rule() -> impl Strategy<Value = Rule> {
     let per = prop_oneof![Just(Per::Second), Just(Per::Minute), Just(Per::Hour)];
     let rate = (any::<u32>(), per, option::of(any::<u32>()));
@@ -364,11 +384,11 @@ fn domain() -> impl Strategy<Value = Domain> {
         vec(function(), 0..4),
         vec(client(), 0..4),
         (vec(path(), 0..4), vec((name(), vec(name(), 0..3)), 0..3)),
-        (vec(rule(), 0..4), vec(decision_point(), 0..3)),
+        (vec(rule(), 0..4), vec(decision_point(), 0..3), vec(flow_export(), 0..3)),
     )
         .prop_map(
             |((suite, keying, psk, workers, limits), functions, clients, paths, rules)| {
-                let (rules, decision_points) = rules;
+                let (rules, decision_points, flow_exports) = rules;
                 let return_paths =
                     paths.1.into_iter().map(|(name, hops)| ReturnPath { name, hops }).collect();
                 Domain {
@@ -383,6 +403,7 @@ fn domain() -> impl Strategy<Value = Domain> {
                     return_paths,
                     rules,
                     decision_points,
+                    flow_exports,
                     ..campus()
                 }
             },

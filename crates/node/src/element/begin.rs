@@ -10,6 +10,8 @@ use tokio::sync::mpsc;
 use super::agreement::Agreement;
 use super::chain::Chains;
 use super::change::Serving;
+use super::command::Command;
+use super::flows::Flows;
 use super::keys::Keys;
 use super::proxy::{self, ListenerTls, Proxy};
 use super::told::{Legs, Told};
@@ -42,7 +44,13 @@ pub(super) async fn begin(
     if element.role != Role::Hop {
         inner::configure(domain, element.role).await.context("the inner side")?;
     }
-    let proxy = start_proxy(&version, listeners, legs, &workers, joints)?;
+    let flows = Flows::start(domain, set, element)?;
+    if let Some(flows) = &flows {
+        for worker in &workers {
+            worker.give(Command::Meter(Some(flows.metering()?)));
+        }
+    }
+    let proxy = start_proxy(&version, listeners, legs, &workers, joints, flows.as_ref())?;
     let agreement = match &psk {
         Some(_) => None,
         None => {
@@ -52,7 +60,9 @@ pub(super) async fn begin(
     };
     let ability = Ability { links_are_fixed: matches!(workshop, Workshop::Mill(_)) };
     let (versions, trust) = (Versions::new(version), (identity, bundle));
-    Ok(Serving::new(versions, workers, agreement, psk, proxy, ability, trust))
+    let mut serving = Serving::new(versions, workers, agreement, psk, proxy, ability, trust);
+    serving.flows = flows;
+    Ok(serving)
 }
 
 /// At the gateway with the other end of what joins its workers to WireGuard.
@@ -77,6 +87,7 @@ fn start_proxy(
     legs: Legs,
     workers: &[Handle],
     joints: Option<Joints>,
+    flows: Option<&Flows>,
 ) -> Result<Option<(Proxy, Chains)>> {
     let Version { domain, set, element, .. } = version;
     if element.role != Role::Gateway {
@@ -85,7 +96,10 @@ fn start_proxy(
     let sources = inner::gateway_addresses(domain);
     let (services, variants) = (proxy::services(domain, set), proxy::variants(domain, set));
     let first_port = u16::from_ne_bytes(random::bytes()?);
-    let chains = Chains::new(workers.to_vec(), sources, services, variants, first_port);
+    let mut chains = Chains::new(workers.to_vec(), sources, services, variants, first_port);
+    if let Some(flows) = flows {
+        chains.tell(flows.telling());
+    }
     let keys = listeners.iter().find_map(|listener| listener.wireguard.clone());
     let mut proxy = Proxy::start(domain, set, &chains, listeners, legs)?;
     if let Some(joints) = joints {

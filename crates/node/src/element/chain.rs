@@ -21,6 +21,7 @@ use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
 
 use super::command::Command;
+use super::flows::Telling;
 use super::ports::{Ports, REST};
 use super::worker::Handle;
 use crate::limits::{KEEPALIVE_EVERY, KEEPALIVES, PROBE_ENDS_WITHIN};
@@ -48,6 +49,8 @@ pub(crate) struct Chains {
     /// Flows begun, to take the variants in turn.
     begun: Arc<AtomicUsize>,
     open: Arc<Mutex<Open>>,
+    /// Hears whose flows are, where records of them are exported.
+    telling: Option<Telling>,
 }
 
 /// The connections that are open, with their paths: to end them when a path does.
@@ -69,7 +72,18 @@ impl Chains {
             variants: Arc::new(ArcSwap::from_pointee(variants)),
             begun: Arc::default(),
             open: Arc::default(),
+            telling: None,
         }
+    }
+
+    /// From now on this hears whose flows are.
+    pub(crate) fn tell(&mut self, telling: Telling) {
+        self.telling = Some(telling);
+    }
+
+    /// Who hears whose flows are.
+    pub(crate) fn telling(&self) -> Option<&Telling> {
+        self.telling.as_ref()
     }
 
     /// Which replicas a new flow of this path passes, as long as it lasts.
@@ -116,6 +130,9 @@ impl Chains {
         let mut tried = 0;
         let (stream, pin) = loop {
             let (socket, pin) = self.prepare(path, request.service, destination).await?;
+            if let Some(telling) = &self.telling {
+                telling.began(pin.flow, request.client, request.rule, request.service);
+            }
             match socket.connect(destination).await {
                 Ok(stream) => break (stream, pin),
                 Err(error) if still_connected(&error) && tried < PORTS_TRIED => tried += 1,
@@ -272,6 +289,9 @@ struct Pin {
 impl Drop for Pin {
     fn drop(&mut self) {
         lock(&self.chains.open).remove(&self.flow);
+        if let Some(telling) = &self.chains.telling {
+            telling.ended(self.flow);
+        }
         for worker in self.chains.workers.iter() {
             worker.give(Command::Unpin(self.flow, REST));
         }

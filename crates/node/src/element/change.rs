@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use super::agreement::Agreement;
 use super::chain::{Addresses, Chains, Variants};
 use super::command::{Command, NewPath, NewPaths};
+use super::flows::Flows;
 use super::proxy::{self, Prepared, Proxy};
 use super::psk::Psk;
 use super::versions::{Ability, Retired, Version, Versions};
@@ -37,6 +38,8 @@ pub(super) struct Serving {
     /// The gateway's.
     pub(super) proxy: Option<(Proxy, Chains)>,
     pub(super) ability: Ability,
+    /// Exports records of flows, where the domain wants them.
+    pub(super) flows: Option<Flows>,
     /// Who the element is.
     pub(super) identity: Identity,
     /// Whom the element believes, and the key that path sets are signed with.
@@ -81,6 +84,7 @@ impl Serving {
             psk,
             proxy,
             ability,
+            flows: None,
             identity,
             bundle,
             staging: None,
@@ -170,6 +174,9 @@ impl Serving {
             }
             self.workers.iter().for_each(|worker| worker.give(Command::UseFunction(function)));
             self.take_limits().await;
+            if let Some(flows) = &self.flows {
+                flows.learn(&self.versions.active().set);
+            }
             if let (Some((proxy, _)), Some((policy, listeners, packets))) =
                 (&mut self.proxy, self.policy.take())
             {

@@ -15,6 +15,7 @@ use ringmail_model::{PathId, SaSpi};
 use ringmail_packet::flow::FlowKey;
 use tokio::sync::oneshot;
 
+use super::flows::Metering;
 use super::header::HeaderKey;
 use super::report::Report;
 use super::watch::Watch;
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     SetPeers(Vec<(Neighbour, SocketAddr)>, oneshot::Sender<bool>),
     /// For so many seconds an idle flow is remembered.
     FlowIdle(u32),
+    /// Count flows with this for records, or not any more.
+    Meter(Option<Box<Metering>>),
     /// Say what was counted.
     Report(oneshot::Sender<Report>),
     /// Let somebody look.
@@ -124,7 +127,7 @@ impl Command {
             }
             Command::Siblings(siblings) => return Outcome::Siblings(siblings),
             // The station does these itself.
-            Command::Report(_) | Command::Watch(_) => {}
+            Command::Report(_) | Command::Watch(_) | Command::Meter(_) => {}
             Command::PutPaths(new, answer) => {
                 let _gone = answer.send(put(core, *new));
             }

@@ -17,6 +17,7 @@ mod chain;
 mod change;
 mod command;
 mod direct;
+mod flows;
 mod header;
 pub(crate) mod inner;
 mod keys;
@@ -43,6 +44,7 @@ mod worker;
 mod workshop;
 
 pub use direct::run_direct;
+pub(crate) use flows::FlowCounters;
 pub use run::run;
 pub(crate) use status::{FLOWS, FLOWS_LIMIT, FLOWS_REFUSED};
 pub use workshop::{Mill, Workshop};

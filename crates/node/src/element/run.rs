@@ -16,6 +16,7 @@ use super::agreement::Agreement;
 use super::begin::begin;
 use super::change::{Fronts, Serving};
 use super::command::Command;
+use super::flows::Flows;
 use super::observe::Observer;
 use super::proxy::Proxy;
 use super::summary::Summaries;
@@ -129,12 +130,26 @@ async fn serve(
             () = done(ending.as_mut()) => break Ok(()),
         }
     };
-    let Serving { agreement, proxy, workers, .. } = serving;
+    let Serving { agreement, proxy, workers, flows, .. } = serving;
     if let Some(agreement) = agreement {
         agreement.stop().await;
     }
     if let Some((proxy, _)) = proxy {
         tokio::task::spawn_blocking(|| proxy.stop()).await?;
+    }
+    // What is under way has its record before the exporter ends.
+    workers.iter().for_each(|worker| worker.give(Command::Meter(None)));
+    let reports = workers.iter().map(|worker| {
+        let (answer, report) = oneshot::channel();
+        worker.give(Command::Report(answer));
+        report
+    });
+    for report in reports.collect::<Vec<_>>() {
+        // One that has stopped says nothing.
+        drop(report.await);
+    }
+    if let Some(flows) = flows {
+        tokio::task::spawn_blocking(|| flows.stop()).await?;
     }
     workers.iter().for_each(|worker| worker.give(Command::Stop));
     tokio::task::spawn_blocking(logfile::finish).await?;
@@ -213,6 +228,7 @@ impl Serving {
                     workers: &self.workers,
                     proxy: self.proxy.as_ref().map(|(proxy, _)| proxy),
                     agreement: self.agreement.as_ref(),
+                    flows: self.flows.as_ref().map(Flows::counters),
                 };
                 let status = status::of(parts).await;
                 FromElement::Status { request, status }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::agreement::Agreement;
 use super::command::Command;
+use super::flows::FlowCounters;
 use super::inner;
 use super::keys::Keys;
 use super::proxy::Proxy;
@@ -32,11 +33,12 @@ pub(super) struct Parts<'a> {
     pub(super) workers: &'a [Handle],
     pub(super) proxy: Option<&'a Proxy>,
     pub(super) agreement: Option<&'a Agreement>,
+    pub(super) flows: Option<&'a FlowCounters>,
 }
 
 /// The status of an element. A worker that has stopped adds nothing.
 pub(super) async fn of(parts: Parts<'_>) -> ElementStatus {
-    let Parts { versions, workers, proxy, agreement } = parts;
+    let Parts { versions, workers, proxy, agreement, flows } = parts;
     let Version { set, element, .. } = &**versions.active();
     let mut reports = Vec::new();
     for worker in workers {
@@ -54,6 +56,9 @@ pub(super) async fn of(parts: Parts<'_>) -> ElementStatus {
         for (name, unit, description, value) in agreement.counters().await.readings() {
             add(&mut counters, name, unit, description, value);
         }
+    }
+    for (name, unit, description, value) in flows.map(FlowCounters::readings).unwrap_or_default() {
+        add(&mut counters, name, unit, description, value);
     }
     let paths = paths(versions, &reports, agreement.map(Agreement::keys));
     let mut not_ready: Vec<String> = paths.iter().filter_map(unkeyed).collect();

@@ -19,6 +19,7 @@ use ringmail_dataplane_io::{Link, LinkCounters};
 
 use super::alerts;
 use super::command::{Command, Outcome};
+use super::flows::Metering;
 use super::report::Report;
 use super::watch::{self, Watching};
 
@@ -88,6 +89,8 @@ pub(crate) struct Station {
     made: Batch,
     /// Who looks on; hardly ever there.
     watching: Option<Box<Watching>>,
+    /// Counts flows, where records of them are wanted; only at an edge.
+    metering: Option<Box<Metering>>,
     stay: Stay,
     /// It was told to stop while it was at something.
     over: bool,
@@ -132,6 +135,7 @@ impl Station {
             batch,
             made,
             watching: None,
+            metering: None,
             stay: Stay::default(),
             over: false,
         };
@@ -172,7 +176,12 @@ impl Station {
         }
         match &mut self.core {
             Core::Hop(hop) => hop.handle_link(now, &mut self.batch, &mut self.made),
-            Core::Edge(edge, _) => edge.handle_link(now, &mut self.batch),
+            Core::Edge(edge, _) => {
+                edge.handle_link(now, &mut self.batch);
+                if let Some(metering) = &mut self.metering {
+                    metering.delivered(now, edge, &self.batch);
+                }
+            }
             Core::Attached(hop, _) => hop.handle_link(now, &mut self.batch),
         }
         if let Some(watching) = &mut self.watching {
@@ -215,7 +224,7 @@ impl Station {
             // Whoever gave these packets gave their flows a path before.
             self.over |= !self.obey();
         }
-        let Station { core, link, batch, watching, stay, .. } = self;
+        let Station { core, link, batch, watching, metering, stay, .. } = self;
         let mut worked = false;
         // What came in plain goes out over the link.
         let mut leave = |now, batch: &mut Batch, watching: &mut Option<Box<Watching>>| {
@@ -237,7 +246,13 @@ impl Station {
                 if let Some(watching) = watching {
                     watching.came_plain(now, Some(edge), batch);
                 }
+                if let Some(metering) = metering {
+                    metering.came_plain(batch);
+                }
                 edge.handle_inner(now, batch);
+                if let Some(metering) = metering {
+                    metering.sealed(now, edge, batch);
+                }
                 leave(now, batch, watching)?;
             }
             Core::Attached(hop, sides) => {
@@ -281,6 +296,7 @@ impl Station {
     fn carry_out(&mut self, command: Command) -> Outcome {
         match command {
             Command::Watch(asked) => watch::obey(&mut self.watching, asked, &mut self.core),
+            Command::Meter(metering) => self.metering = metering,
             Command::Report(answer) => {
                 self.link.count_kernel_drops();
                 let _gone = answer.send(Report::of(
@@ -302,7 +318,12 @@ impl Station {
                 hop.handle_timeout(now);
                 alerts::write(hop.function());
             }
-            Core::Edge(edge, _) => edge.handle_timeout(now),
+            Core::Edge(edge, _) => {
+                edge.handle_timeout(now);
+                if let Some(metering) = &mut self.metering {
+                    metering.tick(now);
+                }
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use ringmail_model::domain::FunctionKind;
 
 use super::metrics::{Sample, named};
 use crate::control::{Counter, ElementStatus};
-use crate::element::{FLOWS, FLOWS_LIMIT, FLOWS_REFUSED};
+use crate::element::{FLOWS, FLOWS_LIMIT, FLOWS_REFUSED, FlowCounters};
 
 /// A metric: what all series of one name have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -171,6 +171,9 @@ fn counters() -> Result<Vec<(Counter, ElementStatus)>> {
         add(reading.name.to_owned(), reading.unit, reading.description, false, &gateway);
     }
     for (name, unit, description, _) in sap::Counters::default().readings() {
+        add(name.to_owned(), unit, description, false, &gateway);
+    }
+    for (name, unit, description, _) in FlowCounters::default().readings() {
         add(name.to_owned(), unit, description, false, &gateway);
     }
     for (kind, counter, gauge) in ringmail_functions::catalog::counters()? {

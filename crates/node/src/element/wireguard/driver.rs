@@ -77,7 +77,16 @@ impl PacketChain for Workers {
         taken
     }
 
+    fn began(&mut self, flow: FlowKey, client: &str, rule: &str, service: &str) {
+        if let Some(telling) = self.chains.telling() {
+            telling.began(flow, client, rule, service);
+        }
+    }
+
     fn unpin(&mut self, flow: FlowKey) {
+        if let Some(telling) = self.chains.telling() {
+            telling.ended(flow);
+        }
         for worker in self.chains.workers() {
             worker.give(Command::Unpin(flow, Duration::ZERO));
         }
