@@ -16,6 +16,7 @@ mod chromium;
 mod counters;
 mod crl;
 mod ethernet;
+mod finer;
 mod firewall;
 mod growth;
 mod headers;

@@ -163,7 +163,8 @@ fn tshark_reads_what_was_said() {
     let private = all(&said, "cflow.enterprise_private_entry");
     let expected = [&known[..], &known[..], &[&*path, "01"]].concat();
     assert_eq!(private, expected, "{said:#}");
-    let described = text.contains("ringmailTransitProof") || text.contains(&hex("ringmailTransitProof"));
+    let described =
+        text.contains("ringmailTransitProof") || text.contains(&hex("ringmailTransitProof"));
     assert!(described, "as RFC 5610 says: {said:#}");
     assert!(!text.contains("_ws.malformed") && !text.contains("_ws.expert"), "{said:#}");
     assert_eq!((counters.flow_records.get(), counters.flow_records_nameless.get()), (3, 1));
