@@ -101,8 +101,12 @@ fn templates() -> impl Strategy<Value = Vec<(Vec<Field>, Vec<Vec<Owned>>)>> {
 }
 
 fn borrowed(values: &[Owned]) -> Vec<Value<'_>> {
-    let one = |value| match value {
-        &Owned::Text(ref text) => Value::Text(text),
+    values.iter().map(borrow).collect()
+}
+
+fn borrow(value: &Owned) -> Value<'_> {
+    match value {
+        Owned::Text(text) => Value::Text(text),
         Owned::Fixed(bytes) => match bytes[..] {
             [a] => Value::U8(a),
             [a, b] => Value::U16(u16::from_be_bytes([a, b])),
@@ -110,8 +114,7 @@ fn borrowed(values: &[Owned]) -> Vec<Value<'_>> {
             [a, b, c, d, e, f, g, h] => Value::U64(u64::from_be_bytes([a, b, c, d, e, f, g, h])),
             _ => Value::Bytes(bytes),
         },
-    };
-    values.iter().map(one).collect()
+    }
 }
 
 proptest! {
