@@ -118,6 +118,8 @@ fn borrow(value: &Owned) -> Value<'_> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     /// Whatever fits is read as it was written; what does not leaves the message as it was.
     #[test]
     fn what_is_written_is_read(given in templates(), room in 16usize..4_000) {
