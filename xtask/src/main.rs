@@ -1,5 +1,6 @@
-//! The project's own tasks: `cargo xtask demo|test|deb|mixed|soak|ci-times`.
+//! The project's own tasks: `cargo xtask attack|demo|test|deb|mixed|soak|ci-times`.
 
+mod attack;
 mod demo;
 mod mixed;
 mod package;
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask TASK
 
+  attack [OPTIONS]    a live domain, and every attack that it is to withstand; for what they are: attack --help
   demo [-- ARGS]      build the shipped programs in release and run `ringmail demo ARGS`
   test [--no-install] format, lints, licences, build and every test; installs the Debian packages
                       that the interop tests need when it is root
@@ -30,6 +32,10 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args.as_slice() {
+        ["attack", rest @ ..] => match attack::run(rest) {
+            Ok(code) => return ExitCode::from(u8::try_from(code).unwrap_or(1)),
+            Err(error) => Err(error),
+        },
         ["demo", rest @ ..] => demo::run(rest.strip_prefix(&["--"]).unwrap_or(rest)),
         ["test"] => test::run(true),
         ["test", "--no-install"] => test::run(false),

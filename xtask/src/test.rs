@@ -2,8 +2,9 @@
 
 use std::thread;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 
+use crate::attack;
 use crate::packages;
 use crate::stages::{Stages, cargo, has_cargo};
 
@@ -54,6 +55,7 @@ fn all(stages: &mut Stages, may_install: bool) -> Result<()> {
     } else {
         eprintln!("xtask: suricata is not installed; `{IDS_TEST}` was NOT run here");
     }
+    attacks(stages)?;
     stages.run("doc tests", || cargo(&["test", "--workspace", "--locked", "--doc", "--quiet"]))?;
     stages.run("lints", || {
         cargo(&[
@@ -84,4 +86,24 @@ fn all(stages: &mut Stages, may_install: bool) -> Result<()> {
         eprintln!("xtask: cargo-deny is not installed; licences and sources were NOT checked here");
     }
     Ok(())
+}
+
+/// The adversarial suite on what is shipped, and then with each attack's defence switched off, so that it is seen to bite:
+/// that is of a build that nobody ships. In profile `mpls` it is seen which attacks succeed without NSH.
+fn attacks(stages: &mut Stages) -> Result<()> {
+    if !attack::possible() {
+        eprintln!("xtask: this is not root; the adversarial suite was NOT run here");
+        return Ok(());
+    }
+    let attack = |args: &[&str]| match attack::run(args)? {
+        0 => Ok(()),
+        code => bail!("`cargo xtask attack {}` ended with {code}", args.join(" ")),
+    };
+    stages.run("attacks", || {
+        ["mpls-nsh", "nsh"].iter().try_for_each(|profile| attack(&["--profile", profile]))
+    })?;
+    stages.run("attacks, without their defences", || {
+        let profiles = ["mpls-nsh", "mpls"];
+        profiles.iter().try_for_each(|profile| attack(&["--weaken", "--profile", profile]))
+    })
 }

@@ -1,11 +1,14 @@
 //! What every element that takes frames does with one before it opens it: its association, its path, where it came from,
 //! and whether what steers it is what steers packets of that path here.
 
+use std::sync::Arc;
+
 use ringmail_model::PathId;
+use ringmail_model::defence::{Defence, off};
 
 use crate::outer::Frame;
 use crate::paths::{PathState, PathTable};
-use crate::sa::SaTable;
+use crate::sa::{InboundSa, SaTable};
 use crate::verdict::{DropReason, Neighbour};
 
 /// The path of the frame `bytes`, by the association that opens it. Where the frame has an NSH, its code is still to be
@@ -18,10 +21,33 @@ pub(crate) fn look(
     paths: &PathTable,
     inbound: &SaTable,
 ) -> Result<PathId, DropReason> {
-    let path = inbound.get(frame.spi)?.path();
+    let path = association(source, frame, paths, inbound)?.path();
     let state = paths.get(path).ok_or(DropReason::UnknownSpi)?;
     check(bytes, source, frame, state)?;
     Ok(path)
+}
+
+/// The association that a frame names.
+#[inline]
+pub(crate) fn association<'a>(
+    source: Option<Neighbour>,
+    frame: &Frame,
+    paths: &PathTable,
+    inbound: &'a SaTable,
+) -> Result<&'a Arc<InboundSa>, DropReason> {
+    let named = inbound.get(frame.spi);
+    if !off(Defence::OwnKeys) {
+        return named;
+    }
+    // With one key for all, one association from there is as good as another.
+    let from = |sa: &&Arc<InboundSa>| {
+        if frame.path.is_some_and(|path| path != sa.path()) {
+            return false;
+        }
+        let state = paths.get(sa.path());
+        state.is_some_and(|state| state.config.check_previous(source).is_ok())
+    };
+    named.or_else(|unknown| inbound.iter().find(from).ok_or(unknown))
 }
 
 /// Whether a frame of this path comes from where it should, with the labels and the NSH that it should have here.
@@ -34,7 +60,9 @@ pub(crate) fn check(
 ) -> Result<(), DropReason> {
     state.config.check_previous(source)?;
     let arriving = &state.config.arriving;
-    if arriving.len_bytes() != frame.stack || !arriving.matches(bytes) {
+    let agree = arriving.len_bytes() == frame.stack && arriving.matches(bytes);
+    let bare = off(Defence::ProfileAlone) && frame.path.is_none();
+    if !agree && !bare && !off(Defence::PathLabels) {
         return Err(match state.nsh.is_some() == frame.path.is_some() {
             true => DropReason::LabelMismatch,
             false => DropReason::WrongProfile,
@@ -50,7 +78,9 @@ pub(crate) fn check(
                 _ => Ok(()),
             }
         }
+        (Some(_), Some(_)) if off(Defence::PathLabels) => Ok(()),
         (Some(_), Some(_)) => Err(DropReason::UnknownServicePath),
+        _ if off(Defence::ProfileAlone) => Ok(()),
         _ => Err(DropReason::WrongProfile),
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringmail_model::PathId;
+use ringmail_model::defence::{Defence, off};
 use ringmail_packet::flow::FlowKey;
 use ringmail_packet::ip::protocol;
 use ringmail_packet::tcp::Flags;
@@ -27,7 +28,7 @@ use crate::nsh::group::{self, Item};
 use crate::nsh::link::Covered;
 use crate::nsh::proof::Mark;
 use crate::outer::{self, Form, Frame};
-use crate::paths::{PathConfig, PathTable};
+use crate::paths::{PathConfig, PathState, PathTable};
 use crate::reset;
 use crate::sa::SaTable;
 use crate::verdict::{DropReason, Verdict};
@@ -295,7 +296,7 @@ impl Edge {
             true => DropReason::Multicast,
             false => DropReason::NoPath,
         };
-        let path = path.ok_or_else(unknown)?;
+        let path = path.or_else(|| self.any_path()).ok_or_else(unknown)?;
         let state = self.paths.get_mut(path).ok_or(DropReason::PathRemoved)?;
         encap::encapsulate(batch, index, state, now)?;
         self.counters.sealed.count(work.end);
@@ -366,7 +367,8 @@ impl Edge {
         for ((item, _), finding) in proofs.iter().zip(findings) {
             let Some(state) = self.paths.get(item.path) else { continue };
             state.proofs.count(&finding);
-            let enforced = state.nsh.as_ref().is_some_and(|nsh| nsh.config.enforce);
+            let enforced = state.nsh.as_ref().is_some_and(|nsh| nsh.config.enforce)
+                && !off(Defence::TransitProof);
             if let (true, Err(reason)) = (enforced, finding.verdict.outcome()) {
                 self.refuse(batch, item.index, reason);
             }
@@ -418,8 +420,9 @@ impl Edge {
         path: PathId,
         frame: &Frame,
     ) -> Result<(Work, FlowKey, Mark), DropReason> {
+        let source = batch.source();
         let bytes = batch.packet_mut(index);
-        let sa = self.inbound.get(frame.spi)?;
+        let sa = admit::association(source, frame, &self.paths, &self.inbound)?;
         let state = self.paths.get(path).ok_or(DropReason::UnknownSpi)?;
         let mark = group::mark(bytes)?;
         let Inner { start, end, .. } =
@@ -440,6 +443,7 @@ impl Edge {
         let index = usize::from(work.index);
         let state = self.paths.get(work.path).ok_or(DropReason::UnknownSpi)?;
         match self.role {
+            Role::Gateway if off(Defence::ReturnFlow) => {}
             Role::Gateway => {
                 let known = self.flows.get(&back, now_s).ok_or(DropReason::UnknownFlow)?;
                 let forward = self.paths.get(known.path);
@@ -478,6 +482,13 @@ impl Edge {
         Ok(())
     }
 
+    /// A path for what has none: without the defence.
+    fn any_path(&self) -> Option<PathId> {
+        let leads = |state: &&PathState| state.config.leaving.is_some();
+        let first = || self.paths.iter().find(leads).map(|state| state.config.id);
+        if off(Defence::NoRuleNoPath) { first() } else { None }
+    }
+
     fn seconds(&self, now: Instant) -> u32 {
         let elapsed = now.saturating_duration_since(self.started).as_secs();
         u32::try_from(elapsed).unwrap_or(PINNED - 1).min(PINNED - 1)
@@ -514,5 +525,5 @@ pub fn closes(packet: &[u8]) -> bool {
 
 fn check_destination(path: &PathConfig, flow: &FlowKey) -> Result<(), DropReason> {
     let reaches = path.destinations.iter().any(|to| to.reaches(flow));
-    if reaches { Ok(()) } else { Err(DropReason::WrongService) }
+    if reaches || off(Defence::PathService) { Ok(()) } else { Err(DropReason::WrongService) }
 }

@@ -20,6 +20,8 @@
 use std::ops::Range;
 use std::time::Instant;
 
+use ringmail_model::defence::{Defence, off};
+
 use crate::sa::{InboundSa, OutboundSa, SequenceNumbers};
 use crate::verdict::DropReason;
 
@@ -117,22 +119,28 @@ pub fn open(sa: &InboundSa, packet: &mut [u8], now: Instant) -> Result<Opened, D
         return Err(DropReason::LeaseExpired);
     }
     let Parts { spi, low, iv, text, icv } = split(packet).ok_or(DropReason::Malformed)?;
-    if u32::from_be_bytes(spi) != sa.spi().0 {
+    if u32::from_be_bytes(spi) != sa.spi().0 && !off(Defence::OwnKeys) {
         return Err(DropReason::UnknownSpi);
     }
     let sequence = match sa.numbers() {
+        _ if off(Defence::OwnKeys) => u64::from_be_bytes(iv),
         SequenceNumbers::Extended => sa.window().infer(low)?,
         SequenceNumbers::Short => u64::from(low),
     };
     if sa.iv_is_sequence() && iv != sequence.to_be_bytes() {
         return Err(DropReason::BadIcv);
     }
-    sa.window().check(sequence)?;
+    let window = !off(Defence::ReplayWindow) && !off(Defence::OwnKeys);
+    if window {
+        sa.window().check(sequence)?;
+    }
 
     let (aad, aad_len) = aad(spi, sequence, sa.numbers());
     sa.cipher().open(iv, &aad[..aad_len], icv, text).map_err(|_| DropReason::BadIcv)?;
     let (inner_len, next_header) = unpad(text).ok_or(DropReason::BadPadding)?;
-    sa.window().commit(sequence)?;
+    if window {
+        sa.window().commit(sequence)?;
+    }
     Ok(Opened { inner: HEADER_BYTES..HEADER_BYTES + inner_len, next_header, sequence })
 }
 

@@ -153,7 +153,12 @@ impl SaKey {
     pub(crate) fn cipher(&self) -> Result<Cipher, KeyError> {
         let key = aead::UnboundKey::new(self.suite.algorithm(), self.key())
             .map_err(|_| KeyError::Refused(self.suite))?;
-        Ok(Cipher { key: aead::LessSafeKey::new(key), salt: Zeroizing::new(self.salt) })
+        Ok(Cipher {
+            key: aead::LessSafeKey::new(key),
+            salt: Zeroizing::new(self.salt),
+            #[cfg(feature = "weaken")]
+            bare: weaken::Bare::new(self.key()),
+        })
     }
 }
 
@@ -170,6 +175,8 @@ impl fmt::Debug for SaKey {
 pub(crate) struct Cipher {
     key: aead::LessSafeKey,
     salt: Zeroizing<[u8; SALT_BYTES]>,
+    #[cfg(feature = "weaken")]
+    bare: weaken::Bare,
 }
 
 impl Cipher {
@@ -181,6 +188,14 @@ impl Cipher {
         aad: &[u8],
         text: &mut [u8],
     ) -> Result<aead::Tag, aws_lc_rs::error::Unspecified> {
+        #[cfg(feature = "weaken")]
+        if weaken::off(weaken::Defence::EspEncryption) {
+            return self.key.seal_in_place_separate_tag(
+                self.nonce(iv),
+                aead::Aad::from(aad),
+                &mut [],
+            );
+        }
         self.key.seal_in_place_separate_tag(self.nonce(iv), aead::Aad::from(aad), text)
     }
 
@@ -193,6 +208,15 @@ impl Cipher {
         icv: &[u8],
         text: &mut [u8],
     ) -> Result<(), aws_lc_rs::error::Unspecified> {
+        #[cfg(feature = "weaken")]
+        if weaken::off(weaken::Defence::EspEncryption) {
+            return Ok(());
+        }
+        #[cfg(feature = "weaken")]
+        if weaken::off(weaken::Defence::EspIcv) {
+            self.bare.decrypt(&self.salt, iv, text);
+            return Ok(());
+        }
         self.key
             .open_in_place_separate_tag(self.nonce(iv), aead::Aad::from(aad), icv, text)
             .map(|_| ())
@@ -205,6 +229,37 @@ impl Cipher {
         nonce[..SALT_BYTES].copy_from_slice(&*self.salt);
         nonce[SALT_BYTES..].copy_from_slice(&iv);
         aead::Nonce::assume_unique_for_key(nonce)
+    }
+}
+
+/// AES-GCM without its ICV (NIST SP 800-38D section 6.5), for a receiver that does not check it.
+#[cfg(feature = "weaken")]
+mod weaken {
+    use aes::cipher::{BlockCipherEncrypt, KeyInit};
+    use aes::{Aes128, Block};
+    pub(super) use ringmail_model::defence::{Defence, off};
+
+    /// AES-128 by itself; the other suites go on being checked.
+    pub(super) struct Bare(Option<Aes128>);
+
+    impl Bare {
+        pub(super) fn new(key: &[u8]) -> Bare {
+            Bare(<[u8; 16]>::try_from(key).ok().map(|key| Aes128::new(&key.into())))
+        }
+
+        pub(super) fn decrypt(&self, salt: &[u8; 4], iv: [u8; 8], text: &mut [u8]) {
+            let Some(cipher) = &self.0 else { return };
+            // Counter 1 masks the ICV; the text begins with 2.
+            for (block, counter) in text.chunks_mut(16).zip(2_u32..) {
+                let mut stream = [0; 16];
+                stream[..4].copy_from_slice(salt);
+                stream[4..12].copy_from_slice(&iv);
+                stream[12..].copy_from_slice(&counter.to_be_bytes());
+                let mut stream = Block::from(stream);
+                cipher.encrypt_block(&mut stream);
+                block.iter_mut().zip(stream).for_each(|(byte, mask)| *byte ^= mask);
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use ringmail_model::defence::{Defence, off};
 use ringmail_model::overhead::EspMode;
 use ringmail_model::pathset::Direction;
 use ringmail_model::{Cidr, PathId, SaSpi};
@@ -46,7 +47,7 @@ pub struct PathConfig {
 impl PathConfig {
     /// A frame of this path must come from the element before this one.
     pub(crate) fn check_previous(&self, source: Option<Neighbour>) -> Result<(), DropReason> {
-        match source.is_some() && source == self.previous {
+        match (source.is_some() && source == self.previous) || off(Defence::PreviousElement) {
             true => Ok(()),
             false => Err(DropReason::UnknownNeighbour),
         }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use ringmail_model::defence::{Defence, off};
 use tokio::time::Instant;
 
 use crate::access::{Entry, Record};
@@ -115,7 +116,7 @@ impl Activity {
         let progress_ms = self.progress_ms.load(Relaxed);
         let (since_ms, limit, verdict) = if self.in_flight.load(Relaxed) > 0 {
             (progress_ms, limits.stall(), Watch::Stalled)
-        } else if header_ms > 0 {
+        } else if header_ms > 0 && !off(Defence::HeaderTime) {
             (header_ms, ms(limits.header_read_ms), Watch::SlowHeaders)
         } else {
             (progress_ms, ms(limits.idle_ms), Watch::Idle)

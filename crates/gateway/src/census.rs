@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ringmail_model::defence::{Defence, off};
+
 use crate::limits::Limits;
 use crate::service_io::Open;
 
@@ -90,7 +92,8 @@ impl Place {
         let mut addresses = self.census.addresses();
         let count = addresses.entry(address).or_default();
         // One that is full is there already: nothing is left behind by a no.
-        if *count >= self.census.limits.handshakes_per_address {
+        let full = *count >= self.census.limits.handshakes_per_address;
+        if full && !off(Defence::AddressHandshakes) {
             return None;
         }
         *count += 1;
@@ -101,7 +104,8 @@ impl Place {
     pub(crate) fn for_client(&self, client: &Arc<str>) -> Option<OfClient> {
         self.census.with_clients(|clients| {
             let of = clients.entry(Arc::clone(client)).or_default();
-            if of.connections >= self.census.limits.connections_per_client {
+            let full = of.connections >= self.census.limits.connections_per_client;
+            if full && !off(Defence::ClientConnections) {
                 return None;
             }
             of.connections += 1;

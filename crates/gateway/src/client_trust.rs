@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use ringmail_model::defence::{Defence, off};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
@@ -179,6 +180,9 @@ impl ClientCheck {
     /// Whether a certificate that was good at its handshake is revoked now.
     pub(crate) fn revokes(&self, chain: &[CertificateDer<'_>]) -> bool {
         let Some((own, intermediates)) = chain.split_first() else { return false };
+        if off(Defence::ClientRevocation) {
+            return false;
+        }
         let current = self.current.load();
         let judged = || current.judged.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(revoked) = judged().get(own.as_ref()) {
@@ -294,6 +298,10 @@ impl fmt::Debug for ClientCheck {
 
 /// It also wants a name, so that a nameless client is refused by an alert.
 impl ClientCertVerifier for ClientCheck {
+    fn client_auth_mandatory(&self) -> bool {
+        !off(Defence::ClientCertificate)
+    }
+
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         self.hints.newest()
     }
@@ -306,6 +314,10 @@ impl ClientCertVerifier for ClientCheck {
     ) -> Result<ClientCertVerified, rustls::Error> {
         let current = self.current.load();
         let verified = current.verifier.verify_client_cert(end_entity, intermediates, now);
+        let verified = match off(Defence::ClientIssuer) {
+            true => Ok(ClientCertVerified::assertion()),
+            false => verified,
+        };
         let verified = verified.and_then(|verified| match identity::names(end_entity) {
             Ok(_) => Ok(verified),
             Err(_) => Err(CertificateError::ApplicationVerificationFailure.into()),

@@ -8,12 +8,14 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
+use std::time::{Duration, SystemTime};
 
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use ringmail_model::defence::{Defence, off};
 use ringmail_model::domain::ListenerKind;
 use ringmail_model::net::Cidr;
 use rustls::server::Acceptor;
@@ -102,12 +104,14 @@ impl<C: Chain> Worker<C> {
         let activity = Arc::new(Activity::new(h2));
         let limits = &self.exchange.limits;
         let io = ClientIo::new(tcp, tls, Arc::clone(&activity), limits.linger_ms);
+        let ends = (!off(Defence::ClientExpiry))
+            .then(|| Instant::now() + client.holds_for(SystemTime::now()));
         if self.tls.kind == ListenerKind::Tls {
             let sni = sni.as_deref();
             let record = access.map(|(sink, known)| Record::new(&sink, Kind::Connection, &known));
             let asking =
                 Asking { client: &client, sni, names: &names, source, destination, record };
-            return self.guard(&io, &mut news, self.pass(io.clone(), asking)).await;
+            return self.guard(&io, &mut news, ends, self.pass(io.clone(), asking)).await;
         }
         let session = Arc::new(Session {
             exchange: Arc::clone(&self.exchange),
@@ -128,7 +132,7 @@ impl<C: Chain> Worker<C> {
             async move { Ok::<_, Infallible>(session.answer(request).await) }
         });
         let (clients, news) = (&*self.tls.clients, &mut news);
-        let watched = Watched { io: io.clone(), activity, limits, counters, clients, news };
+        let watched = Watched { io: io.clone(), activity, limits, counters, clients, news, ends };
         if h2 {
             counters.connections_http2.one();
             watched.drive(http2(limits).serve_connection(TokioIo::new(io), service)).await;
@@ -138,23 +142,26 @@ impl<C: Chain> Worker<C> {
             watched.drive(connection.with_upgrades()).await;
             if let Some(tunnel) = session.take_tunnel() {
                 io.pass();
-                self.guard(&io, news, tunnel.run()).await;
+                self.guard(&io, news, ends, tunnel.run()).await;
             }
         }
     }
 
-    /// Does `work` on a connection until it ends, or the client's certificate is revoked.
+    /// Does `work` on a connection until it ends, or the client's certificate ends or is revoked.
     async fn guard(
         &self,
         io: &ClientIo,
         news: &mut watch::Receiver<News>,
+        ends: Option<Instant>,
         work: impl Future<Output = ()>,
     ) {
         let mut work = pin!(work);
+        let mut ended = pin!(sleep_until(ends.unwrap_or_else(Instant::now)));
         loop {
             tokio::select! {
                 biased;
                 () = &mut work => return,
+                () = &mut ended, if ends.is_some() => return expired(&self.exchange.counters),
                 Ok(()) = news.changed() => {
                     if io.is_revoked(&self.tls.clients) {
                         return revoked(&self.exchange.counters);
@@ -179,8 +186,11 @@ impl<C: Chain> Worker<C> {
             Failed::new(&counters.refused_handshakes, reason).log(sink, begun, *source, None);
             return None;
         };
-        let accepted =
-            timeout(ms(limits.handshake_ms), failed::watch(self.accept(tcp, place, source)));
+        let patience = match off(Defence::HandshakeTime) {
+            true => Duration::MAX,
+            false => ms(limits.handshake_ms),
+        };
+        let accepted = timeout(patience, failed::watch(self.accept(tcp, place, source)));
         let (error, tcp, shown) = match accepted.await {
             Err(_) => {
                 let failed =
@@ -190,7 +200,12 @@ impl<C: Chain> Worker<C> {
             }
             Ok((Ok(stream), _)) => {
                 let (tcp, tls) = stream.into_inner();
-                let client = Client::of(tls.peer_certificates()?.first()?).ok()?;
+                let client = match tls.peer_certificates().and_then(<[_]>::first) {
+                    Some(certificate) => Client::of(certificate).ok()?,
+                    #[cfg(feature = "weaken")]
+                    None if off(Defence::ClientCertificate) => Client::nobody(),
+                    None => return None,
+                };
                 return Some((tcp, tls, client));
             }
             Ok((Err((error, tcp)), shown)) => (error, tcp, shown),
@@ -203,6 +218,11 @@ impl<C: Chain> Worker<C> {
         }
         None
     }
+}
+
+fn expired(counters: &Counters) {
+    tracing::info!("a connection is cut: its client's certificate has ended");
+    counters.connections_expired.one();
 }
 
 fn revoked(counters: &Counters) {
@@ -231,6 +251,11 @@ impl<C: Chain> Worker<C> {
         };
         if self.tls.kind == ListenerKind::Https {
             let acceptor = TlsAcceptor::from(Arc::clone(&self.tls.config));
+            #[cfg(feature = "weaken")]
+            let acceptor = match off(Defence::ClientResumption) {
+                true => TlsAcceptor::from(Arc::clone(&self.tls.resuming)),
+                false => acceptor,
+            };
             return acceptor.accept(tcp).into_fallible().await.map_err(whole);
         }
         preamble::answer(&mut tcp).await.map_err(|error| (error, None))?;
@@ -314,6 +339,8 @@ struct Watched<'a> {
     counters: &'a Counters,
     clients: &'a ClientCheck,
     news: &'a mut watch::Receiver<News>,
+    /// When the client's certificate ends.
+    ends: Option<Instant>,
 }
 
 /// How a poll of the connection ended it.
@@ -327,6 +354,7 @@ impl Watched<'_> {
     async fn drive(self, connection: impl Connection) {
         let mut connection = pin!(connection);
         let mut watchdog = pin!(sleep_until(Instant::now()));
+        let mut ended = pin!(sleep_until(self.ends.unwrap_or_else(Instant::now)));
         let mut winding_up = false;
         loop {
             let step = poll_fn(|cx| {
@@ -342,6 +370,7 @@ impl Watched<'_> {
             tokio::select! {
                 biased;
                 end = step => return self.ended(end),
+                () = &mut ended, if self.ends.is_some() => return expired(self.counters),
                 () = &mut watchdog => match self.activity.watch(self.limits) {
                     Watch::Until(due) => watchdog.as_mut().reset(due),
                     // Counted when it was told to wind up; it did not in time.

@@ -91,6 +91,7 @@ counters! {
     decisions_failed_open, "questions", "of those, the ones that went on as if the answer were yes, because the domain file says so";
     tunnels, "tunnels", "WebSockets and CONNECT tunnels opened";
     connections_revoked, "connections", "open connections cut because their client's certificate was revoked";
+    connections_expired, "connections", "open connections cut because their client's certificate ended";
     crl_reloads, "reloads", "revocation lists replaced while running";
     crl_refused, "reloads", "new revocation lists refused; the old ones stay in force";
     access_lines, "lines", "lines of the access log handed to its writer";

@@ -5,6 +5,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName,
     HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
+use ringmail_model::defence::{Defence, off};
 
 /// Hop-by-hop, named in Connection or not.
 const HOP_BY_HOP: [HeaderName; 6] = [
@@ -59,6 +60,9 @@ pub(crate) fn scrub_request(headers: &mut HeaderMap) -> Asked {
         asked.expect_continue = expect.as_bytes().eq_ignore_ascii_case(b"100-continue");
         asked.expect_other = !asked.expect_continue;
     }
+    if off(Defence::HopByHopFields) {
+        return asked;
+    }
     let trailers = headers.get_all(TE).iter().any(|te| has_token(te, "trailers"));
     remove_hop_by_hop(headers);
     headers.remove(CONTENT_LENGTH);
@@ -66,6 +70,9 @@ pub(crate) fn scrub_request(headers: &mut HeaderMap) -> Asked {
         // Ours to say (RFC 9110 section 10.1.4): trailers of the response are passed on.
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    if off(Defence::ClaimedFields) {
+        return asked;
     }
     for claim in &CLAIMS {
         headers.remove(claim);

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use ringmail_model::rules::RuleSet;
@@ -15,6 +16,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
 use crate::certificate::ClientCertificate;
+use crate::limits::CONNECTION_LASTS;
 
 /// SHA-256 over a certificate's DER encoding.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,6 +78,27 @@ impl Client {
         let subject = parsed.subject().to_string().into();
         let fingerprint = Fingerprint::of(certificate);
         Ok(Client { identity, certificate: Arc::new(read), subject, fingerprint })
+    }
+
+    /// Somebody who showed no certificate.
+    #[cfg(feature = "weaken")]
+    pub(crate) fn nobody() -> Client {
+        let (identity, subject) = ("nobody".into(), "".into());
+        let fingerprint = Fingerprint([0; 32]);
+        let certificate = Arc::new(ClientCertificate {
+            names: Vec::new(),
+            issuer: String::new(),
+            not_before_unix_s: 0,
+            not_after_unix_s: u64::MAX,
+        });
+        Client { identity, certificate, subject, fingerprint }
+    }
+
+    /// How long its certificate still holds at `now`: through the second that it names (RFC 5280 section 4.1.2.5).
+    pub(crate) fn holds_for(&self, now: SystemTime) -> Duration {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let end = Duration::from_secs(self.certificate.not_after_unix_s.saturating_add(1));
+        end.saturating_sub(now).min(CONNECTION_LASTS)
     }
 
     /// All its names, as the domain file spells them.

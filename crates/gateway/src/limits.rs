@@ -278,6 +278,9 @@ impl Limits {
     }
 }
 
+/// The longest that a connection may last, however long its client's certificate holds: what timers can wait for.
+pub(crate) const CONNECTION_LASTS: Duration = Duration::from_secs(365 * 86_400);
+
 /// Milliseconds as a duration.
 pub(crate) const fn ms(value: u64) -> Duration {
     Duration::from_millis(value)

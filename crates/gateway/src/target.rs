@@ -6,6 +6,7 @@ use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Uri, Version};
+use ringmail_model::defence::{Defence, off};
 use ringmail_model::domain::ApplicationProtocol;
 use ringmail_model::rules::{host, url};
 
@@ -38,7 +39,8 @@ pub(crate) fn connect(head: &Parts) -> Result<Target, Refusal> {
 /// stands for `names`.
 pub(crate) fn target(head: &Parts, sni: Option<&str>, names: &Names) -> Result<Target, Refusal> {
     let (authority, host) = named(head, sni)?;
-    if head.uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTPS) || !names.cover(&host) {
+    let covered = names.cover(&host) || off(Defence::RequestAuthority);
+    if head.uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTPS) || !covered {
         return Err(Refusal::Misdirected);
     }
     let (path, uri) = path(head)?;
@@ -90,7 +92,10 @@ fn same(a: &Authority, b: &Authority) -> bool {
 
 fn path(head: &Parts) -> Result<(String, Uri), Refusal> {
     let given = head.uri.path();
-    let path = url::normalise(given).map_err(|denied| Refusal::Malformed(denied.why()))?;
+    let path = match off(Defence::UrlForm) {
+        true => given.into(),
+        false => url::normalise(given).map_err(|denied| Refusal::Malformed(denied.why()))?,
+    };
     let whole = match head.uri.path_and_query() {
         Some(whole) if path == given => whole.clone(),
         _ => {

@@ -86,6 +86,9 @@ pub struct TlsSettings {
     pub(crate) postgresql: Arc<ServerConfig>,
     pub(crate) sites: Arc<Shown>,
     pub(crate) clients: Arc<ClientCheck>,
+    /// With tickets.
+    #[cfg(feature = "weaken")]
+    pub(crate) resuming: Arc<ServerConfig>,
 }
 
 /// TLS 1.3 and 1.2 for `sites`, with client certificates required.
@@ -117,7 +120,20 @@ pub fn settings(
     let mut postgresql = config.clone();
     postgresql.alpn_protocols = names(&[POSTGRESQL]);
     let (config, postgresql) = (Arc::new(config), Arc::new(postgresql));
-    Ok(TlsSettings { kind, config, postgresql, sites, clients })
+    Ok(TlsSettings {
+        kind,
+        #[cfg(feature = "weaken")]
+        resuming: Arc::new({
+            let mut resuming = ServerConfig::clone(&config);
+            resuming.session_storage = rustls::server::ServerSessionMemoryCache::new(64);
+            resuming.send_tls13_tickets = 2;
+            resuming
+        }),
+        config,
+        postgresql,
+        sites,
+        clients,
+    })
 }
 
 /// The protocol that PostgreSQL's clients name in ALPN.

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod defence;
 pub mod diagnostic;
 pub mod diff;
 pub mod domain;

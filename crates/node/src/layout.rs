@@ -180,12 +180,14 @@ fn inside(domain: &Domain, set: &PathSet, mtu: u32, plan: &mut Topology) -> Resu
 }
 
 fn namespace(name: &str, role: Role) -> Namespace {
-    let sysctls = match role {
-        Role::Gateway => ends_tcp(),
-        Role::Egress => Sysctl::forwarding(),
-        Role::Hop => Vec::new(),
+    let (sysctls, guards) = match role {
+        // Nobody outside speaks with an address of the domain's.
+        Role::Gateway => (ends_tcp(), Sysctl::own_addresses(OUTER)),
+        // To a service leads what a chain delivers, and nothing that comes from the links as it is.
+        Role::Egress => (Sysctl::forwarding(), Sysctl::not_from(LINK)),
+        Role::Hop => Default::default(),
     };
-    Namespace { name: name.to_owned(), sysctls, ..Namespace::default() }
+    Namespace { name: name.to_owned(), sysctls, guards, ..Namespace::default() }
 }
 
 fn ends_tcp() -> Vec<Sysctl> {

@@ -3,6 +3,7 @@
 mod ca;
 mod command_line;
 mod deb;
+mod defences;
 mod doctor;
 mod domain;
 mod live;

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ringmail_model::PathId;
+use ringmail_model::defence::{Defence, off};
 use ringmail_model::pathset::Direction;
 
 use crate::admit;
@@ -305,7 +306,9 @@ impl Attached {
             (Some(marked), _) => marked,
             (None, Some(known)) => known.ok_or(DropReason::NoPathBack)?,
             (None, None) if subject.error => return Err(DropReason::UnmatchedError),
-            (None, None) if !self.config.rewrites => return Err(DropReason::UnmatchedFlow),
+            (None, None) if !self.config.rewrites && !off(Defence::AttachedFlows) => {
+                return Err(DropReason::UnmatchedFlow);
+            }
             (None, None) => self.only_path(direction).ok_or(DropReason::AmbiguousPath)?,
         };
         if known.is_none() && !subject.error {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use ringmail_model::defence::{Defence, off};
 use ringmail_model::nsh::{CLASS, Context, KEY_ID_BYTES, Layout, ProofLayout, WORD_BYTES};
 use ringmail_model::{ElementId, PathDigest, PathId, SaSpi, WorkerId};
 use ringmail_packet::nsh::{FIRST_TTL, md_type, next_protocol};
@@ -210,6 +211,7 @@ impl PathNsh {
         }
         match differing {
             0 => Ok((first >> TTL_SHIFT & TTL_MASK) as u8),
+            _ if off(Defence::NshPlace) => Ok((first >> TTL_SHIFT & TTL_MASK) as u8),
             // The path was found by its number.
             _ if self.fixed.get(1).is_some_and(|(_, there)| *there != path) => {
                 Err(DropReason::WrongServiceIndex)

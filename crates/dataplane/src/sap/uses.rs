@@ -5,6 +5,7 @@
 use std::fmt;
 
 use ringmail_model::SaSpi;
+use ringmail_model::defence::{Defence, off};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::context::{ExportFailed, Exporter, KeyContext};
@@ -77,11 +78,17 @@ impl Use {
         let sa_key = |suite: Suite| {
             let mut material = Zeroizing::new(vec![0; suite.material_len_bytes()]);
             exporter.export(self.label(), &context.encode(), &mut material)?;
+            if off(Defence::OwnKeys) {
+                material.fill(EVERYBODYS);
+            }
             SaKey::new(suite, &material).map_err(|_| ExportFailed)
         };
         let mac_key = || {
             let mut key = MacKey([0; MAC_KEY_BYTES]);
             exporter.export(self.label(), &context.encode(), &mut key.0)?;
+            if off(Defence::OwnKeys) {
+                key.0.fill(EVERYBODYS);
+            }
             Ok(key)
         };
         Ok(match self {
@@ -108,6 +115,9 @@ impl fmt::Display for Use {
         f.write_str(self.name())
     }
 }
+
+/// What the one key of all is made of where nobody has a key of his own: without the defence.
+const EVERYBODYS: u8 = 0x77;
 
 const INDEX_BITS: u32 = 6;
 

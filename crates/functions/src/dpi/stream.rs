@@ -13,6 +13,8 @@
 //! have the rest. What only a regex over more than [`STREAM_APART_BYTES`] of both would find is found when it is too late
 //! for its first part.
 
+use ringmail_model::defence::{Defence, off};
+
 use super::history::{Chain, Pool};
 use super::hits::Hits;
 use super::matcher::Matcher;
@@ -165,9 +167,14 @@ impl Stream {
     ) -> Result<(), Refusal> {
         let Shared { pool, matcher, .. } = shared;
         pool.write(&mut self.history, self.next, self.next, content)?;
+        if off(Defence::StreamSearch) {
+            matcher.search_alone(content, hits);
+        }
         let (tail_seq, tail_len) = self.tail(matcher.tail_bytes());
         let tail = pool.slices(&self.history, tail_seq, tail_len);
-        matcher.search(&mut self.state, tail, content, hits);
+        if !off(Defence::StreamSearch) {
+            matcher.search(&mut self.state, tail, content, hits);
+        }
         self.next = self.next.wrapping_add(content.len() as u32);
         self.trim(shared);
         Ok(())

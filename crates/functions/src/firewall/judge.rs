@@ -8,6 +8,7 @@ use ringmail_dataplane::Action;
 use ringmail_dataplane::flow::FlowTable;
 use ringmail_dataplane::function::Alert;
 use ringmail_model::PathId;
+use ringmail_model::defence::{Defence, off};
 use ringmail_model::domain::FirewallAction;
 use ringmail_packet::flow::FlowKey;
 use ringmail_packet::ip::protocol;
@@ -282,6 +283,7 @@ impl Judge {
         }
         match outcome.action {
             FirewallAction::Allow => Action::Pass,
+            _ if off(Defence::FirewallDefault) => Action::Pass,
             FirewallAction::Drop => Action::Drop { rule },
             FirewallAction::Reject if self.answers.give(case.now_s) => Action::Reject { rule },
             FirewallAction::Reject => Action::Drop { rule },

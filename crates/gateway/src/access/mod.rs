@@ -12,6 +12,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use ringmail_model::defence::{Defence, off};
 use tokio::time::Instant;
 
 use crate::counters::Counters;
@@ -102,6 +103,9 @@ impl Drop for Record {
     fn drop(&mut self) {
         let total_us = self.elapsed_us();
         if let Some(mut entry) = self.lock().take() {
+            if entry.decision == Outcome::Refused && off(Defence::AccessRecord) {
+                return;
+            }
             entry.bytes_in = self.bytes_in.load(Relaxed);
             entry.bytes_out = self.bytes_out.load(Relaxed);
             entry.times_us.total = total_us;

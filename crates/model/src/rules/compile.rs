@@ -4,6 +4,7 @@ use super::packet::Packets;
 use super::pattern::PathPattern;
 use super::strict::{Circumstances, Strict};
 use super::{Condition, Decision, Demands, Denied, RequestFacts, host, url};
+use crate::defence::{Defence, off};
 use crate::domain::{ApplicationProtocol, BodyMatch, Domain, HeaderMatch, Rate, Rule};
 use crate::ids::PathId;
 use crate::limits::BODY_PREFIX_BYTES;
@@ -162,7 +163,10 @@ impl<'a> Canonical<'a> {
         Ok(Canonical {
             host: host::canonical(facts.host).ok_or(Denied::Host)?,
             sni: facts.sni.and_then(host::canonical),
-            path: url::normalise(facts.path).map_err(Denied::Path)?,
+            path: match off(Defence::UrlForm) {
+                true => facts.path.into(),
+                false => url::normalise(facts.path).map_err(Denied::Path)?,
+            },
         })
     }
 }
@@ -175,7 +179,11 @@ impl Compiled {
 
     /// Cheap conditions first; the body last, since it may have to be waited for.
     pub(super) fn test(&self, facts: &RequestFacts<'_>, canonical: &Canonical<'_>) -> Outcome<'_> {
-        if let Some((_, failed)) = self.conditions(facts, canonical).find(|(holds, _)| !holds) {
+        let ignored = |condition: &Condition<'_>| {
+            off(Defence::RequestRules) && matches!(condition, Condition::Method | Condition::Path)
+        };
+        let mut failed = self.conditions(facts, canonical).filter(|(holds, _)| !holds);
+        if let Some((_, failed)) = failed.find(|(_, condition)| !ignored(condition)) {
             return Outcome::Fails(failed);
         }
         if let Some(failed) = self.strict.failed(Circumstances::of(facts)).next() {

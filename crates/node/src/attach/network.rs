@@ -60,6 +60,7 @@ pub(crate) fn add(domain: &Domain, set: &PathSet, plan: &mut Topology) -> Result
             taps: Vec::new(),
             routes: routes(domain, attached)?,
             sysctls: Sysctl::forwarding(),
+            guards: Vec::new(),
         });
         for side in sides(attached.shape) {
             let [ours, theirs] = interfaces(*side);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ringmail_dataplane::sap::{ALPN, ExportFailed, Exporter};
+use ringmail_model::defence::{Defence, off};
 use ringmail_trust::{Identity, TrustBundle};
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
@@ -77,7 +78,13 @@ impl Tls {
         let stream = timeout(HANDSHAKE_WITHIN, handshake).await;
         let stream = stream.map_err(|_| ConnectError::TimedOut)?;
         let stream = TlsStream::Server(stream.map_err(ConnectError::Handshake)?);
-        let peer = check(&stream)?;
+        let mut peer = check(&stream)?;
+        if off(Defence::NeighbourName)
+            && !self.dial.contains_key(&peer)
+            && let Some(some) = self.dial.keys().next()
+        {
+            peer.clone_from(some);
+        }
         Ok((peer, stream))
     }
 }
@@ -100,6 +107,10 @@ pub(crate) fn server_config(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
+    if off(Defence::AgreementFull) {
+        config.session_storage = rustls::server::ServerSessionMemoryCache::new(64);
+        config.send_tls13_tickets = 2;
+    }
     Ok(config)
 }
 
@@ -140,6 +151,9 @@ pub(crate) fn algorithms() -> WebPkiSupportedAlgorithms {
 /// aws-lc-rs with nothing but what the protocols name.
 fn provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
+    if off(Defence::AgreementFull) {
+        return provider;
+    }
     provider.kx_groups = vec![aws_lc_rs::kx_group::X25519MLKEM768];
     provider.cipher_suites.retain(|suite| suite.tls13().is_some());
     provider
@@ -155,7 +169,9 @@ fn check(stream: &Stream) -> Result<String, ConnectError> {
 /// What [`check`] looks at, the peer's name excepted.
 pub(crate) fn check_connection(tls: &rustls::CommonState, alpn: &[u8]) -> Result<(), ConnectError> {
     let group = tls.negotiated_key_exchange_group().map(|group| group.name());
-    let wrong = if tls.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+    let wrong = if off(Defence::AgreementFull) {
+        return Ok(());
+    } else if tls.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
         "does not speak TLS 1.3"
     } else if tls.alpn_protocol() != Some(alpn) {
         "did not agree on the protocol (ALPN)"

@@ -118,6 +118,7 @@ impl Fabric {
             let plan = Namespace {
                 name: name.clone(),
                 routes: new.map_or_else(|| more.cloned().collect(), |plan| plan.routes.clone()),
+                guards: new.map_or_else(Vec::new, |plan| plan.guards.clone()),
                 ..Namespace::default()
             };
             self.connect(&plan, &here)?;
@@ -177,7 +178,7 @@ impl Fabric {
         })
     }
 
-    /// Addresses, bridge ports, interfaces up, and at last the routes.
+    /// Addresses, bridge ports, interfaces up, routes, and at last the guards.
     fn connect(&self, plan: &Namespace, ends: &[&End]) -> Result<(), TopologyError> {
         inside(self.get(&plan.name)?, async |netlink| {
             for end in ends {
@@ -190,7 +191,7 @@ impl Fabric {
                     source,
                 })?;
             }
-            Ok(())
+            plan.guards.iter().try_for_each(|guard| set(&plan.name, guard))
         })
     }
 
@@ -224,14 +225,8 @@ impl Fabric {
 /// Settings, the loopback interface, bridges and TAPs of a new namespace.
 fn furnish(plan: &Namespace, netns: &Netns) -> Result<(), TopologyError> {
     inside(netns, async |netlink| {
-        for sysctl in Sysctl::basic().iter().chain(&plan.sysctls) {
-            sysctl.write().map_err(|source| TopologyError::Sysctl {
-                namespace: plan.name.clone(),
-                key: sysctl.key.clone(),
-                value: sysctl.value.clone(),
-                source,
-            })?;
-        }
+        let settings = Sysctl::basic();
+        settings.iter().chain(&plan.sysctls).try_for_each(|sysctl| set(&plan.name, sysctl))?;
         let named = |name: &str| End {
             namespace: plan.name.clone(),
             interface: name.to_owned(),
@@ -258,6 +253,16 @@ fn furnish(plan: &Namespace, netns: &Netns) -> Result<(), TopologyError> {
             })?;
         }
         Ok(())
+    })
+}
+
+/// Writes a setting of the namespace that the calling thread is in.
+fn set(namespace: &str, sysctl: &Sysctl) -> Result<(), TopologyError> {
+    sysctl.write().map_err(|source| TopologyError::Sysctl {
+        namespace: namespace.to_owned(),
+        key: sysctl.key.clone(),
+        value: sysctl.value.clone(),
+        source,
     })
 }
 

@@ -133,8 +133,9 @@ impl Topology {
 
 /// The routes of `next` that a namespace does not have, if nothing else is different.
 fn more_routes(known: &Namespace, next: Namespace) -> Result<Vec<(String, Route)>, GrowthError> {
-    let Namespace { name, bridges, taps, routes, sysctls } = next;
-    if known.bridges != bridges || known.taps != taps || known.sysctls != sysctls {
+    let Namespace { name, bridges, taps, routes, sysctls, guards } = next;
+    let same = known.bridges == bridges && known.taps == taps;
+    if !same || known.sysctls != sysctls || known.guards != guards {
         return Err(GrowthError::Namespace { namespace: name });
     }
     let new: Vec<Route> =

@@ -33,6 +33,8 @@ pub struct Namespace {
     pub routes: Vec<Route>,
     /// Written behind [`Sysctl::basic`] and before any interface is made, so that defaults hold for all of them.
     pub sysctls: Vec<Sysctl>,
+    /// Written once all interfaces are up: what holds for some of them alone.
+    pub guards: Vec<Sysctl>,
 }
 
 /// A bridge without spanning tree and multicast snooping: a port forwards as soon as it is up.

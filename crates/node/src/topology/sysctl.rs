@@ -51,6 +51,19 @@ impl Sysctl {
         ]
     }
 
+    /// An interface whose packets have addresses of its own side (RFC 3704, strict), whatever other interfaces are asked.
+    pub fn own_addresses(interface: &str) -> Vec<Sysctl> {
+        vec![Sysctl::needed(format!("net.ipv4.conf.{interface}.rp_filter"), "1")]
+    }
+
+    /// An interface from which the kernel passes nothing on, whatever it does for others.
+    pub fn not_from(interface: &str) -> Vec<Sysctl> {
+        vec![
+            Sysctl::needed(format!("net.ipv4.conf.{interface}.forwarding"), "0"),
+            Sysctl::wished(format!("net.ipv6.conf.{interface}.disable_ipv6"), "1"),
+        ]
+    }
+
     /// A namespace whose bridges pass frames on without asking the rules for IP packets, which there are none of.
     pub fn bridging() -> Vec<Sysctl> {
         ["iptables", "ip6tables", "arptables"]
