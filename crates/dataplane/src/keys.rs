@@ -109,12 +109,11 @@ pub enum KeyError {
 }
 
 /// The secret of one security association: key ‖ salt of a suite.
-#[derive(Zeroize, ZeroizeOnDrop)]
+///
+/// It stays in one place of memory until it is wiped there: what is moved leaves a copy behind that nobody wipes.
 pub struct SaKey {
-    #[zeroize(skip)]
     suite: Suite,
-    key: [u8; MAX_KEY_BYTES],
-    salt: [u8; SALT_BYTES],
+    material: Zeroizing<Box<[u8]>>,
 }
 
 impl SaKey {
@@ -128,11 +127,7 @@ impl SaKey {
         if material.len() != expected {
             return Err(KeyError::Length { suite, expected, found: material.len() });
         }
-        let (key, salt) = material.split_at(suite.key_len_bytes());
-        let mut taken = SaKey { suite, key: [0; MAX_KEY_BYTES], salt: [0; SALT_BYTES] };
-        taken.key[..key.len()].copy_from_slice(key);
-        taken.salt.copy_from_slice(salt);
-        Ok(taken)
+        Ok(SaKey { suite, material: Zeroizing::new(material.into()) })
     }
 
     /// The suite that the key is for.
@@ -141,24 +136,34 @@ impl SaKey {
     }
 
     fn key(&self) -> &[u8] {
-        &self.key[..self.suite.key_len_bytes()]
+        &self.material[..self.suite.key_len_bytes()]
     }
 
     /// Key ‖ salt, for a program that decrypts captures. Holding them is holding the association.
     pub fn danger_material(&self) -> Zeroizing<Vec<u8>> {
-        Zeroizing::new([self.key(), &self.salt].concat())
+        Zeroizing::new(self.material.to_vec())
     }
 
     /// The cipher with its key schedule done: set-up costs as much as a small packet, so it is done once an association.
     pub(crate) fn cipher(&self) -> Result<Cipher, KeyError> {
         let key = aead::UnboundKey::new(self.suite.algorithm(), self.key())
             .map_err(|_| KeyError::Refused(self.suite))?;
+        let mut salt = Zeroizing::new([0; SALT_BYTES]);
+        salt.copy_from_slice(&self.material[self.suite.key_len_bytes()..]);
         Ok(Cipher {
             key: aead::LessSafeKey::new(key),
-            salt: Zeroizing::new(self.salt),
+            salt,
             #[cfg(feature = "weaken")]
             bare: weaken::Bare::new(self.key()),
         })
+    }
+}
+
+impl ZeroizeOnDrop for SaKey {}
+
+impl Zeroize for SaKey {
+    fn zeroize(&mut self) {
+        self.material.zeroize();
     }
 }
 
@@ -287,7 +292,7 @@ pub fn danger_wireshark_line(
 
     let version = if src.is_ipv4() { "IPv4" } else { "IPv6" };
     let mut material = Zeroizing::new(String::with_capacity(2 * (MAX_KEY_BYTES + SALT_BYTES)));
-    for byte in key.key().iter().chain(&key.salt) {
+    for byte in key.material.iter() {
         let _ = write!(material, "{byte:02x}");
     }
     Zeroizing::new(format!(
@@ -325,7 +330,7 @@ mod tests {
     fn a_key_is_wiped() {
         let mut key = SaKey::new(Suite::Aes256Gcm, &[0xab; 36]).unwrap();
         key.zeroize();
-        assert_eq!((key.key, key.salt), ([0; 32], [0; 4]));
+        assert!(key.material.iter().all(|byte| *byte == 0));
     }
 
     #[test]

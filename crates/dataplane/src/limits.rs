@@ -18,6 +18,10 @@ pub const MAX_REPLAY_WINDOW_PACKETS: u32 = 1 << 20;
 /// is reached after 19 hours; a lease ends long before.
 pub const SA_PACKETS: u64 = 1 << 36;
 
+/// Packets after which a key is replaced, unless the domain says otherwise: at a million packets a second that is after
+/// more than an hour, so that time comes first.
+pub const REKEY_PACKETS: u64 = 1 << 32;
+
 /// Inbound associations of one element: the size of the table that an SPI indexes.
 pub const INBOUND_SAS: usize = 4096;
 

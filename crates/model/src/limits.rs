@@ -140,3 +140,7 @@ pub const PDP_SEEN_PASSAGES: usize = 256;
 pub const PDP_REASON_BYTES: usize = 64;
 /// The least time between two versions that are signed anew because an element has seen a higher one.
 pub const PDP_REISSUE_EVERY: Duration = Duration::from_secs(60);
+/// The fewest packets after which keys may be replaced: each epoch costs a handshake with every neighbour.
+pub const REKEY_PACKETS_MIN: u64 = 1 << 10;
+/// The most: an eighth of what a key can be used for at all, so that a new one is there long before.
+pub const REKEY_PACKETS_MAX: u64 = 1 << 33;

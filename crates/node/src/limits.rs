@@ -44,6 +44,15 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// How long the agreements of an element may take to say what they counted.
 pub const AGREEMENT_ANSWERS_WITHIN: Duration = Duration::from_millis(200);
 
+/// How often it is looked whether an association has sealed so many packets that a new epoch is to begin.
+pub const WORN_LOOKED_AT_EVERY: Duration = Duration::from_millis(500);
+
+/// How long a new epoch may take that an operator asked for, until it is in use everywhere.
+pub const REKEYED_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long an element may take to say so.
+pub const REKEY_ANSWERED_WITHIN: Duration = Duration::from_secs(12);
+
 /// How long all elements together may take until they are ready.
 pub const READY_WITHIN: Duration = Duration::from_secs(15);
 

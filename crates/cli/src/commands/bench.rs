@@ -14,7 +14,7 @@ use ringmail_node::bench::{self, Figure, hop};
 use ringmail_node::layout::Layout;
 use ringmail_node::runtime::Place;
 
-use super::bench_gateway;
+use super::{bench_gateway, bench_rekey};
 use crate::context::Context;
 use crate::error::{Failure, Outcome};
 use crate::output::Report;
@@ -39,6 +39,11 @@ enum Verb {
     /// Same certificates, same clients, same service, mutual TLS on both, one processor each. Needs two processors and
     /// Debian's haproxy.
     Gateway(bench_gateway::Args),
+    /// What it costs a chain under load that its keys change every second
+    ///
+    /// Datagrams at a share of the highest rate, and how long they take, beside the same chain whose keys stay. Exits 1
+    /// if one is lost while keys change.
+    Rekey(bench_rekey::Args),
     /// What one intrusive hop costs a packet, beside the bare cipher
     ///
     /// Nanoseconds a packet on one core, in memory: no link, no kernel. Needs no rights.
@@ -128,7 +133,7 @@ enum KindArg {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum ProfileArg {
+pub(super) enum ProfileArg {
     /// Labels alone
     Mpls,
     /// Labels and a Network Service Header: proof of transit, and a code over what steers on every link
@@ -163,6 +168,16 @@ pub(crate) enum LayoutArg {
     Processes,
     /// All elements in one process, frames handed over in memory
     Single,
+}
+
+impl From<ProfileArg> for Profile {
+    fn from(profile: ProfileArg) -> Profile {
+        match profile {
+            ProfileArg::Mpls => Profile::Mpls,
+            ProfileArg::MplsNsh => Profile::MplsNsh,
+            ProfileArg::Nsh => Profile::Nsh,
+        }
+    }
 }
 
 impl From<LayoutArg> for Layout {
@@ -343,6 +358,7 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure>
     match args.verb {
         Verb::Chain(args) => chain(&args, context),
         Verb::Gateway(args) => bench_gateway::run(&args, context),
+        Verb::Rekey(args) => bench_rekey::run(&args, context),
         Verb::Hop(args) => hop(&args, context),
     }
 }
@@ -390,11 +406,7 @@ fn chain(args: &ChainArgs, context: &mut Context) -> Result<Outcome, Failure> {
             LinkArg::Udp | LinkArg::Ethernet => LinkDriver::Packet,
             LinkArg::Xdp => LinkDriver::Xdp,
         },
-        profile: match args.profile {
-            ProfileArg::Mpls => Profile::Mpls,
-            ProfileArg::MplsNsh => Profile::MplsNsh,
-            ProfileArg::Nsh => Profile::Nsh,
-        },
+        profile: args.profile.into(),
         mtu: args.mtu,
         download: Duration::from_secs(args.seconds),
         program: env::current_exe()?,

@@ -10,6 +10,7 @@
 
 mod bench;
 mod bench_gateway;
+mod bench_rekey;
 mod ca;
 mod completions;
 mod control;
@@ -27,6 +28,7 @@ mod hop;
 mod keys;
 mod machine;
 mod man;
+mod rekey;
 mod reload;
 mod site;
 mod status;
@@ -75,6 +77,7 @@ verbs! {
     function => Function,
     keys => Keys,
     man => Man,
+    rekey => Rekey,
     reload => Reload,
     site => Site,
     status => Status,
@@ -91,6 +94,7 @@ pub(crate) fn schemas() -> Vec<ReportSchema> {
         ReportSchema::of::<ringmail_node::bench::chain::Report>(),
         ReportSchema::of::<ringmail_node::bench::gateway::Report>(),
         ReportSchema::of::<ringmail_node::bench::hop::Report>(),
+        ReportSchema::of::<ringmail_node::bench::rekey::Report>(),
         ReportSchema::of::<ca::Ca>(),
         ReportSchema::of::<ca::Kept>(),
         ReportSchema::of::<ca::Rotating>(),
@@ -106,6 +110,7 @@ pub(crate) fn schemas() -> Vec<ReportSchema> {
         ReportSchema::of::<domain::DomainShown>(),
         ReportSchema::of::<down::WentDown>(),
         ReportSchema::of::<keys::Keys>(),
+        ReportSchema::of::<rekey::Rekeyed>(),
         ReportSchema::of::<reload::Reloaded>(),
         ReportSchema::of::<status::Status>(),
         ReportSchema::of::<top::Top>(),

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use ringmail_node::admin::{
     Distribution, DomainStatus, ElementReport, RefusedVersion, VersionReport,
 };
-use ringmail_node::control::{Counter, Drops, ElementStatus, PathStatus, ProofCount};
+use ringmail_node::control::{Counter, Drops, ElementStatus, EpochStatus, PathStatus, ProofCount};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -80,6 +80,14 @@ impl Status {
     }
 
     fn details(&self, status: &ElementStatus, out: &mut dyn Write) -> io::Result<()> {
+        for EpochStatus { neighbour, epoch, age_s } in &status.epochs {
+            match (epoch, age_s) {
+                (Some(epoch), Some(age_s)) => {
+                    writeln!(out, "  keys with {neighbour}  epoch {epoch}, {age_s:.0} s old")?;
+                }
+                _ => writeln!(out, "  keys with {neighbour}  not agreed")?,
+            }
+        }
         for path in &status.paths {
             let PathStatus { name, direction, state, packets, bytes, .. } = path;
             writeln!(

@@ -1,12 +1,14 @@
 //! The sender's side of an association: the key and a counter that never returns (RFC 4303 section 3.3.3).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use ringmail_model::SaSpi;
 
 use super::{Lease, SaError, SaKey, SequenceNumbers, Suite, usable};
 use crate::keys::Cipher;
-use crate::limits::SA_PACKETS;
+use crate::limits::{REKEY_PACKETS, SA_PACKETS};
 use crate::verdict::DropReason;
 
 /// What may be chosen for a sender.
@@ -16,11 +18,17 @@ pub struct OutboundOptions {
     pub numbers: SequenceNumbers,
     /// Packets after which the association is used up; the hard limit below which a new epoch has to begin.
     pub limit_packets: u64,
+    /// Packets after which the association calls itself worn: a new epoch is to begin.
+    pub worn_packets: u64,
 }
 
 impl Default for OutboundOptions {
     fn default() -> OutboundOptions {
-        OutboundOptions { numbers: SequenceNumbers::Extended, limit_packets: SA_PACKETS }
+        OutboundOptions {
+            numbers: SequenceNumbers::Extended,
+            limit_packets: SA_PACKETS,
+            worn_packets: REKEY_PACKETS,
+        }
     }
 }
 
@@ -36,6 +44,9 @@ pub struct OutboundSa {
     last: u64,
     /// The highest number that may be used.
     limit: u64,
+    /// The number with which it is worn.
+    worn_at: u64,
+    worn: Arc<AtomicBool>,
     lease: Lease,
 }
 
@@ -57,6 +68,8 @@ impl OutboundSa {
             numbers: options.numbers,
             last: 0,
             limit: options.limit_packets.min(options.numbers.max()),
+            worn_at: options.worn_packets,
+            worn: Arc::default(),
             lease,
         })
     }
@@ -74,6 +87,11 @@ impl OutboundSa {
     /// The lease, to renew or to end.
     pub fn lease(&self) -> &Lease {
         &self.lease
+    }
+
+    /// Set once as many packets are sealed as one key should be used for, long before it cannot be used any more.
+    pub fn worn(&self) -> &Arc<AtomicBool> {
+        &self.worn
     }
 
     /// The last sequence number used, which is also the number of packets sealed; 0 before the first.
@@ -105,6 +123,9 @@ impl OutboundSa {
             return Err(DropReason::SequenceExhausted);
         }
         self.last += 1;
+        if self.last == self.worn_at {
+            self.worn.store(true, Ordering::Relaxed);
+        }
         Ok(self.last)
     }
 

@@ -82,6 +82,8 @@ pub struct Counters {
     pub offers_rejected: u64,
     /// Leases that the neighbour passed on and that do not count.
     pub leases_refused: u64,
+    /// Associations of this element, as sender, that one of a later epoch took the place of.
+    pub associations_replaced: u64,
 }
 
 impl Counters {
@@ -95,6 +97,7 @@ impl Counters {
             offers_refused,
             offers_rejected,
             leases_refused,
+            associations_replaced,
         } = other;
         self.sessions_established += sessions_established;
         self.sessions_ended += sessions_ended;
@@ -103,10 +106,11 @@ impl Counters {
         self.offers_refused += offers_refused;
         self.offers_rejected += offers_rejected;
         self.leases_refused += leases_refused;
+        self.associations_replaced += associations_replaced;
     }
 
     /// Every counter: its name, the unit, a sentence for people, and the count.
-    pub fn readings(&self) -> [(&'static str, &'static str, &'static str, u64); 7] {
+    pub fn readings(&self) -> [(&'static str, &'static str, &'static str, u64); 8] {
         [
             (
                 "sap_sessions_established",
@@ -149,6 +153,12 @@ impl Counters {
                 "leases",
                 "Leases that a neighbour passed on and that do not count.",
                 self.leases_refused,
+            ),
+            (
+                "sap_associations_replaced",
+                "associations",
+                "Associations that this element sent by and that one of a later epoch took the place of.",
+                self.associations_replaced,
             ),
         ]
     }

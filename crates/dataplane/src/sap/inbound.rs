@@ -321,6 +321,19 @@ impl Inbounds {
         }
     }
 
+    /// How many associations there are, if there are as many of this session as there are places, and the sender has
+    /// stopped using all others.
+    pub(super) fn settled(&self, current: SessionId, expected: usize) -> Option<usize> {
+        let mut installed = 0;
+        for inbound in self.by_spi.values().filter(|inbound| inbound.state == State::Installed) {
+            if inbound.session != current {
+                return None;
+            }
+            installed += 1;
+        }
+        (installed >= expected).then_some(installed)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.by_spi.is_empty()
     }

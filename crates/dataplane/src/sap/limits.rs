@@ -76,10 +76,13 @@ pub const DIAL_YIELD: Duration = Duration::from_secs(1);
 pub const DIAL_FORGIVEN_AFTER: Duration = Duration::from_secs(10);
 
 /// The age of a session at which a new epoch begins, unless the caller says otherwise.
-pub const EPOCH_LIFETIME: Duration = Duration::from_secs(3600);
+pub const EPOCH_LIFETIME: Duration = Duration::from_secs(600);
 
 /// How much later the element of the higher id begins the new epoch when the other one did not.
 pub const EPOCH_YIELD: Duration = Duration::from_secs(30);
+
+/// The same for an epoch that is asked for: usually both ends are asked at once, and one handshake does.
+pub const DEMAND_YIELD: Duration = Duration::from_millis(250);
 
 /// Wait before a lease of this element that did not come is asked for again.
 pub const RENEW_RETRY: Duration = Duration::from_secs(2);

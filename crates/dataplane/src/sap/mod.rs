@@ -33,7 +33,7 @@ mod session;
 mod uses;
 mod wire;
 
-pub use agreement::{Sap, Transmit};
+pub use agreement::{Sap, Settled, Transmit};
 pub use config::{Config, Counters};
 pub use context::{ExportFailed, Exporter, KeyContext};
 pub use event::{Cause, EndReason, Event, Place, Violation};

@@ -122,6 +122,7 @@ impl Outbounds {
         verifier: &dyn VerifyLease,
         exporter: &dyn Exporter,
         out: &mut Outbox,
+        replaced: &mut u64,
     ) -> Result<Result<(), ExportFailed>, Violation> {
         let spi = installed.spi;
         if !current.session.was_offered(installed.offer) {
@@ -159,6 +160,7 @@ impl Outbounds {
         };
         let place = slot.view.place(slot.worker);
         out.event(Event::InstallOutbound { place, spi, key, expires });
+        *replaced += u64::from(slot.active.is_some());
         slot.stop(Cause::Replaced, &mut self.closing, out);
         slot.active = Some(Active { spi, session: current.id, expires });
         slot.next = Next::Waiting { until: now.instant };
@@ -210,6 +212,12 @@ impl Outbounds {
             slot.next = Next::Waiting { until: now };
             slot.refusals = 0;
         }
+    }
+
+    /// How many associations there are, if each place has one of this session.
+    pub(super) fn settled(&self, current: SessionId) -> Option<usize> {
+        let of_session = |slot: &Slot| slot.active.is_some_and(|active| active.session == current);
+        self.slots.values().all(of_session).then_some(self.slots.len())
     }
 
     /// Whether nothing is left for the receiver to delete.

@@ -84,8 +84,8 @@ impl Use {
             SaKey::new(suite, &material).map_err(|_| ExportFailed)
         };
         let mac_key = || {
-            let mut key = MacKey([0; MAC_KEY_BYTES]);
-            exporter.export(self.label(), &context.encode(), &mut key.0)?;
+            let mut key = MacKey::new([0; MAC_KEY_BYTES]);
+            exporter.export(self.label(), &context.encode(), &mut *key.0)?;
             if off(Defence::OwnKeys) {
                 key.0.fill(EVERYBODYS);
             }
@@ -149,14 +149,27 @@ impl AgreedKey {
     }
 }
 
-/// A key of AES-128-CMAC. It is wiped when it goes, and `Debug` does not show it.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub struct MacKey([u8; MAC_KEY_BYTES]);
+/// A key of AES-128-CMAC. It is wiped when it goes, from the one place of memory where it was, and `Debug` does not show it.
+pub struct MacKey(Box<[u8; MAC_KEY_BYTES]>);
+
+impl ZeroizeOnDrop for MacKey {}
+
+impl Zeroize for MacKey {
+    fn zeroize(&mut self) {
+        self.0.as_mut_slice().zeroize();
+    }
+}
+
+impl Drop for MacKey {
+    fn drop(&mut self) {
+        self.zeroize();
+    }
+}
 
 impl MacKey {
     /// Takes a key. The caller wipes its own copy.
     pub fn new(key: [u8; MAC_KEY_BYTES]) -> MacKey {
-        MacKey(key)
+        MacKey(Box::new(key))
     }
 
     /// The key itself, to set up the cipher. Holding it is being able to forge.

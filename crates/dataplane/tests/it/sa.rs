@@ -69,6 +69,20 @@ fn a_receiver_without_a_lease_opens_nothing_until_it_is_renewed() {
 }
 
 #[test]
+fn a_worn_association_says_so_once_and_goes_on() {
+    let now = Instant::now();
+    let options = OutboundOptions { worn_packets: 3, ..OutboundOptions::default() };
+    let mut sa = outbound(Lease::unlimited(now), options);
+    let worn = std::sync::Arc::clone(sa.worn());
+    let mut said = Vec::new();
+    for _ in 0..6 {
+        seal(&mut sa, now).unwrap();
+        said.push(worn.swap(false, std::sync::atomic::Ordering::Relaxed));
+    }
+    assert_eq!(said, [false, false, true, false, false, false]);
+}
+
+#[test]
 fn running_out_of_numbers_is_final() {
     let now = Instant::now();
     let lease = Lease::unlimited(now);

@@ -28,6 +28,8 @@ impl Checker<'_> {
         self.range("limits.flow_idle_s", l.flow_idle_s, 1, 86_400);
         self.range("limits.lease_s", l.lease_s, 3, 3_600);
         self.range("limits.rekey_after_s", l.rekey_after_s, 1, 86_400);
+        let (least, most) = (limits::REKEY_PACKETS_MIN, limits::REKEY_PACKETS_MAX);
+        self.range("limits.rekey_after_packets", l.rekey_after_packets, least, most);
         self.range("links.udp_port", self.domain.links.udp_port, 1, u16::MAX);
         self.range("links.control_port", self.domain.links.control_port, 1, u16::MAX);
     }

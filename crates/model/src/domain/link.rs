@@ -223,6 +223,8 @@ pub struct Limits {
     pub lease_s: u32,
     /// Seconds after which keys are replaced.
     pub rekey_after_s: u32,
+    /// Packets sealed under one key after which keys are replaced, if that comes first.
+    pub rekey_after_packets: u64,
     /// Taps of decrypted traffic (`ringmail tap`) that one element serves at a time; 0 refuses all.
     pub taps: u32,
     /// Milliseconds for which connections may go on by a path that a change of the domain took out.
@@ -236,7 +238,8 @@ impl Default for Limits {
             flow_idle_s: 300,
             replay_window_packets: 4096,
             lease_s: 60,
-            rekey_after_s: 3600,
+            rekey_after_s: 600,
+            rekey_after_packets: 1 << 32,
             taps: 0,
             drain_ms: 30_000,
         }

@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
-use super::protocol::{AdminReply, AdminRequest, DomainStatus};
+use super::protocol::{AdminReply, AdminRequest, DomainStatus, ElementRekeyed};
 use super::server::Reloading;
 use crate::change::ReloadReport;
 use crate::control::lines::{LineReader, LineWriter};
@@ -90,6 +90,20 @@ impl Client {
     pub async fn danger_export_keys(&mut self) -> Result<Vec<KeyExport>, AdminError> {
         match self.ask(AdminRequest::ExportKeys).await? {
             AdminReply::Keys(keys) => Ok(keys),
+            _ => Err(AdminError::Mismatch),
+        }
+    }
+
+    /// Has these elements, or all of them, agree on new keys, and waits until they are in use.
+    ///
+    /// # Errors
+    /// It does not answer, or refuses. Neighbours that are late are in the answer.
+    pub async fn rekey(
+        &mut self,
+        elements: Vec<String>,
+    ) -> Result<Vec<ElementRekeyed>, AdminError> {
+        match self.ask(AdminRequest::Rekey { elements }).await? {
+            AdminReply::Rekeyed(elements) => Ok(elements),
             _ => Err(AdminError::Mismatch),
         }
     }

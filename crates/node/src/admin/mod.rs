@@ -12,7 +12,7 @@ mod server;
 pub use client::{AdminError, Client};
 pub use distribution::{Distribution, RefusedVersion, VersionReport};
 pub(crate) use exposure::Exposure;
-pub use protocol::{AdminReply, AdminRequest, DomainStatus, ElementReport};
+pub use protocol::{AdminReply, AdminRequest, DomainStatus, ElementRekeyed, ElementReport};
 pub use server::{Backend, Reloading, Server, TapWish};
 
 /// The socket's name in the runtime directory.

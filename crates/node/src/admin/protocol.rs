@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::distribution::{Distribution, VersionReport};
 use crate::change::ReloadReport;
-use crate::control::{ElementStatus, KeyExport, ListenerLists};
+use crate::control::{ElementStatus, KeyExport, ListenerLists, Rekeyed};
 use crate::see::trace::{Trace, TraceWish};
 
 /// A question to a running domain.
@@ -19,6 +19,11 @@ pub enum AdminRequest {
     Status,
     /// The keys of all security associations.
     ExportKeys,
+    /// Elements agree on new keys with their neighbours.
+    Rekey {
+        /// Their names; of all if there are none.
+        elements: Vec<String>,
+    },
     /// The gateway is to read its revocation lists now.
     ReadLists,
     /// What becomes of packets along a path.
@@ -54,6 +59,8 @@ pub enum AdminReply {
     Status(DomainStatus),
     /// To [`AdminRequest::ExportKeys`].
     Keys(Vec<KeyExport>),
+    /// To [`AdminRequest::Rekey`], whether all keys changed or not.
+    Rekeyed(Vec<ElementRekeyed>),
     /// To [`AdminRequest::ReadLists`]; lists that are refused are in there.
     Lists(Vec<ListenerLists>),
     /// To [`AdminRequest::Trace`].
@@ -69,6 +76,18 @@ pub enum AdminReply {
         /// For people.
         reason: String,
     },
+}
+
+/// New keys of one element, by neighbour.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ElementRekeyed {
+    /// Its name.
+    pub element: String,
+    /// With whom, and what changed.
+    pub neighbours: Vec<Rekeyed>,
+    /// Why nothing is known of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// A running domain as of now.

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::protocol::{AdminReply, AdminRequest, DomainStatus};
+use super::protocol::{AdminReply, AdminRequest, DomainStatus, ElementRekeyed};
 use crate::change::ReloadReport;
 use crate::control::lines::{LineReader, LineWriter};
 use crate::control::{KeyExport, ListenerLists};
@@ -29,6 +29,12 @@ pub trait Backend: Send + Sync {
 
     /// The keys of all security associations; or why not.
     fn export_keys(&self) -> BoxFuture<'_, Result<Vec<KeyExport>, String>>;
+
+    /// Has these elements, or all, agree on new keys; or why nobody can be asked.
+    fn rekey(&self, elements: Vec<String>) -> BoxFuture<'_, Result<Vec<ElementRekeyed>, String>> {
+        drop(elements);
+        async { Err("no element runs here; ask where they do".to_owned()) }.boxed()
+    }
 
     /// Has the gateway read its revocation lists now; or why it cannot be asked.
     fn read_lists(&self) -> BoxFuture<'_, Result<Vec<ListenerLists>, String>> {
@@ -149,6 +155,10 @@ async fn converse(
             },
             AdminRequest::ReadLists => match backend.read_lists().await {
                 Ok(lists) => AdminReply::Lists(lists),
+                Err(reason) => AdminReply::Refused { reason },
+            },
+            AdminRequest::Rekey { elements } => match backend.rekey(elements).await {
+                Ok(elements) => AdminReply::Rekeyed(elements),
                 Err(reason) => AdminReply::Refused { reason },
             },
             AdminRequest::Trace(wish) => match backend.trace(wish).await {

@@ -81,6 +81,16 @@ pub(super) fn of(kind: Kind, functions: usize, links: Links) -> Result<DomainFil
     Ok(DomainFile { domain: loaded.domain, text, folder: ".".into() })
 }
 
+/// The same domain with more of a file behind it.
+///
+/// # Errors
+/// When that is wrong.
+pub(super) fn with(file: DomainFile, more: &str) -> Result<DomainFile> {
+    let text = file.text + more;
+    let loaded = ringmail_model::check::load(&text, "bench domain")?;
+    Ok(DomainFile { domain: loaded.domain, text, folder: file.folder })
+}
+
 /// The inner MTU of such a domain, as its path set has it.
 pub(super) fn inner_mtu(kind: Kind, functions: usize, links: Links) -> Result<u16> {
     let (version, not_before_unix_s, not_after_unix_s) = (PathVersion(1), 0, 1);

@@ -13,6 +13,7 @@ use ringmail_dataplane_io::Link;
 use ringmail_dataplane_io::poll::Poller;
 use ringmail_dataplane_io::udp::{UdpConfig, UdpLink};
 
+use super::latency::{Latency, Times};
 use crate::topology::Netns;
 
 /// The only neighbour that either end has.
@@ -59,6 +60,8 @@ pub(super) struct Outcome {
     pub(super) sent: u64,
     /// Datagrams that the sink got.
     pub(super) delivered: u64,
+    /// How long those were on their way.
+    pub(super) latency: Latency,
 }
 
 impl Outcome {
@@ -80,7 +83,7 @@ pub(super) struct Running {
     stop: Arc<AtomicBool>,
     sender: JoinHandle<Result<(u64, Duration)>>,
     sink_stop: Arc<AtomicBool>,
-    sink: JoinHandle<Result<u64>>,
+    sink: JoinHandle<Result<(u64, Latency)>>,
 }
 
 impl Stream {
@@ -104,14 +107,16 @@ impl Stream {
         let (opened, is_open) = mpsc::channel();
         let named = |name: &str| thread::Builder::new().name(name.to_owned());
         let (stream, stopping) = (self.clone(), Arc::clone(&sink_stop));
+        // Stamps count from here.
+        let began = Instant::now();
         let sink = named("udp-sink")
-            .spawn(move || stream.service.run(|| sink(&stream, &stopping, &opened))?)?;
+            .spawn(move || stream.service.run(|| sink(&stream, &stopping, &opened, began))?)?;
         // A sink that failed drops its end; what went wrong is told when it is joined.
         let _failed = is_open.recv();
         let (stream, stopping) = (self.clone(), Arc::clone(&stop));
         let a_second = mbps * 1e6 / 8.0 / payload_bytes as f64;
         let sender = named("udp-sender").spawn(move || {
-            stream.gateway.run(|| send(&stream, a_second, payload_bytes, &stopping))?
+            stream.gateway.run(|| send(&stream, a_second, payload_bytes, &stopping, began))?
         })?;
         Ok(Running { payload_bytes, stop, sender, sink_stop, sink })
     }
@@ -131,11 +136,13 @@ impl Running {
             (sent, sink.join())
         });
         let (Ok(sent), Ok(delivered)) = joined.await? else { bail!("an end of a stream panicked") };
-        let ((sent, took), delivered) = (sent.context("sender")?, delivered.context("sink")?);
+        let (sent, took) = sent.context("sender")?;
+        let (delivered, latency) = delivered.context("sink")?;
         let mbps = |count: u64| {
             count as f64 * payload_bytes as f64 * 8.0 / 1e6 / took.as_secs_f64().max(1e-3)
         };
-        Ok(Outcome { offered_mbps: mbps(sent), delivered_mbps: mbps(delivered), sent, delivered })
+        let (offered_mbps, delivered_mbps) = (mbps(sent), mbps(delivered));
+        Ok(Outcome { offered_mbps, delivered_mbps, sent, delivered, latency })
     }
 }
 
@@ -144,6 +151,7 @@ fn send(
     a_second: f64,
     payload_bytes: usize,
     stop: &AtomicBool,
+    began: Instant,
 ) -> Result<(u64, Duration)> {
     let mut config = UdpConfig::new(
         // Nothing is received here; the link wants a port for it all the same.
@@ -163,9 +171,14 @@ fn send(
             continue;
         }
         batch.clear();
+        let stamp = ns(began.elapsed()).to_be_bytes();
         for _ in 0..now {
             let slot = batch.push(0, payload_bytes, 0)?;
-            batch.packet_mut(slot).fill(b'Z');
+            let packet = batch.packet_mut(slot);
+            packet.fill(b'Z');
+            if let Some(place) = packet.first_chunk_mut() {
+                *place = stamp;
+            }
             batch.set_verdict(slot, Verdict::Send(PEER));
         }
         tried += now;
@@ -174,7 +187,16 @@ fn send(
     Ok((sent, started.elapsed()))
 }
 
-fn sink(stream: &Stream, stop: &AtomicBool, opened: &mpsc::Sender<()>) -> Result<u64> {
+fn ns(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn sink(
+    stream: &Stream,
+    stop: &AtomicBool,
+    opened: &mpsc::Sender<()>,
+    began: Instant,
+) -> Result<(u64, Latency)> {
     let source = SocketAddr::new(stream.source.ip(), stream.source.port());
     let mut link = UdpLink::open(&UdpConfig::new(stream.destination, vec![(PEER, source)]))?;
     let poller = Poller::new()?;
@@ -183,14 +205,23 @@ fn sink(stream: &Stream, stop: &AtomicBool, opened: &mpsc::Sender<()>) -> Result
     let _gone = opened.send(());
     let mut batch = Batch::with_capacity_bytes(BATCH_BYTES);
     let (mut delivered, mut last) = (0, Instant::now());
+    let mut times = Times::default();
     loop {
         match link.recv(&mut batch)? {
-            0 if stop.load(Ordering::Relaxed) && last.elapsed() >= QUIET => return Ok(delivered),
+            0 if stop.load(Ordering::Relaxed) && last.elapsed() >= QUIET => {
+                return Ok((delivered, times.latency()));
+            }
             0 => {
                 poller.wait(Some(QUIET / 4))?;
             }
             packets => {
                 delivered += packets as u64;
+                let now = ns(began.elapsed());
+                for index in 0..batch.len() {
+                    if let Some(stamp) = batch.packet(index).first_chunk() {
+                        times.note(now.saturating_sub(u64::from_be_bytes(*stamp)));
+                    }
+                }
                 last = Instant::now();
             }
         }

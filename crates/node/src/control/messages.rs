@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::blob::{Blob, Secret};
 use super::nack::Nack;
 use super::observe::{Observe, Observed};
-use super::status::{ElementStatus, ListenerLists};
+use super::status::{ElementStatus, ListenerLists, Rekeyed};
 
 /// From the parent to an element.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -91,6 +91,12 @@ pub enum ToElement {
     },
     /// Answered with [`FromElement::Keys`].
     ExportKeys {
+        /// Comes back in the answer.
+        request: u64,
+    },
+    /// Agree on new keys with all neighbours. Answered with [`FromElement::Rekeyed`] once they are in use, or it is clear
+    /// with whom they are not.
+    Rekey {
         /// Comes back in the answer.
         request: u64,
     },
@@ -213,6 +219,13 @@ pub enum FromElement {
         request: u64,
         /// Of every security association by which this element receives.
         keys: Vec<KeyExport>,
+    },
+    /// The answer to [`ToElement::Rekey`].
+    Rekeyed {
+        /// That of the question.
+        request: u64,
+        /// By their numbers.
+        neighbours: Vec<Rekeyed>,
     },
     /// The answer to [`ToElement::ReadLists`].
     Lists {
@@ -352,6 +365,7 @@ impl FromElement {
         match self {
             FromElement::Status { request, .. }
             | FromElement::Keys { request, .. }
+            | FromElement::Rekeyed { request, .. }
             | FromElement::Lists { request, .. }
             | FromElement::Pinned { request }
             | FromElement::Observed { request, .. }

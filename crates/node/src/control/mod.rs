@@ -33,5 +33,6 @@ pub use messages::{
 pub use nack::{Fault, Nack};
 pub use observe::{Mark, Observe, Observed, Passage, TraceFlow};
 pub use status::{
-    Counter, Drops, ElementStatus, ListenerLists, PathStatus, ProofCount, RequestTimes,
+    Counter, Drops, ElementStatus, EpochStatus, ListenerLists, PathStatus, ProofCount, Rekeyed,
+    RequestTimes,
 };

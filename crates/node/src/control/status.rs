@@ -18,6 +18,9 @@ pub struct ElementStatus {
     pub not_ready: Vec<String>,
     /// The version of the path set that is active.
     pub version: u64,
+    /// The epochs of its keys, by neighbour; none with keying `psk`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub epochs: Vec<EpochStatus>,
     /// The paths that it stands on.
     pub paths: Vec<PathStatus>,
     /// Everything that it counts, drops excepted.
@@ -108,6 +111,33 @@ pub struct RequestTimes {
     pub us_log2: Vec<u64>,
     /// Their sum, in microseconds.
     pub us_sum: u64,
+}
+
+/// The keys that an element has in common with one neighbour.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EpochStatus {
+    /// The neighbour's name.
+    pub neighbour: String,
+    /// Which epoch it is; absent while they do not agree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u32>,
+    /// Seconds since it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_s: Option<f64>,
+}
+
+/// New keys of an element and one neighbour.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Rekeyed {
+    /// The neighbour's name.
+    pub neighbour: String,
+    /// The new epoch; absent if it is not in use everywhere in time. What is not replaced goes on until its lease ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u32>,
+    /// Associations of that epoch by which the element sends.
+    pub sending: u64,
+    /// Those by which it receives.
+    pub receiving: u64,
 }
 
 /// The revocation lists of one of the gateway's listeners.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use ringmail_dataplane::replay::WindowPackets;
-use ringmail_dataplane::sap::{Counters, Event, SegmentView, SignedLease};
+use ringmail_dataplane::sap::{Event, SegmentView, Settled, SignedLease};
 use ringmail_model::ElementId;
 use ringmail_model::domain::{self, Domain};
 use ringmail_model::pathset::{Element, PathSet};
@@ -16,8 +16,8 @@ use super::asked::Asked;
 use super::keys::{Answer, Keys};
 use super::relations::{neighbours, profile, relations};
 use crate::control::FromElement;
-use crate::limits::AGREEMENT_ANSWERS_WITHIN;
-use crate::sap::{Driver, Notice, Settings, SetupError, TcpDial};
+use crate::limits::{AGREEMENT_ANSWERS_WITHIN, WORN_LOOKED_AT_EVERY};
+use crate::sap::{Driver, Notice, Settings, SetupError, Status, TcpDial};
 
 /// A running agreement with all neighbours, and the associations that came of it.
 pub(crate) struct Agreement {
@@ -25,6 +25,8 @@ pub(crate) struct Agreement {
     driver: Driver,
     keys: Keys,
     asked: Asked,
+    /// When it is looked next whether an association is worn.
+    looks_at: tokio::time::Instant,
 }
 
 impl Agreement {
@@ -49,7 +51,8 @@ impl Agreement {
             epoch_lifetime: Duration::from_secs(domain.limits.rekey_after_s.into()),
         };
         let driver = Driver::start(settings, identity, bundle, listener, Arc::new(TcpDial))?;
-        Ok(Agreement { element: element.id, driver, keys, asked: Asked::default() })
+        let (asked, looks_at) = (Asked::default(), tokio::time::Instant::now());
+        Ok(Agreement { element: element.id, driver, keys, asked, looks_at })
     }
 
     /// Agrees on the segments of all these path sets from now on; those that stay keep their associations.
@@ -63,15 +66,16 @@ impl Agreement {
         Ok(self.driver.set_neighbours(neighbours(sets, self.element)?).await?)
     }
 
-    /// Takes windows and the age of keys from a version of the domain. With another window every key is agreed anew,
-    /// since an association keeps the one that it was made with.
+    /// Takes windows and the age of keys from a version of the domain. With another window, or number of packets, every key
+    /// is agreed anew, since an association keeps what it was made with.
     ///
     /// # Errors
     /// When the window is none, which a checked domain's is not.
     pub(crate) async fn set_limits(&mut self, limits: &domain::Limits) -> Result<()> {
         let window = WindowPackets::new(limits.replay_window_packets)?;
         self.driver.set_epoch_lifetime(Duration::from_secs(limits.rekey_after_s.into())).await;
-        if self.keys.set_window(window) {
+        let window = self.keys.set_window(window);
+        if self.keys.set_worn_packets(limits.rekey_after_packets) || window {
             self.driver.agreements().begin_epochs().await;
         }
         Ok(())
@@ -79,9 +83,38 @@ impl Agreement {
 
     /// What the agreement asks for next; waits for ever once it has stopped.
     pub(crate) async fn next_notice(&mut self) -> Notice {
-        match self.driver.next_notice().await {
-            Some(notice) => notice,
-            None => std::future::pending().await,
+        loop {
+            tokio::select! {
+                notice = self.driver.next_notice() => match notice {
+                    Some(notice) => return notice,
+                    None => std::future::pending().await,
+                },
+                () = tokio::time::sleep_until(self.looks_at) => {
+                    self.looks_at = tokio::time::Instant::now() + WORN_LOOKED_AT_EVERY;
+                    for neighbour in self.keys.worn() {
+                        tracing::info!(%neighbour, "keys are worn: a new epoch begins");
+                        self.driver.agreements().begin_epoch(neighbour).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins new epochs with all neighbours. The future, which holds nothing of the element, ends when all of them are in
+    /// use everywhere, or with those that are after this time; neighbours that are late are named without an epoch.
+    pub(crate) async fn rekey(
+        &self,
+        within: Duration,
+    ) -> impl Future<Output = Vec<(ElementId, Option<Settled>)>> + Send + use<> {
+        let waiting = self.driver.agreements().rekey().await;
+        let until = tokio::time::Instant::now() + within;
+        async move {
+            let mut all = Vec::new();
+            for (neighbour, settled) in waiting {
+                let settled = tokio::time::timeout_at(until, settled).await;
+                all.push((neighbour, settled.ok().and_then(Result::ok)));
+            }
+            all
         }
     }
 
@@ -137,15 +170,11 @@ impl Agreement {
         own.filter(|view| !self.keys.can_send(view)).collect()
     }
 
-    /// What the agreements with all neighbours counted together. One that is busy is waited for, not for long.
-    pub(crate) async fn counters(&self) -> Counters {
+    /// How the agreements with all neighbours stand. One that is busy is waited for, not for long.
+    pub(crate) async fn status(&self) -> Vec<Status> {
         let agreements = self.driver.agreements();
         let asked = tokio::time::timeout(AGREEMENT_ANSWERS_WITHIN, agreements.status()).await;
-        let mut sum = Counters::default();
-        for status in asked.unwrap_or_default() {
-            sum.add(&status.counters);
-        }
-        sum
+        asked.unwrap_or_default()
     }
 
     /// Who the element is from now on, and whom it believes: counts for every handshake to come.

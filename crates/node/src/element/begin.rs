@@ -54,7 +54,7 @@ pub(super) async fn begin(
     let agreement = match &psk {
         Some(_) => None,
         None => {
-            let keys = Keys::new(workers.clone(), window);
+            let keys = Keys::new(workers.clone(), window, domain.limits.rekey_after_packets);
             Some(Agreement::start(domain, set, element, &identity, &bundle, keys).await?)
         }
     };

@@ -1,8 +1,9 @@
 //! From what neighbours agree on to what workers use: associations are installed, renewed and taken out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use ringmail_dataplane::replay::WindowPackets;
@@ -24,6 +25,8 @@ use crate::control::{KeyExport, Secret};
 pub(crate) struct Keys {
     workers: Vec<Handle>,
     window: WindowPackets,
+    /// Packets after which an association is worn.
+    worn_packets: u64,
     inbound: HashMap<SaSpi, Inbound>,
     /// By neighbour, too: each receiver chooses SPIs for itself.
     outbound: HashMap<(ElementId, SaSpi), Outbound>,
@@ -41,6 +44,8 @@ struct Outbound {
     lease: Lease,
     /// The last sequence number, once a successor has taken its place.
     replaced_at: Option<u64>,
+    /// Of ESP: set once a new epoch is to begin.
+    worn: Option<Arc<AtomicBool>>,
 }
 
 /// What the agreement wants to hear of an event.
@@ -57,8 +62,23 @@ pub(crate) enum Answer {
 }
 
 impl Keys {
-    pub(crate) fn new(workers: Vec<Handle>, window: WindowPackets) -> Keys {
-        Keys { workers, window, inbound: HashMap::new(), outbound: HashMap::new() }
+    pub(crate) fn new(workers: Vec<Handle>, window: WindowPackets, worn_packets: u64) -> Keys {
+        let (inbound, outbound) = Default::default();
+        Keys { workers, window, worn_packets, inbound, outbound }
+    }
+
+    /// Associations that are installed from now on are worn after so many packets. Whether that is another number.
+    pub(crate) fn set_worn_packets(&mut self, packets: u64) -> bool {
+        std::mem::replace(&mut self.worn_packets, packets) != packets
+    }
+
+    /// Neighbours that something is sent to by an association that is worn, each association once.
+    pub(crate) fn worn(&self) -> BTreeSet<ElementId> {
+        let worn = |held: &Outbound| {
+            held.worn.as_ref().is_some_and(|worn| worn.swap(false, Ordering::Relaxed))
+        };
+        let all = self.outbound.iter();
+        all.filter(|(_, held)| worn(held)).map(|((neighbour, _), _)| *neighbour).collect()
     }
 
     /// Associations that are installed from now on have this window. Whether it is another than before.
@@ -173,7 +193,10 @@ impl Keys {
         expires: Instant,
     ) -> Result<(), SaError> {
         let lease = lease_until(expires);
-        let sa = OutboundSa::new(spi, key, lease.clone(), OutboundOptions::default())?;
+        let options =
+            OutboundOptions { worn_packets: self.worn_packets, ..OutboundOptions::default() };
+        let sa = OutboundSa::new(spi, key, lease.clone(), options)?;
+        let worn = Some(Arc::clone(sa.worn()));
         if let Some(worker) = self.workers.get(usize::from(place.worker.0)) {
             let (answer, replaced) = oneshot::channel();
             worker.give(Command::InstallOutbound(place.path, Box::new(sa), answer));
@@ -183,7 +206,8 @@ impl Keys {
                 held.replaced_at = Some(last);
             }
         }
-        self.outbound.insert((neighbour, spi), Outbound { place, lease, replaced_at: None });
+        let held = Outbound { place, lease, replaced_at: None, worn };
+        self.outbound.insert((neighbour, spi), held);
         Ok(())
     }
 
@@ -226,7 +250,8 @@ impl Keys {
         for held in self.outbound.values_mut().filter(|held| held.place == place) {
             held.replaced_at.get_or_insert(0);
         }
-        self.outbound.insert((neighbour, spi), Outbound { place, lease, replaced_at: None });
+        let held = Outbound { place, lease, replaced_at: None, worn: None };
+        self.outbound.insert((neighbour, spi), held);
     }
 
     async fn stop_sending(&mut self, neighbour: ElementId, place: Place, spi: SaSpi) -> u64 {
@@ -341,7 +366,7 @@ mod tests {
         let (commands, given) = std::sync::mpsc::channel();
         let waker = Poller::new().expect("a poller").waker();
         let window = |packets| WindowPackets::new(packets).expect("a window");
-        let mut keys = Keys::new(vec![Handle { commands, waker }], window(4096));
+        let mut keys = Keys::new(vec![Handle { commands, waker }], window(4096), 1 << 32);
         assert_eq!(installed(&mut keys, &given).await, 4096);
         assert!(!keys.set_window(window(4096)), "it is the same");
         assert!(keys.set_window(window(1024)), "it is another");
@@ -350,7 +375,7 @@ mod tests {
 
     #[tokio::test]
     async fn keys_that_no_worker_takes_are_refused_and_never_said_to_be_installed() {
-        let mut keys = Keys::new(Vec::new(), WindowPackets::new(4096).expect("a window"));
+        let mut keys = Keys::new(Vec::new(), WindowPackets::new(4096).expect("a window"), 1 << 32);
         let (spi, expires) = (SaSpi(0x1000), Instant::now());
         let gcm = SaKey::new(Suite::Aes128Gcm, &[7; 20]).expect("a key");
         let (place, key) = (place(Use::Metadata), AgreedKey::Metadata(gcm));
@@ -364,7 +389,7 @@ mod tests {
         let (commands, given) = std::sync::mpsc::channel();
         let waker = Poller::new().expect("a poller").waker();
         let window = WindowPackets::new(4096).expect("a window");
-        let mut keys = Keys::new(vec![Handle { commands, waker }], window);
+        let mut keys = Keys::new(vec![Handle { commands, waker }], window, 1 << 32);
         let (place, spi, expires) = (place(usage), SaSpi(0x1000), Instant::now());
         let key = MacKey::new([7; 16]);
         let key = if usage == Use::Link { AgreedKey::Link(key) } else { AgreedKey::Proof(key) };

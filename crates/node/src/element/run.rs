@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use ringmail_model::PathVersion;
+use ringmail_dataplane::sap::Settled;
 use ringmail_model::pathset::SignedPathSet;
+use ringmail_model::{ElementId, PathVersion};
 use ringmail_trust::{Identity, TrustBundle};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -23,8 +24,8 @@ use super::summary::Summaries;
 use super::told::{self, learn};
 use super::worker::Handle;
 use super::{Workshop, logfile, pin, status};
-use crate::control::{ControlChannel, FromElement, Receiver, Sender, ToElement};
-use crate::limits::{QUIET_FOR, QUIET_POLL_EVERY};
+use crate::control::{ControlChannel, FromElement, Receiver, Rekeyed, Sender, ToElement};
+use crate::limits::{QUIET_FOR, QUIET_POLL_EVERY, REKEYED_WITHIN};
 use crate::sap::Notice;
 
 /// Runs the element of this name until its parent says shut down or is gone.
@@ -98,6 +99,16 @@ async fn serve(
                         drop(seen.send(answer));
                     });
                 }
+                Some(ToElement::Rekey { request }) => match serving.rekey().await {
+                    Ok(rekeyed) => {
+                        let seen = seen.clone();
+                        tokio::spawn(async move {
+                            let neighbours = rekeyed.await;
+                            drop(seen.send(FromElement::Rekeyed { request, neighbours }));
+                        });
+                    }
+                    Err(reason) => sender.send(&FromElement::Refused { request, reason }).await?,
+                },
                 Some(message) => {
                     if let Some(answer) = serving.answer(message).await {
                         sender.send(&answer).await?;
@@ -334,6 +345,23 @@ impl Serving {
 }
 
 impl Serving {
+    /// Begins new epochs with all neighbours; the future ends when they are in use, or late.
+    async fn rekey(&self) -> Result<impl Future<Output = Vec<Rekeyed>> + Send + use<>, String> {
+        let agreement = self.agreement.as_ref();
+        let agreement = agreement.ok_or("with keying `psk` keys do not change")?;
+        let names = self.versions.active().names();
+        let settled = agreement.rekey(REKEYED_WITHIN).await;
+        Ok(async move {
+            let of = |(neighbour, settled): (ElementId, Option<Settled>)| Rekeyed {
+                neighbour: names.get(&neighbour).cloned().unwrap_or_else(|| neighbour.to_string()),
+                epoch: settled.map(|settled| settled.epoch.0),
+                sending: settled.map_or(0, |settled| settled.sending as u64),
+                receiving: settled.map_or(0, |settled| settled.receiving as u64),
+            };
+            settled.await.into_iter().map(of).collect()
+        })
+    }
+
     /// Who the element is from now on, and whom it believes.
     fn renew(&mut self, identity: Identity, bundle: TrustBundle) {
         if let Some(agreement) = &self.agreement

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use ringmail_dataplane::DropReason;
 use ringmail_dataplane::counters::Counters;
+use ringmail_dataplane::sap as sap_core;
 use ringmail_model::PathId;
 use ringmail_model::pathset::{Direction, Role};
 use tokio::sync::oneshot;
@@ -18,7 +19,10 @@ use super::proxy::Proxy;
 use super::report::Report;
 use super::versions::{Version, Versions};
 use super::worker::Handle;
-use crate::control::{Counter, Drops, ElementStatus, PathStatus, ProofCount, RequestTimes};
+use crate::control::{
+    Counter, Drops, ElementStatus, EpochStatus, PathStatus, ProofCount, RequestTimes,
+};
+use crate::sap::Status;
 
 /// What the manual says of the table of flows, too.
 pub(crate) const FLOWS: &str = "Flows that are remembered now.";
@@ -52,8 +56,19 @@ pub(super) async fn of(parts: Parts<'_>) -> ElementStatus {
             add(&mut counters, reading.name, reading.unit, reading.description, reading.value);
         }
     }
+    let mut epochs = Vec::new();
     if let Some(agreement) = agreement {
-        for (name, unit, description, value) in agreement.counters().await.readings() {
+        let standing = agreement.status().await;
+        let (names, mut sum) = (versions.active().names(), sap_core::Counters::default());
+        for Status { neighbour, epoch, epoch_since, counters } in standing {
+            sum.add(&counters);
+            epochs.push(EpochStatus {
+                neighbour: names.get(&neighbour).cloned().unwrap_or_else(|| neighbour.to_string()),
+                epoch: epoch.map(|epoch| epoch.0),
+                age_s: epoch_since.map(|since| since.elapsed().as_secs_f64()),
+            });
+        }
+        for (name, unit, description, value) in sum.readings() {
             add(&mut counters, name, unit, description, value);
         }
     }
@@ -76,6 +91,7 @@ pub(super) async fn of(parts: Parts<'_>) -> ElementStatus {
         .to_owned(),
         function: function.map(|function| function.kind.to_string()),
         not_ready,
+        epochs,
         paths,
         counters,
         inside_ns_log2: inside(&reports),

@@ -10,7 +10,7 @@
 //! to what there is: its new paths get tables and keys beside the old ones, and nothing of the traffic changes. What is
 //! switched by activation is what begins afterwards.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -34,6 +34,14 @@ pub(crate) struct Version {
     pub(crate) element: Element,
     /// Which of the hop's functions serves the paths that are new with this version.
     pub(crate) function: Slot,
+}
+
+impl Version {
+    /// The names of the domain's elements.
+    pub(crate) fn names(&self) -> BTreeMap<ElementId, String> {
+        let all = self.set.elements.iter();
+        all.map(|element| (element.id, element.name.to_string())).collect()
+    }
 }
 
 /// All versions that an element knows.

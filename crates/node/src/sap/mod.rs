@@ -25,7 +25,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use ringmail_dataplane::sa::SpiAllocator;
 use ringmail_dataplane::sap::{
-    AllocateSpi, BootId, Config, Counters, Event, PathKey, Sap, SegmentView, SignedLease,
+    AllocateSpi, BootId, Config, Counters, Event, PathKey, Sap, SegmentView, Settled, SignedLease,
     VerifyLease,
 };
 use ringmail_model::{ElementId, Epoch, SaSpi};
@@ -81,6 +81,8 @@ pub struct Status {
     pub neighbour: ElementId,
     /// The epoch of the session in use; `None` without one.
     pub epoch: Option<Epoch>,
+    /// Since when that session has been in use.
+    pub epoch_since: Option<std::time::Instant>,
     /// What has happened since the start.
     pub counters: Counters,
 }
@@ -307,7 +309,7 @@ impl Agreements {
 
     /// A new epoch begins: before an association runs out of sequence numbers, or because the operator asks.
     pub async fn begin_epoch(&self, neighbour: ElementId) {
-        self.tell(neighbour, Command::BeginEpoch).await;
+        self.tell(neighbour, Command::BeginEpoch(None)).await;
     }
 
     /// The same with all neighbours.
@@ -315,6 +317,18 @@ impl Agreements {
         for neighbour in self.neighbours() {
             self.begin_epoch(neighbour).await;
         }
+    }
+
+    /// The same, and who wants to hear when the new epochs are in use everywhere: of a neighbour that is none any more
+    /// nothing comes.
+    pub async fn rekey(&self) -> Vec<(ElementId, oneshot::Receiver<Settled>)> {
+        let mut waiting = Vec::new();
+        for neighbour in self.neighbours() {
+            let (tell, settled) = oneshot::channel();
+            self.tell(neighbour, Command::BeginEpoch(Some(tell))).await;
+            waiting.push((neighbour, settled));
+        }
+        waiting
     }
 
     /// A renewed identity, or news of whom to trust. Counts for every handshake from now on.
@@ -341,9 +355,7 @@ impl Agreements {
         for neighbour in self.neighbours() {
             let (answer, answered) = oneshot::channel();
             self.tell(neighbour, Command::Status(answer)).await;
-            if let Ok((epoch, counters)) = answered.await {
-                all.push(Status { neighbour, epoch, counters });
-            }
+            all.extend(answered.await);
         }
         all
     }

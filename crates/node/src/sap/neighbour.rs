@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use ringmail_dataplane::sap::{
-    Counters, EndReason, Event, LeaseError, Now, Opener, Sap, SegmentView, SessionId, SignedLease,
+    EndReason, Event, LeaseError, Now, Opener, Sap, SegmentView, SessionId, Settled, SignedLease,
 };
-use ringmail_model::{ElementId, Epoch, SaSpi};
+use ringmail_model::{ElementId, SaSpi};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
@@ -21,7 +21,7 @@ use super::error::ConnectError;
 use super::limits::DIAL_WITHIN;
 use super::session::{Input, Streams};
 use super::tls::{Io, Stream, TlsExporter};
-use super::{Notice, Trust};
+use super::{Notice, Status, Trust};
 
 /// Opens connections to neighbours.
 pub trait Dial: Send + Sync {
@@ -40,9 +40,10 @@ pub(super) enum Command {
     Stopped(SaSpi, u64),
     Lease(Box<SignedLease>),
     Segments(Vec<SegmentView>),
-    BeginEpoch,
+    /// Who waits until a later epoch is in use everywhere is told of it.
+    BeginEpoch(Option<oneshot::Sender<Settled>>),
     EpochLifetime(Duration),
-    Status(oneshot::Sender<(Option<Epoch>, Counters)>),
+    Status(oneshot::Sender<Status>),
 }
 
 /// What the task is made of.
@@ -78,6 +79,8 @@ struct Task {
     dialing: Option<Handshaking>,
     /// Notices that the element has not taken yet; behind them nothing is read.
     waiting: VecDeque<Notice>,
+    /// Who waits for an epoch after that of this session.
+    rekeying: Vec<(Option<SessionId>, oneshot::Sender<Settled>)>,
 }
 
 enum Happened {
@@ -92,7 +95,8 @@ enum Happened {
 /// Runs until the element lets go of the agreement.
 pub(super) async fn run(parts: Parts) {
     let (dialing, waiting) = (None, VecDeque::new());
-    let mut task = Task { parts, streams: Streams::new(), dialing, waiting };
+    let streams = Streams::new();
+    let mut task = Task { parts, streams, dialing, waiting, rekeying: Vec::new() };
     task.settle();
     while task.turn().await {
         task.settle();
@@ -102,7 +106,7 @@ pub(super) async fn run(parts: Parts) {
 impl Task {
     /// Waits for one thing and passes it to the core; `false` when nobody listens any more.
     async fn turn(&mut self) -> bool {
-        let Task { parts, streams, dialing, waiting } = self;
+        let Task { parts, streams, dialing, waiting, .. } = self;
         let timer = parts.sap.poll_timeout(now().instant).map(Instant::from_std);
         let timer = [timer, streams.deadline()].into_iter().flatten().min();
         let happened = tokio::select! {
@@ -153,10 +157,18 @@ impl Task {
                 }
             },
             Command::Segments(segments) => sap.set_segments(now.instant, &segments),
-            Command::BeginEpoch => sap.begin_epoch(now.instant),
+            Command::BeginEpoch(waiting) => {
+                self.rekeying.extend(waiting.map(|waiting| (sap.session(), waiting)));
+                sap.begin_epoch(now.instant);
+            }
             Command::EpochLifetime(lasts) => sap.set_epoch_lifetime(now.instant, lasts),
             Command::Status(answer) => {
-                let _gone = answer.send((sap.epoch(), *sap.counters()));
+                let _gone = answer.send(Status {
+                    neighbour: self.parts.element,
+                    epoch: sap.epoch(),
+                    epoch_since: sap.epoch_since(),
+                    counters: *sap.counters(),
+                });
             }
         }
     }
@@ -234,6 +246,23 @@ impl Task {
                 _ => {}
             }
             self.waiting.push_back(Notice { neighbour: self.parts.element, event });
+        }
+        self.tell_rekeyed();
+    }
+
+    /// Tells those who wait for it that a later epoch is in use everywhere.
+    fn tell_rekeyed(&mut self) {
+        if self.rekeying.is_empty() {
+            return;
+        }
+        let sap = &self.parts.sap;
+        self.rekeying.retain(|(_, waiting)| !waiting.is_closed());
+        let settled = sap.settled();
+        for (before, waiting) in std::mem::take(&mut self.rekeying) {
+            match settled {
+                Some(settled) if sap.session() != before => drop(waiting.send(settled)),
+                _ => self.rekeying.push((before, waiting)),
+            }
         }
     }
 

@@ -107,6 +107,8 @@ fixed! {
     PathKeyed = "path_keyed", "", true, ["element", "path", "hop"], "Whether keys stand for the path's next segment; 1 where none begins.";
     PathLease = "path_lease_seconds", "seconds", true, ["element", "path", "hop"], "Time until the first association in use fails closed unless its lease is renewed.";
     PathProofs = "path_proofs", "proofs", false, ["element", "path", "verdict"], "Packets at the end of their path by what their proofs of transit said: proved, proved_from_N for those that hop N made, or why not.";
+    Epoch = "epoch", "", true, ["element", "neighbour"], "The epoch of the keys with a neighbour; 0 while they do not agree.";
+    EpochAge = "epoch_age_seconds", "seconds", true, ["element", "neighbour"], "Time since the keys with a neighbour changed last.";
     Dropped = "dropped_packets", "packets", false, ["element", "reason"], "Packets that went nowhere, by reason; see the manual's table of reasons.";
     Audit = "audit_events", "events", false, ["event"], "What lays traffic open, each time that it was done.";
     LeftOut = "metrics_left_out_series", "series", true, [], "Series left out of this answer, since there are too many.";

@@ -11,7 +11,7 @@ use ringmail_dataplane_io::LinkCounter;
 
 use super::catalog::{self, Family, Fixed};
 use crate::admin::{DomainStatus, ElementReport, VersionReport};
-use crate::control::{Counter, ElementStatus, PathStatus, RequestTimes};
+use crate::control::{Counter, ElementStatus, EpochStatus, PathStatus, RequestTimes};
 use crate::limits::METRIC_SERIES;
 
 /// One series with its value as of now.
@@ -72,6 +72,13 @@ fn of_element(report: &ElementReport, all: &mut Vec<Sample>) {
     let Some(status) = &report.status else { return };
     let ready = report.state == "ready" && status.not_ready.is_empty();
     all.push(Fixed::ElementReady.sample(&[name, role], f64::from(u8::from(ready))));
+    for EpochStatus { neighbour, epoch, age_s } in &status.epochs {
+        let labels = [name, neighbour];
+        all.push(Fixed::Epoch.sample(&labels, f64::from(epoch.unwrap_or(0))));
+        if let Some(age_s) = age_s {
+            all.push(Fixed::EpochAge.sample(&labels, *age_s));
+        }
+    }
     for path in &status.paths {
         of_path(name, path, all);
     }

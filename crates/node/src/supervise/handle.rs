@@ -12,9 +12,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::error::RequestError;
 use super::exit::Exit;
 use crate::control::{
-    ElementStatus, FromElement, KeyExport, ListenerLists, Observe, Observed, PinnedFlow, ToElement,
+    ElementStatus, FromElement, KeyExport, ListenerLists, Observe, Observed, PinnedFlow, Rekeyed,
+    ToElement,
 };
-use crate::limits::{ANSWER_WITHIN, OBSERVED_WITHIN, PENDING_REQUESTS};
+use crate::limits::{ANSWER_WITHIN, OBSERVED_WITHIN, PENDING_REQUESTS, REKEY_ANSWERED_WITHIN};
 
 /// A way to the running elements.
 #[derive(Clone, Debug, Default)]
@@ -121,6 +122,18 @@ impl Handle {
     pub async fn export_keys(&self, element: &str) -> Result<Vec<KeyExport>, RequestError> {
         match self.ask(element, ANSWER_WITHIN, |request| ToElement::ExportKeys { request }).await? {
             FromElement::Keys { keys, .. } => Ok(keys),
+            _ => Err(RequestError::Mismatch),
+        }
+    }
+
+    /// Has an element agree on new keys with its neighbours, and waits until they are in use.
+    ///
+    /// # Errors
+    /// As [`Handle::status`], with a time of its own.
+    pub async fn rekey(&self, element: &str) -> Result<Vec<Rekeyed>, RequestError> {
+        let question = |request| ToElement::Rekey { request };
+        match self.ask(element, REKEY_ANSWERED_WITHIN, question).await? {
+            FromElement::Rekeyed { neighbours, .. } => Ok(neighbours),
             _ => Err(RequestError::Mismatch),
         }
     }

@@ -10,7 +10,11 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, Notify};
 
-use crate::admin::{Backend, DomainStatus, ElementReport, Exposure, Reloading, TapWish};
+use crate::admin::{
+    Backend, DomainStatus, ElementRekeyed, ElementReport, Exposure, Reloading, TapWish,
+};
+use crate::assemble::SITE_PREFIX;
+use crate::attach;
 use crate::change::{Changer, Places, ReloadReport};
 use crate::control::{KeyExport, ListenerLists, Observe, Observed};
 use crate::limits::{TRACE_LOOK_EVERY, TRACE_WAIT};
@@ -111,6 +115,31 @@ impl Backend for DomainBackend {
             }
             self.exposure.exported(keys.len());
             Ok(keys)
+        };
+        ask.boxed()
+    }
+
+    fn rekey(&self, elements: Vec<String>) -> BoxFuture<'_, Result<Vec<ElementRekeyed>, String>> {
+        let ask = async move {
+            let apart = [SITE_PREFIX, attach::PREFIX];
+            let there = self.elements.elements().into_iter();
+            let there: Vec<String> = there
+                .map(|(name, ..)| name)
+                .filter(|name| !apart.iter().any(|prefix| name.starts_with(prefix)))
+                .collect();
+            if let Some(unknown) = elements.iter().find(|name| !there.contains(name)) {
+                return Err(format!("there is no element `{unknown}`"));
+            }
+            let asked = if elements.is_empty() { there } else { elements };
+            // All at once: what two of them have in common changes once.
+            let asked = asked.into_iter().map(async |element| {
+                let (neighbours, reason) = match self.elements.rekey(&element).await {
+                    Ok(neighbours) => (neighbours, None),
+                    Err(error) => (Vec::new(), Some(chain(&error))),
+                };
+                ElementRekeyed { element, neighbours, reason }
+            });
+            Ok(join_all(asked).await)
         };
         ask.boxed()
     }

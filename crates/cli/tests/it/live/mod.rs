@@ -33,6 +33,7 @@ mod passing;
 mod programs;
 mod proofs;
 mod refusals;
+mod rekey;
 mod reload;
 mod returns;
 mod rotation;

@@ -258,6 +258,20 @@ impl World {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
     }
 
+    /// An element's process.
+    pub(crate) fn pid(&self, element: &str) -> u32 {
+        let found = self.handle.elements().into_iter().find(|(name, ..)| name == element);
+        found.and_then(|(_, pid, _)| pid).expect("it is a process")
+    }
+
+    /// Stops an element's process (SIGSTOP) until what this returns is dropped.
+    pub(crate) fn hold(&self, element: &str) -> Held {
+        let pid = i32::try_from(self.pid(element)).ok();
+        let pid = pid.and_then(rustix::process::Pid::from_raw).expect("a pid");
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("it runs");
+        Held(pid)
+    }
+
     /// How often an element was started again.
     pub(crate) fn restarts(&self, element: &str) -> u64 {
         self.handle.restarts(element)
@@ -351,6 +365,16 @@ impl World {
         ringmail.env("RINGMAIL_RUNTIME_DIR", self.place.base());
         ringmail.stdin(Stdio::null());
         ringmail
+    }
+}
+
+/// A process that stands still.
+pub(crate) struct Held(rustix::process::Pid);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // It may have been ended.
+        let _ended = rustix::process::kill_process(self.0, rustix::process::Signal::CONT);
     }
 }
 

@@ -64,6 +64,7 @@ impl Sap {
             }
             Message::Installed(installed) => {
                 let outbounds = &mut self.outbounds;
+                let replaced = &mut self.counters.associations_replaced;
                 if let Err(failed) = outbounds.handle_installed(
                     now,
                     &mut current,
@@ -72,6 +73,7 @@ impl Sap {
                     verifier,
                     exporter,
                     out,
+                    replaced,
                 )? {
                     self.export_failed(now.instant, id, failed);
                 }
@@ -125,6 +127,7 @@ impl Sap {
             self.end_session(now, other, EndReason::Superseded);
         }
         self.current = Some(id);
+        self.current_since = now;
         let yields = if self.element < self.peer { Duration::ZERO } else { EPOCH_YIELD };
         self.new_epoch_at = now + self.epoch_lifetime + yields;
         self.out.event(Event::Established { session: id, epoch, boot: hello.boot });

@@ -16,7 +16,7 @@ use super::event::{EndReason, Event, Outbox, Violation};
 use super::inbound::{AllocateSpi, Inbounds};
 use super::lease::{LeaseError, Now, SignedLease, VerifyLease};
 use super::leases::Leases;
-use super::limits::SESSIONS;
+use super::limits::{DEMAND_YIELD, SESSIONS};
 use super::message::{BootId, Hello, Message};
 use super::outbound::Outbounds;
 use super::segment::{SegmentKey, SegmentView};
@@ -30,6 +30,17 @@ pub struct Transmit {
     pub session: SessionId,
     /// The encoding, length field included.
     pub bytes: Vec<u8>,
+}
+
+/// An epoch that is in use for all that is agreed on with a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Associations that this element sends by.
+    pub sending: usize,
+    /// Associations that it receives by.
+    pub receiving: usize,
 }
 
 /// The agreement with one neighbour, without I/O.
@@ -53,6 +64,8 @@ pub struct Sap {
     /// The highest epoch that was used or proposed.
     highest_epoch: Epoch,
     new_epoch_at: Instant,
+    /// Since when `current` has been what it is.
+    current_since: Instant,
     /// Which life the neighbour is in, and the last session that said so.
     peer_boot: Option<(BootId, SessionId)>,
     dialer: Dialer,
@@ -81,6 +94,7 @@ impl Sap {
             current: None,
             highest_epoch: Epoch(0),
             new_epoch_at: now,
+            current_since: now,
             peer_boot: None,
             dialer: Dialer::new(now, element < peer, config.jitter_seed),
             leases: Leases::new(element, peer),
@@ -171,7 +185,7 @@ impl Sap {
 
     /// The connection of a session is gone. Associations stay while their leases last.
     pub fn session_lost(&mut self, now: Instant, id: SessionId) {
-        self.forget_session(now, id);
+        self.forget_session(now, id, true);
         self.advance(now);
     }
 
@@ -219,9 +233,11 @@ impl Sap {
         self.advance(now);
     }
 
-    /// Begins a new epoch: before an association runs out of numbers, or when the operator asks.
+    /// Begins a new epoch: before an association runs out of numbers, or when the operator asks. The element of the higher
+    /// id lets the other one go first.
     pub fn begin_epoch(&mut self, now: Instant) {
-        self.new_epoch_at = self.new_epoch_at.min(now);
+        let yields = if self.element < self.peer { Duration::ZERO } else { DEMAND_YIELD };
+        self.new_epoch_at = self.new_epoch_at.min(now + yields);
         self.advance(now);
     }
 
@@ -263,6 +279,27 @@ impl Sap {
     /// The epoch of the session in use.
     pub fn epoch(&self) -> Option<Epoch> {
         self.sessions.get(&self.current?)?.epoch()
+    }
+
+    /// The session in use.
+    pub fn session(&self) -> Option<SessionId> {
+        self.current
+    }
+
+    /// Since when the session in use has been that.
+    pub fn epoch_since(&self) -> Option<Instant> {
+        self.current.map(|_| self.current_since)
+    }
+
+    /// Associations of the epoch in use, those that this element sends by and those that it receives by, once that epoch
+    /// is in use everywhere: each place has one, and nothing is sent by an earlier one any more. `None` before.
+    pub fn settled(&self) -> Option<Settled> {
+        let current = self.current?;
+        let sending = self.outbounds.settled(current)?;
+        let expected = self.segments.values().filter(|view| view.receiver == self.element);
+        let expected = expected.map(|view| usize::from(view.workers())).sum();
+        let receiving = self.inbounds.settled(current, expected)?;
+        Some(Settled { epoch: self.epoch()?, sending, receiving })
     }
 }
 

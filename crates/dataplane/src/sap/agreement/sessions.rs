@@ -4,20 +4,23 @@ use std::time::Instant;
 
 use super::super::event::{EndReason, Event};
 use super::super::limits::{DIAL_FORGIVEN_AFTER, TRANSMITS};
-use super::super::message::Message;
+use super::super::message::{Goodbye, Message};
 use super::super::session::{Current, SessionId};
 use super::Sap;
 
 impl Sap {
     pub(super) fn end_session(&mut self, now: Instant, id: SessionId, reason: EndReason) {
-        self.forget_session(now, id);
+        let failed =
+            !matches!(reason, EndReason::Superseded | EndReason::PeerClosed(Goodbye::Superseded));
+        self.forget_session(now, id, failed);
         if let Some(goodbye) = reason.goodbye() {
             self.out.send(id, Message::Close(goodbye));
         }
         self.out.event(Event::EndSession { session: id, reason });
     }
 
-    pub(super) fn forget_session(&mut self, now: Instant, id: SessionId) {
+    /// `failed`: not because a newer one took its place. Where epochs are short, that is all that ever happens.
+    pub(super) fn forget_session(&mut self, now: Instant, id: SessionId, failed: bool) {
         let Some(session) = self.sessions.remove(&id) else { return };
         self.counters.sessions_ended += 1;
         self.out.transmits.retain(|(session, _)| *session != id);
@@ -26,7 +29,7 @@ impl Sap {
             self.current = None;
         }
         let lived = now.saturating_duration_since(session.began()) >= DIAL_FORGIVEN_AFTER;
-        self.dialer.failed(now, lived && session.is_established());
+        self.dialer.failed(now, !failed || lived && session.is_established());
     }
 
     /// Does all that is due. Idempotent: every call ends with it.

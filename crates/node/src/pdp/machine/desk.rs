@@ -12,12 +12,12 @@ use tokio::time::timeout;
 
 use super::Machine;
 use crate::admin::{
-    Backend, DomainStatus, ElementReport, Exposure, RefusedVersion, Reloading, TapWish,
-    VersionReport,
+    Backend, DomainStatus, ElementRekeyed, ElementReport, Exposure, RefusedVersion, Reloading,
+    TapWish, VersionReport,
 };
 use crate::change::ReloadReport;
 use crate::control::{FromElement, KeyExport, ListenerLists, Observe, ToElement};
-use crate::limits::{ANSWER_WITHIN, OBSERVED_WITHIN, PENDING_REQUESTS};
+use crate::limits::{ANSWER_WITHIN, OBSERVED_WITHIN, PENDING_REQUESTS, REKEY_ANSWERED_WITHIN};
 use crate::see::trace::{Trace, TraceWish};
 
 /// What the machine is asked.
@@ -116,6 +116,24 @@ impl Backend for MachineDesk {
             }
         };
         keys.boxed()
+    }
+
+    fn rekey(&self, elements: Vec<String>) -> BoxFuture<'_, Result<Vec<ElementRekeyed>, String>> {
+        let ask = async move {
+            let status = self.report().await;
+            let own = status.elements.first().ok_or("the element is ending")?.name.clone();
+            if let Some(other) = elements.iter().find(|name| **name != own) {
+                return Err(format!("`{own}` runs here, not `{other}`"));
+            }
+            let question = |request| ToElement::Rekey { request };
+            match self.ask(REKEY_ANSWERED_WITHIN, question).await? {
+                FromElement::Rekeyed { neighbours, .. } => {
+                    Ok(vec![ElementRekeyed { element: own, neighbours, reason: None }])
+                }
+                _ => Err("the element answered another question".to_owned()),
+            }
+        };
+        ask.boxed()
     }
 
     fn tap<'a>(&'a self, wish: TapWish<'a>) -> BoxFuture<'a, Result<UnixStream, String>> {
