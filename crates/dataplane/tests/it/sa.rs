@@ -73,7 +73,7 @@ fn a_worn_association_says_so_once_and_goes_on() {
     let now = Instant::now();
     let options = OutboundOptions { worn_packets: 3, ..OutboundOptions::default() };
     let mut sa = outbound(Lease::unlimited(now), options);
-    let worn = std::sync::Arc::clone(sa.worn());
+    let worn = Arc::clone(sa.worn());
     let mut said = Vec::new();
     for _ in 0..6 {
         seal(&mut sa, now).unwrap();

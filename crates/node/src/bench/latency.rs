@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_bucket_holds_what_it_says() {
-        for ns in (5..62).flat_map(|power| [1 << power, (1 << power) + 12_345, (2 << power) - 1]) {
+        for ns in (5..50).flat_map(|power| [1 << power, (1 << power) + 12_345, (2 << power) - 1]) {
             let bound = bound_ns(bucket(ns));
             assert!(bound > ns as f64 && bound <= ns as f64 * 1.04 + 1.0, "{ns}: {bound}");
         }

@@ -116,7 +116,7 @@ pub async fn run(plan: &Plan, stage: &dyn Fn(String)) -> Result<Report> {
             into.push(measured.context(name)?);
         }
     }
-    let (still, rekeying) = (Side::of(still)?, Side::of(rekeying)?);
+    let (still, rekeying) = (Side::of(&still)?, Side::of(&rekeying)?);
     Ok(Report {
         functions: plan.functions,
         profile: plan.profile,
@@ -205,7 +205,7 @@ impl Changes {
 }
 
 impl Side {
-    fn of(runs: Vec<Measured>) -> Result<Side> {
+    fn of(runs: &[Measured]) -> Result<Side> {
         let figure =
             |of: fn(&Measured) -> f64| Figure::of(runs.iter().map(of).collect()).context("no run");
         let mut lost_by_reason: BTreeMap<String, u64> = BTreeMap::new();

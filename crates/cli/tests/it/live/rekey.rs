@@ -73,8 +73,11 @@ fn every_second(profile: &'static str) {
         let numbers = numbers(&world, 7000);
         let replaced = |element| world.counter(element, "sap_associations_replaced");
         let before = ELEMENTS.map(replaced);
+        // What sees no payload has no part in ESP.
+        let agree = |element: &str| element != "sf1" || profile == "mpls-nsh";
+        let agreeing: Vec<&str> = ELEMENTS.into_iter().filter(|of| agree(of)).collect();
         for _ in 0..5 {
-            await_epochs(&world, &ELEMENTS, 1);
+            await_epochs(&world, &agreeing, 1);
             // What travels back changes its keys, too.
             assert_eq!(curl.get("/page", &[]).verdict, "2 200");
         }
@@ -83,8 +86,7 @@ fn every_second(profile: &'static str) {
         nothing_is_lost(&world, &numbers);
         assert!(numbers.sent > 1000);
         for (element, before) in ELEMENTS.into_iter().zip(before) {
-            let seals = element != "sf1" || profile == "mpls-nsh";
-            assert!(!seals || replaced(element) >= before + 5, "{element}");
+            assert!(!agree(element) || replaced(element) >= before + 5, "{element}");
             let ages = world.status(element).epochs.into_iter().map(|of| of.age_s);
             assert!(ages.flatten().all(|age_s| (0.0..60.0).contains(&age_s)), "{element}");
         }
@@ -167,7 +169,6 @@ fn a_neighbour_that_does_not_answer_is_named_and_old_keys_go_on() {
         drop(held);
         // The keys of before are still good, and soon there are new ones.
         let numbers = numbers(&world, 7000);
-        await_epochs(&world, &[], 0);
         eventually("the inspection has new keys", || {
             (epochs(&world, "sf2")["gateway"] >= 2).then_some(())
         });
