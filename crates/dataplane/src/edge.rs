@@ -22,7 +22,8 @@ use crate::counters::Counters;
 use crate::decap::{self, Inner};
 use crate::encap;
 use crate::flow::{FlowTable, PINNED, TableFull};
-use crate::limits::{OTHER_IDLE_S, SWEEP_ENTRIES_PER_BATCH, TCP_CLOSING_S, TCP_IDLE_S};
+use crate::guard;
+use crate::limits::{LINK_PORT, OTHER_IDLE_S, SWEEP_ENTRIES_PER_BATCH, TCP_CLOSING_S, TCP_IDLE_S};
 use crate::nsh::cmac::LANES;
 use crate::nsh::group::{self, Item};
 use crate::nsh::link::Covered;
@@ -60,6 +61,8 @@ pub struct Edge {
     started: Instant,
     /// Seconds that an idle flow is remembered which is not TCP's.
     other_idle_s: u32,
+    /// The UDP port of the domain's links, which nothing inside goes to.
+    link_port: u16,
     /// The packets of the batch under way whose flows are looked up next, and the keys by which they are.
     work: [Work; BATCH_PACKETS],
     keys: [FlowKey; BATCH_PACKETS],
@@ -131,6 +134,7 @@ impl Edge {
             counters: Arc::default(),
             started: now,
             other_idle_s: OTHER_IDLE_S,
+            link_port: LINK_PORT,
             work: [Work { index: 0, error: false, idle_s: 0, path: PathId(0), start: 0, end: 0 };
                 BATCH_PACKETS],
             keys: [NO_FLOW; BATCH_PACKETS],
@@ -163,6 +167,11 @@ impl Edge {
     /// refused after all.
     pub fn opened(&self) -> impl Iterator<Item = (usize, PathId)> {
         self.work[..self.came].iter().map(|work| (work.index.into(), work.path))
+    }
+
+    /// Nothing inside goes to this UDP port from now on: the links' own, if it is not [`LINK_PORT`].
+    pub fn set_link_port(&mut self, port: u16) {
+        self.link_port = port;
     }
 
     /// From now on [`Edge::learned`] says what other workers have to [`hear`](Edge::hear): the system may give them the
@@ -215,7 +224,7 @@ impl Edge {
         for index in 0..batch.len() {
             let packet = batch.packet(index);
             self.counters.inner_in.count(packet.len());
-            match Subject::of(packet, self.other_idle_s) {
+            match guard::subject(packet, self.other_idle_s, self.link_port) {
                 Ok(Subject { flow, error, idle_s }) => {
                     let (index, path, start, end) = (index as u8, PathId(0), 0, packet.len());
                     self.work[ready] = Work { index, error, idle_s, path, start, end };
@@ -427,7 +436,9 @@ impl Edge {
         let mark = group::mark(bytes)?;
         let Inner { start, end, .. } =
             decap::decapsulate(bytes, frame, state, sa, now, &self.counters)?;
-        let Subject { flow, error, idle_s } = Subject::of(&bytes[start..end], self.other_idle_s)?;
+        let inner = &bytes[start..end];
+        let Subject { flow, error, idle_s } =
+            guard::subject(inner, self.other_idle_s, self.link_port)?;
         Ok((Work { index: index as u8, error, idle_s, path, start, end }, flow, mark))
     }
 

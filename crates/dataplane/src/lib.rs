@@ -13,6 +13,7 @@ mod encap;
 pub mod esp;
 pub mod flow;
 pub mod function;
+mod guard;
 pub mod hop;
 pub mod keys;
 pub mod labels;

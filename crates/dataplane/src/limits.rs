@@ -66,6 +66,9 @@ pub const HEADROOM_BYTES: usize = MAX_LABELS * 4 + ringmail_model::nsh::MAX_BYTE
 /// Bytes of room behind a packet that may be encapsulated: padding, trailer and ICV of ESP, kept a multiple of 8.
 pub const TAILROOM_BYTES: usize = 24;
 
+/// The UDP port of links unless the domain says otherwise (RFC 7510).
+pub const LINK_PORT: u16 = 6635;
+
 /// Packets that the window of an origin of proofs reaches back, for each end of a path.
 pub const PROOF_WINDOW_PACKETS: u32 = 1024;
 

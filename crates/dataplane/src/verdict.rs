@@ -107,6 +107,8 @@ reasons! {
     NotForTransport = "not_for_transport",
     /// A fragment that cannot be classified.
     Fragment = "fragment",
+    /// Another packet is wrapped in the packet, which functions would not see: nothing encapsulated enters a chain or leaves one.
+    Wrapped = "wrapped",
     /// A service function said drop.
     Function = "function_drop",
     /// A service function said reset: the packet was dropped and both ends got a TCP reset.

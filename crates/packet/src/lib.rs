@@ -44,5 +44,6 @@ pub mod nsh;
 pub mod tcp;
 pub mod udp;
 pub mod vlan;
+pub mod wrapped;
 
 pub use error::{Error, Layer, Result};

@@ -2,6 +2,7 @@
 
 use ringmail_dataplane::esp::{NEXT_DUMMY, NEXT_IPV4, NEXT_IPV6};
 use ringmail_dataplane::{DropReason, Verdict};
+use ringmail_packet::flow::FlowKey;
 
 use crate::packets;
 use crate::sealing::{padded, reseal, text};
@@ -96,6 +97,47 @@ fn an_inner_packet_that_is_shorter_than_it_says_is_refused() {
         for inner in [&packet[..42], &[], &[0x45, 0], &short] {
             let verdict = verdict_on(hops, &padded(inner, NEXT_IPV4));
             assert_eq!(verdict, Verdict::Drop(DropReason::MalformedInner), "{hops} hops");
+        }
+    }
+}
+
+/// Nothing encapsulated enters a chain or leaves one: not from the inner side, and not from a hop that has the keys.
+#[test]
+fn what_wraps_another_packet_passes_neither_end_of_a_chain() {
+    let of = |number: u8, dst_port: u16, payload: &[u8]| {
+        let flow = FlowKey { protocol: number, src_port: 0, dst_port, ..packets::flow() };
+        let mut packet = packets::ip(flow, payload.len());
+        packet[20..].copy_from_slice(payload);
+        (flow, packet)
+    };
+    let mut wrapped: Vec<_> = [4, 41, 47, 50, 97, 115, 137, 143, 145]
+        .map(|number| (of(number, 0, &[0x45; 40]), Verdict::Drop(DropReason::Wrapped)))
+        .into();
+    for (port, verdict) in [
+        (6635u16, Verdict::Drop(DropReason::Wrapped)),
+        (4790, Verdict::Drop(DropReason::Wrapped)),
+        (53, Verdict::Deliver),
+    ] {
+        let [high, low] = port.to_be_bytes();
+        wrapped.push((of(17, port, &[0, 0, high, low, 0, 12, 0, 0, 1, 2, 3, 4]), verdict));
+    }
+    for ((flow, packet), verdict) in wrapped {
+        let mut chain = pinned(0);
+        chain.gateway.pin(flow, FORWARD).expect("room");
+        // From the inner side, though the flow has a path; it comes out at the other end if it gets in.
+        let entered = chain.forward(&packet);
+        let expected = if verdict == Verdict::Deliver { Ok(packet.clone()) } else { Err(verdict) };
+        assert_eq!(entered, expected, "protocol {}", flow.protocol);
+        // From whoever holds the keys of the last segment.
+        let sealed = padded(&packet, NEXT_IPV4);
+        assert_eq!(verdict_on(0, &sealed), verdict, "protocol {}", flow.protocol);
+        // From the service.
+        let mut back = packet.clone();
+        let (src, dst) = packet[12..20].split_at(4);
+        back[12..16].copy_from_slice(dst);
+        back[16..20].copy_from_slice(src);
+        if verdict != Verdict::Deliver {
+            assert_eq!(chain.back(&back), Err(verdict), "protocol {}", flow.protocol);
         }
     }
 }

@@ -14,10 +14,11 @@ use ringmail_packet::flow::{FlowError, FlowKey};
 use ringmail_packet::icmp;
 use ringmail_packet::ip::protocol;
 use ringmail_packet::tcp::{self, Flags};
+use ringmail_packet::wrapped::is_wrapped;
 
 use super::flows::{Allowed, Flow, Flows, Judged, facts, judge};
 use super::gate::{Admitted, Gate};
-use super::inspect::{Tunnels, dscp};
+use super::inspect::dscp;
 use super::peers::{Known, Peers};
 use super::reassembly::{Joined, Reassembly};
 use super::{Endpoint, FrontLimits, Outside, PacketChain, Plan, answer};
@@ -46,7 +47,7 @@ struct Inside {
     rates: Arc<Rates>,
     mtus: BTreeMap<PathId, u16>,
     routers: Vec<IpAddr>,
-    tunnels: Tunnels,
+    link_port: u16,
     limits: FrontLimits,
     answers: (Instant, u32),
     counters: Arc<Counters>,
@@ -74,7 +75,7 @@ impl Front {
         let public = PublicKey::from(&secret);
         let gate = Gate::new(&public, plan.limits.handshakes_a_second, now);
         let mut peers = Peers::new(secret);
-        let Plan { peers: known, rules, mtus, routers, tunnels, limits } = plan;
+        let Plan { peers: known, rules, mtus, routers, link_port, limits } = plan;
         peers.set(known, &gate);
         let inside = Inside {
             flows: Flows::default(),
@@ -85,7 +86,7 @@ impl Front {
             rules,
             mtus: mtus.into_iter().collect(),
             routers,
-            tunnels,
+            link_port,
             limits,
             answers: (now, 0),
             logs: counted(logs, &counters),
@@ -120,14 +121,14 @@ impl Front {
         logs: Vec<Option<AccessSink>>,
         chain: &mut impl PacketChain,
     ) {
-        let Plan { peers, rules, mtus, routers, tunnels, limits } = plan;
+        let Plan { peers, rules, mtus, routers, link_port, limits } = plan;
         if self.gate.limit() != limits.handshakes_a_second {
             self.gate = Gate::new(&self.public, limits.handshakes_a_second, now);
         }
         let inside = &mut self.inside;
         inside.looks_at_dscp = rules.looks_at_dscp();
         inside.looks_at_time = rules.looks_at_time();
-        (inside.rules, inside.routers, inside.tunnels) = (rules, routers, tunnels);
+        (inside.rules, inside.routers, inside.link_port) = (rules, routers, link_port);
         inside.limits = limits;
         // Paths that go are told apart from those that are gone by `cut`.
         inside.mtus.extend(mtus);
@@ -233,7 +234,7 @@ impl Front {
         let Front { peers, inside, room, .. } = self;
         let counters = Arc::clone(&inside.counters);
         let Ok(flow) = FlowKey::of(packet) else { return counters.wireguard_malformed.one() };
-        if inside.tunnels.wraps(packet) {
+        if is_wrapped(packet, inside.link_port) {
             return counters.wireguard_wrapped.one();
         }
         let number = peers.with_address(flow.dst);
@@ -376,7 +377,7 @@ impl Inside {
             counters.wireguard_spoofed.one();
             return None;
         }
-        if self.tunnels.wraps(packet) {
+        if is_wrapped(packet, self.link_port) {
             counters.wireguard_wrapped.one();
             return None;
         }

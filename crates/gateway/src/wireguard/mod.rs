@@ -28,7 +28,6 @@ use ringmail_packet::flow::FlowKey;
 
 pub(crate) use self::flows::Flow;
 pub use self::front::Front;
-pub use self::inspect::Tunnels;
 
 /// The public key that belongs to a private key.
 pub fn public_key(private: [u8; 32]) -> [u8; 32] {
@@ -96,8 +95,8 @@ pub struct Plan {
     pub mtus: Vec<(PathId, u16)>,
     /// The gateway's own addresses inside, which errors come from.
     pub routers: Vec<IpAddr>,
-    /// UDP ports inside which something else is wrapped.
-    pub tunnels: Tunnels,
+    /// The UDP port of the domain's own links; nothing inside may go to it.
+    pub link_port: u16,
     /// Sizes and times.
     pub limits: FrontLimits,
 }
@@ -110,7 +109,7 @@ impl Plan {
             rules: RuleSet::default(),
             mtus: Vec::new(),
             routers: Vec::new(),
-            tunnels: Tunnels::with(0),
+            link_port: 0,
             limits: FrontLimits {
                 handshakes_a_second: 0,
                 flows_a_client: 0,

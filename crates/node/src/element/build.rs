@@ -51,7 +51,8 @@ pub(crate) fn edges(
     let form = plan::form(set, element);
     let edge = |inner| {
         let (flows, seeds) = (domain.limits.flows as usize, random::seeds()?);
-        let edge = Edge::new(role, form, flows, seeds, SaTable::new(), Instant::now());
+        let mut edge = Edge::new(role, form, flows, seeds, SaTable::new(), Instant::now());
+        edge.set_link_port(domain.links.udp_port);
         Ok(Core::Edge(Box::new(edge), inner))
     };
     let cores = inner.into_iter().map(edge).collect::<Result<_>>()?;

@@ -5,6 +5,10 @@ use ringmail_dataplane::DropReason;
 /// Where to look, and what to change.
 pub fn mend(reason: DropReason) -> &'static str {
     match reason {
+        DropReason::Wrapped => {
+            "A service, or a function on the way, sends tunnels (IP in IP, GRE, ESP, MPLS, NSH, VXLAN, Geneve): let it send \
+             what is inside them, or find out who made it."
+        }
         DropReason::UnknownNeighbour => {
             "Somebody else sends to the link port, or an address was changed on one side only: compare `domain show` on \
              both machines, and let the firewall admit none but the elements' addresses."

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use boringtun::noise::{Tunn, TunnResult};
 use boringtun::x25519::{PublicKey, StaticSecret};
 use ringmail_gateway::wireguard::{
-    Endpoint, Front, FrontLimits, Outside, PacketChain, Peer, Plan, Tunnels, public_key,
+    Endpoint, Front, FrontLimits, Outside, PacketChain, Peer, Plan, public_key,
 };
 use ringmail_gateway::{Counters, Rates};
 use ringmail_model::check;
@@ -196,7 +196,7 @@ fn plan(peers: &[Secret], rules: &str) -> (Plan, usize) {
         rules: RuleSet::compile(&domain, &set).expect("rules"),
         mtus: set.paths.iter().map(|path| (path.id, mtu)).collect(),
         routers: vec![IpAddr::from([10, 78, 0, 1]), "fd00:78::1".parse().expect("an address")],
-        tunnels: Tunnels::with(7000),
+        link_port: 7000,
         limits: FrontLimits {
             handshakes_a_second: HANDSHAKES_A_SECOND as u32,
             flows_a_client: 8,

@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result};
 use ringmail_dataplane_io::Link;
 use ringmail_gateway::access::{AccessLog, AccessSink};
-use ringmail_gateway::wireguard::{FrontLimits, Peer, Plan, Tunnels};
+use ringmail_gateway::wireguard::{FrontLimits, Peer, Plan};
 use ringmail_gateway::{Counters, Rates};
 use ringmail_model::PathId;
 use ringmail_model::domain::{Domain, Listener, ListenerKind};
@@ -248,7 +248,7 @@ fn plan(domain: &Domain, set: &PathSet, keys: &WireguardKeys) -> Result<Plan> {
         rules: RuleSet::compile(domain, set)?,
         mtus: forward.map(|path| (path.id, mtu_bytes)).collect(),
         routers: inner::gateway_addresses(domain),
-        tunnels: Tunnels::with(domain.links.udp_port),
+        link_port: domain.links.udp_port,
         limits: FrontLimits {
             handshakes_a_second: limits.handshakes_a_second,
             flows_a_client: limits.flows_a_client as usize,
