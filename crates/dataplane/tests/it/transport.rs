@@ -252,7 +252,7 @@ fn a_path_takes_no_frame_of_the_other_mode() {
     let (outer, _) = places(&frame.bytes);
     assert_eq!(text_of(&frame, &material(FORWARD, 0)).last(), Some(&NEXT_IPV4));
     assert_eq!(frame.bytes[outer + 12], 10);
-    assert_eq!(transport.run(frame), Err(Verdict::Drop(DropReason::WrongService)));
+    assert_eq!(transport.run(frame), Err(Verdict::Drop(DropReason::Wrapped)));
 }
 
 #[test]
