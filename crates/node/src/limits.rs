@@ -35,6 +35,9 @@ pub const EVENT_QUEUE: usize = 256;
 /// Messages to one element that wait to be written; past it, sending fails.
 pub const CONTROL_QUEUE: usize = 64;
 
+/// Verdicts on proofs of transit that an element tells of one path at once, and as many that failed.
+pub const PROOFS_TOLD: usize = 1024;
+
 /// Requests to one element whose answers are outstanding.
 pub const PENDING_REQUESTS: usize = 64;
 

@@ -28,6 +28,7 @@ mod hop;
 mod keys;
 mod machine;
 mod man;
+mod prove;
 mod rekey;
 mod reload;
 mod site;
@@ -77,6 +78,7 @@ verbs! {
     function => Function,
     keys => Keys,
     man => Man,
+    prove => Prove,
     rekey => Rekey,
     reload => Reload,
     site => Site,
@@ -110,6 +112,7 @@ pub(crate) fn schemas() -> Vec<ReportSchema> {
         ReportSchema::of::<domain::DomainShown>(),
         ReportSchema::of::<down::WentDown>(),
         ReportSchema::of::<keys::Keys>(),
+        ReportSchema::of::<prove::Proved>(),
         ReportSchema::of::<rekey::Rekeyed>(),
         ReportSchema::of::<reload::Reloaded>(),
         ReportSchema::of::<status::Status>(),

@@ -88,6 +88,8 @@ pub struct PathNsh {
     pub(crate) mark: Option<Range<usize>>,
     /// The words of a header that comes here which do not differ between packets: where, and what is there.
     fixed: Vec<(usize, u32)>,
+    /// The same of a header that begins here.
+    begun: Vec<(usize, u32)>,
     /// The keys of the link by which packets come, the newest last.
     came: Vec<LinkKey>,
     goes: Option<LinkKey>,
@@ -111,10 +113,11 @@ impl PathNsh {
         let verifier =
             proof.map(|layout| Verifier::new(ProvedPath::of(&config, layout), seen.clone()));
         let index = FIRST_INDEX - config.position.saturating_sub(1);
+        let begun = fixed(&config.layout, path, FIRST_INDEX - config.position);
         let fixed = fixed(&config.layout, path, index);
         let mark = mark_of_arrival(&config);
         let (came, goes, ended, prover) = Default::default();
-        PathNsh { config, path, origin, mark, fixed, came, goes, ended, prover, verifier }
+        PathNsh { config, path, origin, mark, fixed, begun, came, goes, ended, prover, verifier }
     }
 
     /// Takes another description of the same path; keys stay where it is the same.
@@ -223,9 +226,8 @@ impl PathNsh {
     /// Writes the header of a packet that begins here, but for tag and code.
     pub(crate) fn begin(&self, nsh: &mut [u8]) {
         nsh.fill(0);
-        let index = FIRST_INDEX - self.config.position;
-        for (at, word) in fixed(&self.config.layout, self.path, index) {
-            nsh[at..at + 4].copy_from_slice(&word.to_be_bytes());
+        for (at, word) in &self.begun {
+            nsh[*at..*at + 4].copy_from_slice(&word.to_be_bytes());
         }
         set_ttl(nsh, FIRST_TTL);
         if let Some(proof) = self.config.layout.proof() {

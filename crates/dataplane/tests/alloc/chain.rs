@@ -1,7 +1,10 @@
-//! A packet through gateway, forwarding hop, searching hop and egress, and its answer back, allocate nothing.
+//! A packet through gateway, forwarding hop, searching hop and egress, and its answer back, allocate nothing; with a
+//! Network Service Header, its proofs and what is noted of them neither.
 
 use ringmail_dataplane::batch::BATCH_PACKETS;
-use ringmail_dataplane::limits::{HEADROOM_BYTES, TAILROOM_BYTES};
+use ringmail_dataplane::limits::{HEADROOM_BYTES, PROOFS_KEPT, TAILROOM_BYTES};
+use ringmail_dataplane::nsh::verify::Verdict as Proof;
+use ringmail_dataplane::paths::PathTable;
 use ringmail_dataplane::{Batch, DropReason, Function, Neighbour, Verdict};
 use ringmail_functions::{Dpi, DpiRule, DpiSettings, Forward, OnMatch, Pattern};
 use ringmail_packet::flow::FlowKey;
@@ -9,14 +12,15 @@ use ringmail_packet::tcp::Flags;
 
 use crate::allocations;
 use crate::packets;
-use crate::testbed::{Chain, FORWARD};
+use crate::testbed::{Chain, FORWARD, RETURN, Wire};
 
+const WIRES: [Wire; 4] = [Wire::Mpls, Wire::MplsNsh, Wire::Sff, Wire::Nsh];
 const FLOWS: usize = 8;
 const SEGMENT_BYTES: usize = 1000;
 const WARM_UP_ROUNDS: usize = 8;
 const ROUNDS: usize = 32;
 
-fn chain() -> Chain {
+fn chain(wire: Wire) -> Chain {
     let rule = DpiRule {
         name: "forbidden".to_owned(),
         pattern: Pattern::Bytes(b"forbidden".to_vec()),
@@ -27,7 +31,7 @@ fn chain() -> Chain {
     let dpi = Dpi::new(&DpiSettings::new(vec![rule]), [1, 2, 3, 4]).expect("a good rule");
     let functions: Vec<(bool, Box<dyn Function>)> =
         vec![(false, Box::<Forward>::default()), (true, Box::new(dpi))];
-    let mut chain = Chain::new(functions);
+    let mut chain = Chain::on(wire, &[2], functions);
     for flow in 0..FLOWS {
         chain.gateway.pin(key(flow), FORWARD).expect("room");
     }
@@ -69,6 +73,10 @@ struct Bench {
 }
 
 impl Bench {
+    fn new(wire: Wire) -> Bench {
+        Bench { chain: chain(wire), batch: Batch::default(), made: Batch::default() }
+    }
+
     /// Every packet from one end to the other, in place. Frames of which `corrupt` says so lose a bit on the first link.
     /// How many came out.
     fn run(&mut self, packets: &[Vec<u8>], back: bool, corrupt: fn(usize) -> bool) -> usize {
@@ -102,7 +110,22 @@ impl Bench {
 
 #[test]
 fn a_packet_through_the_chain_and_back_allocates_nothing() {
-    let mut bench = Bench { chain: chain(), batch: Batch::default(), made: Batch::default() };
+    for wire in WIRES {
+        let mut bench = Bench::new(wire);
+        there_and_back(&mut bench);
+        let proved = |paths: &PathTable, path| {
+            let state = paths.get(path).expect("the path");
+            let noted = state.nsh.as_ref().and_then(|nsh| nsh.journal());
+            noted.map(|noted| (state.proofs.of(Proof::Proved), noted.read(usize::MAX).len()))
+        };
+        let all = ((WARM_UP_ROUNDS + ROUNDS) * BATCH_PACKETS) as u64;
+        let expected = Wire::WITH_NSH.contains(&wire).then_some((all, PROOFS_KEPT));
+        assert_eq!(proved(&bench.chain.egress.paths, FORWARD), expected, "{wire:?}");
+        assert_eq!(proved(&bench.chain.gateway.paths, RETURN), expected, "{wire:?}");
+    }
+}
+
+fn there_and_back(bench: &mut Bench) {
     let rounds: Vec<_> =
         (0..WARM_UP_ROUNDS + ROUNDS).map(|n| (round(n, false), round(n, true))).collect();
     let (warm_up, measured) = rounds.split_at(WARM_UP_ROUNDS);
@@ -123,7 +146,11 @@ fn a_packet_through_the_chain_and_back_allocates_nothing() {
 
 #[test]
 fn corrupt_and_forbidden_packets_allocate_nothing_either() {
-    let mut bench = Bench { chain: chain(), batch: Batch::default(), made: Batch::default() };
+    WIRES.into_iter().for_each(corrupt_and_forbidden);
+}
+
+fn corrupt_and_forbidden(wire: Wire) {
+    let mut bench = Bench::new(wire);
     let mut rounds: Vec<_> = (0..WARM_UP_ROUNDS + ROUNDS).map(|n| round(n, false)).collect();
     // The last segment of every flow is what the function resets.
     let last = rounds.last_mut().expect("rounds");
@@ -143,9 +170,14 @@ fn corrupt_and_forbidden_packets_allocate_nothing_either() {
             bench.run(there, false, |_| false);
         }
     });
-    assert_eq!(count, 0);
+    assert_eq!(count, 0, "{wire:?}");
     let counters = bench.chain.hops[1].counters();
-    assert_eq!(counters.dropped(DropReason::BadIcv), (ROUNDS * BATCH_PACKETS / 2) as u64);
+    // With a header the code of the link is looked at first, by the hop before.
+    let corrupt = match Wire::WITH_NSH.contains(&wire) {
+        true => bench.chain.hops[0].counters().dropped(DropReason::BadMac),
+        false => counters.dropped(DropReason::BadIcv),
+    };
+    assert_eq!(corrupt, (ROUNDS * BATCH_PACKETS / 2) as u64, "{wire:?}");
     assert!(counters.dropped(DropReason::FunctionReset) >= FLOWS as u64);
     assert!(counters.originated.packets.get() >= 2 * FLOWS as u64);
 }

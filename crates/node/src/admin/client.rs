@@ -18,6 +18,7 @@ use crate::change::ReloadReport;
 use crate::control::lines::{LineReader, LineWriter};
 use crate::control::{ChannelError, KeyExport, ListenerLists};
 use crate::limits::{ADMIN_ANSWER_WITHIN, RELOAD_WITHIN, TRACE_WITHIN};
+use crate::see::prove::{Proofs, ProveWish};
 use crate::see::trace::{Trace, TraceWish};
 
 /// A connection to a running domain.
@@ -126,6 +127,17 @@ impl Client {
     pub async fn trace(&mut self, wish: TraceWish) -> Result<Trace, AdminError> {
         match self.ask_within(AdminRequest::Trace(wish), TRACE_WITHIN).await? {
             AdminReply::Traced(trace) => Ok(trace),
+            _ => Err(AdminError::Mismatch),
+        }
+    }
+
+    /// What the ends of paths said last of the way that packets came.
+    ///
+    /// # Errors
+    /// It does not answer, or refuses.
+    pub async fn prove(&mut self, wish: ProveWish) -> Result<Proofs, AdminError> {
+        match self.ask(AdminRequest::Prove(wish)).await? {
+            AdminReply::Proofs(proofs) => Ok(proofs),
             _ => Err(AdminError::Mismatch),
         }
     }

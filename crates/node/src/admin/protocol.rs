@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::distribution::{Distribution, VersionReport};
 use crate::change::ReloadReport;
 use crate::control::{ElementStatus, KeyExport, ListenerLists, Rekeyed};
+use crate::see::prove::{Proofs, ProveWish};
 use crate::see::trace::{Trace, TraceWish};
 
 /// A question to a running domain.
@@ -28,6 +29,8 @@ pub enum AdminRequest {
     ReadLists,
     /// What becomes of packets along a path.
     Trace(TraceWish),
+    /// What the ends of paths said last of the way that packets came.
+    Prove(ProveWish),
     /// A copy of what one element sees in plain on a path; pcapng follows the answer until one side ends it.
     Tap {
         /// The path's name.
@@ -65,6 +68,8 @@ pub enum AdminReply {
     Lists(Vec<ListenerLists>),
     /// To [`AdminRequest::Trace`].
     Traced(Trace),
+    /// To [`AdminRequest::Prove`].
+    Proofs(Proofs),
     /// To [`AdminRequest::Tap`]; what follows is no line any more.
     Tapping,
     /// To [`AdminRequest::Reload`], whether it was activated or not.

@@ -20,6 +20,7 @@ use crate::change::ReloadReport;
 use crate::control::lines::{LineReader, LineWriter};
 use crate::control::{KeyExport, ListenerLists};
 use crate::limits::{ADMIN_CONNECTIONS, ADMIN_IDLE};
+use crate::see::prove::{Proofs, ProveWish};
 use crate::see::trace::{Trace, TraceWish};
 
 /// What the server asks when it is asked.
@@ -45,6 +46,12 @@ pub trait Backend: Send + Sync {
     fn trace(&self, wish: TraceWish) -> BoxFuture<'_, Result<Trace, String>> {
         drop(wish);
         async { Err("nothing is traced here".to_owned()) }.boxed()
+    }
+
+    /// What the ends of paths said last of the way that packets came; or why it is not known here.
+    fn prove(&self, wish: ProveWish) -> BoxFuture<'_, Result<Proofs, String>> {
+        drop(wish);
+        async { Err("no path ends here".to_owned()) }.boxed()
     }
 
     /// A stream of what an element sees in plain on a path, as pcapng; or why there is none.
@@ -163,6 +170,10 @@ async fn converse(
             },
             AdminRequest::Trace(wish) => match backend.trace(wish).await {
                 Ok(trace) => AdminReply::Traced(trace),
+                Err(reason) => AdminReply::Refused { reason },
+            },
+            AdminRequest::Prove(wish) => match backend.prove(wish).await {
+                Ok(proofs) => AdminReply::Proofs(proofs),
                 Err(reason) => AdminReply::Refused { reason },
             },
             AdminRequest::Tap { path, element } => {

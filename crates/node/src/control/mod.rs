@@ -31,7 +31,7 @@ pub use messages::{
     ToElement, WireguardKeys,
 };
 pub use nack::{Fault, Nack};
-pub use observe::{Mark, Observe, Observed, Passage, TraceFlow};
+pub use observe::{Mark, Observe, Observed, Passage, PathProofs, ProofRecord, TraceFlow};
 pub use status::{
     Counter, Drops, ElementStatus, EpochStatus, ListenerLists, PathStatus, ProofCount, Rekeyed,
     RequestTimes,

@@ -7,6 +7,8 @@ use ringmail_packet::flow::FlowKey;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::status::ProofCount;
+
 /// A question about packets. Each is answered with an [`Observed`] of its kind.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -32,6 +34,13 @@ pub enum Observe {
     },
     /// Note nothing any more.
     TraceStop,
+    /// What was said last of the way that packets came, of paths that end here. Answered with [`Observed::Proofs`].
+    Proofs {
+        /// The path's name; all, where there is none.
+        path: Option<String>,
+        /// How many verdicts of a path, and how many of those that failed.
+        last: u32,
+    },
     /// Write what passes in plain, as pcapng, to a Unix socket that somebody listens on.
     Tap {
         /// The path's name.
@@ -63,6 +72,42 @@ pub enum Observed {
         /// Packets that were noted and had to make room for later ones.
         overwritten: u64,
     },
+    /// To [`Observe::Proofs`].
+    Proofs(Vec<PathProofs>),
+}
+
+/// What the end of a path said of the way that its packets came.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PathProofs {
+    /// The path's name.
+    pub path: String,
+    /// The element where it ends.
+    pub end: String,
+    /// Packets by verdict, since the element started.
+    pub counts: Vec<ProofCount>,
+    /// The last verdicts and the last that failed, in order of time.
+    pub last: Vec<ProofRecord>,
+}
+
+/// What was said of one packet. Origin and sequence are the packet's own words: true only where it is proved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProofRecord {
+    /// When, in RFC 3339 with microseconds, UTC.
+    pub time: String,
+    /// The element that began the packet; its number, where the domain has none of that number.
+    pub origin: String,
+    /// The worker of that element.
+    pub worker: u16,
+    /// The origin's count: one for each packet, over all paths on which the worker begins packets.
+    pub sequence: u64,
+    /// `proved`, or why not.
+    pub verdict: String,
+    /// Of what is proved, the position from which on: 0 is where the path begins.
+    pub from: u32,
+    /// The name of the element at that position.
+    pub from_element: String,
 }
 
 /// A sealed packet: what ESP shows of it.

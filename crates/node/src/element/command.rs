@@ -1,6 +1,7 @@
 //! What other threads may ask of a worker, carried out between batches.
 
 use std::any::Any;
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use tokio::sync::oneshot;
 
 use super::flows::Metering;
 use super::header::HeaderKey;
+use super::proofs::Findings;
 use super::report::Report;
 use super::watch::Watch;
 use super::worker::{Core, Handle};
@@ -58,6 +60,8 @@ pub(crate) enum Command {
     Meter(Option<Box<Metering>>),
     /// Say what was counted.
     Report(oneshot::Sender<Report>),
+    /// Say what was said last of the way that packets of these paths came, and how many of each.
+    Proofs(HashSet<PathId>, usize, oneshot::Sender<Vec<Findings>>),
     /// Let somebody look.
     Watch(Watch),
     /// Stop working.
@@ -150,6 +154,9 @@ impl Command {
                 }
             }
             Command::FlowIdle(seconds) => core.set_flow_idle_s(seconds),
+            Command::Proofs(paths, last, answer) => {
+                let _gone = answer.send(Findings::of(core, &paths, last));
+            }
             Command::SetPeers(peers, answer) => {
                 let _gone = answer.send(link.set_peers(&peers));
             }

@@ -27,6 +27,7 @@ mod observe;
 mod pin;
 mod plan;
 mod ports;
+mod proofs;
 mod proxy;
 pub(crate) mod psk;
 mod relations;

@@ -1,11 +1,11 @@
 //! An element's answers to whoever looks into it: traces and taps ([`Observe`]).
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -13,22 +13,25 @@ use anyhow::{Context, Result, bail, ensure};
 use ringmail_dataplane_io::pcapng::{Capture, CaptureLimits, Framing};
 use ringmail_model::PathId;
 use ringmail_model::domain::Domain;
-use ringmail_model::pathset::{Element, PathSet, Role};
+use ringmail_model::pathset::{Element, Path, PathSet, Role};
 use ringmail_packet::flow::FlowKey;
 use tokio::sync::oneshot;
 
 use super::chain::Chains;
 use super::command::Command;
+use super::proofs::{Clock, Told};
 use super::watch::Watch;
 use super::worker::Handle;
 use crate::control::{Mark, Observe, Observed, TraceFlow};
-use crate::limits::{PROBE_WITHIN, TAP_FLUSHED_EVERY, TRACE_PASSAGES};
+use crate::limits::{PROBE_WITHIN, PROOFS_TOLD, TAP_FLUSHED_EVERY, TRACE_PASSAGES};
 
 /// Looks into one element. Clones look into the same.
 #[derive(Clone)]
 pub(super) struct Observer {
     pub(super) domain: Arc<Domain>,
     pub(super) set: Arc<PathSet>,
+    /// Those of all versions that run, the active one last.
+    pub(super) versions: Vec<PathSet>,
     pub(super) element: Element,
     pub(super) workers: Vec<Handle>,
     /// At a gateway, by which probes go.
@@ -78,6 +81,7 @@ impl Observer {
                 })
             }
             Observe::Tap { path, socket } => self.tap(&path, &socket).await,
+            Observe::Proofs { path, last } => self.proofs(path.as_deref(), last).await,
         }
     }
 
@@ -95,7 +99,23 @@ impl Observer {
         Ok(Observed::Passages { passages, overwritten })
     }
 
-    async fn tap(&self, path: &str, socket: &Path) -> Result<Observed> {
+    async fn proofs(&self, path: Option<&str>, last: u32) -> Result<Observed> {
+        let named = |known: &&Path| path.is_none_or(|path| known.name == path);
+        let ends = |known: &&Path| known.end.element == self.element.id;
+        let paths = self.versions.iter().flat_map(|set| &set.paths).filter(named).filter(ends);
+        let paths: BTreeMap<PathId, &Path> = paths.map(|path| (path.id, path)).collect();
+        let last = usize::try_from(last).unwrap_or(usize::MAX).min(PROOFS_TOLD);
+        let clock = Clock::now();
+        let mut told = Told::new(&self.set, &self.element, &paths);
+        for worker in &self.workers {
+            let (answer, found) = oneshot::channel();
+            worker.give(Command::Proofs(paths.keys().copied().collect(), last, answer));
+            told.add(found.await.context("a worker has stopped")?, clock);
+        }
+        Ok(Observed::Proofs(told.paths(last)))
+    }
+
+    async fn tap(&self, path: &str, socket: &path::Path) -> Result<Observed> {
         let name = &self.element.name;
         let allowed = self.domain.limits.taps;
         ensure!(allowed > 0, "the domain file allows no taps of decrypted traffic");

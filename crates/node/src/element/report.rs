@@ -165,7 +165,7 @@ impl Report {
 }
 
 /// Every verdict of the end of a path; what is proved from a hop on only where there is any.
-fn proofs(state: &PathState) -> Vec<ProofCount> {
+pub(super) fn proofs(state: &PathState) -> Vec<ProofCount> {
     let Some(_) = state.nsh.as_ref().and_then(|nsh| nsh.journal()) else { return Vec::new() };
     let count = |verdict: Verdict, from, packets| ProofCount {
         verdict: verdict.name().to_owned(),

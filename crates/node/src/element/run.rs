@@ -84,6 +84,7 @@ async fn serve(
                     let observer = Observer {
                         domain: Arc::new(active.domain.clone()),
                         set: Arc::new(active.set.clone()),
+                        versions: serving.versions.live().map(|live| live.set.clone()).collect(),
                         element: active.element.clone(),
                         workers: serving.workers.clone(),
                         chains: serving.proxy.as_ref().map(|(_, chains)| chains.clone()),

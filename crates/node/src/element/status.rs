@@ -188,7 +188,7 @@ fn paths(versions: &Versions, reports: &[Report], keys: Option<&Keys>) -> Vec<Pa
 }
 
 /// In the order of positions and verdicts, whoever reports first.
-fn add_proofs(sums: &mut Vec<ProofCount>, of_worker: &[ProofCount]) {
+pub(super) fn add_proofs(sums: &mut Vec<ProofCount>, of_worker: &[ProofCount]) {
     for ProofCount { verdict, from, packets } in of_worker {
         let is = |sum: &&mut ProofCount| sum.verdict == *verdict && sum.from == *from;
         if let Some(sum) = sums.iter_mut().find(is) {

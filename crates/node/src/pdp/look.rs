@@ -15,7 +15,8 @@ pub(super) fn asked(question: Observe) -> Option<Look> {
             Look::Find { flows: flows(of), marks: marks.into_iter().map(mark).collect() }
         }
         Observe::TraceStop => Look::Stop,
-        Observe::Tap { .. } => return None,
+        // The end of a path says itself what it found.
+        Observe::Tap { .. } | Observe::Proofs { .. } => return None,
     })
 }
 
@@ -45,6 +46,7 @@ pub(super) fn seen(observed: Observed) -> Seen {
             overwritten,
             more: false,
         },
+        Observed::Proofs(_) => Seen::Refused("that was not asked".to_owned()),
     }
 }
 

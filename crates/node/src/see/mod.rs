@@ -10,6 +10,7 @@ mod health;
 mod http;
 mod mends;
 pub mod metrics;
+pub mod prove;
 mod text;
 pub mod trace;
 

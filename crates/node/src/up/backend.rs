@@ -19,6 +19,7 @@ use crate::change::{Changer, Places, ReloadReport};
 use crate::control::{KeyExport, ListenerLists, Observe, Observed};
 use crate::limits::{TRACE_LOOK_EVERY, TRACE_WAIT};
 use crate::runtime::Claim;
+use crate::see::prove::{Proofs, ProveWish};
 use crate::see::trace::{self, Ask, Route, Trace, TraceWish};
 use crate::supervise::{ElementState, Handle};
 
@@ -168,6 +169,24 @@ impl Backend for DomainBackend {
             trace::run(&wish, &route, true, &Elements { handle: &self.elements, wait }).await
         };
         trace.boxed()
+    }
+
+    fn prove(&self, wish: ProveWish) -> BoxFuture<'_, Result<Proofs, String>> {
+        let prove = async move {
+            let ready = |(name, _, state)| (state == ElementState::Ready).then_some(name);
+            let names = self.elements.elements().into_iter().filter_map(ready);
+            let ask = async |name: String| {
+                let question = Observe::Proofs { path: wish.path.clone(), last: wish.last };
+                let answer = match self.elements.observe(&name, question).await {
+                    Ok(Observed::Proofs(paths)) => Ok(paths),
+                    Ok(_) => Err("it answered another question".to_owned()),
+                    Err(error) => Err(chain(&error)),
+                };
+                (name, answer)
+            };
+            Proofs::of(&wish, join_all(names.map(ask)).await)
+        };
+        prove.boxed()
     }
 
     fn tap<'a>(&'a self, wish: TapWish<'a>) -> BoxFuture<'a, Result<UnixStream, String>> {

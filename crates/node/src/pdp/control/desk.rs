@@ -19,6 +19,7 @@ use crate::admin::{
 use crate::change::{ElementAnswer, ReloadReport};
 use crate::control::{Fault, KeyExport, ListenerLists, Nack};
 use crate::limits::TRACE_WAIT;
+use crate::see::prove::{Proofs, ProveWish};
 use crate::see::trace::{self, Route, Trace, TraceWish};
 
 #[derive(Debug)]
@@ -111,6 +112,15 @@ impl Backend for ControlDesk {
 
     fn trace(&self, wish: TraceWish) -> BoxFuture<'_, Result<Trace, String>> {
         self.follow(wish).boxed()
+    }
+
+    fn prove(&self, wish: ProveWish) -> BoxFuture<'_, Result<Proofs, String>> {
+        let whose = wish.path.map_or_else(String::new, |path| format!(" of `{path}`"));
+        let reason = format!(
+            "control sees no packets; ask the end{whose} on its machine, `ringmail prove --state`: egresses of forward paths, \
+             the gateway of their answers"
+        );
+        async move { Err(reason) }.boxed()
     }
 
     fn reload(

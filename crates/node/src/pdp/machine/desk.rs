@@ -16,8 +16,9 @@ use crate::admin::{
     TapWish, VersionReport,
 };
 use crate::change::ReloadReport;
-use crate::control::{FromElement, KeyExport, ListenerLists, Observe, ToElement};
+use crate::control::{FromElement, KeyExport, ListenerLists, Observe, Observed, ToElement};
 use crate::limits::{ANSWER_WITHIN, OBSERVED_WITHIN, PENDING_REQUESTS, REKEY_ANSWERED_WITHIN};
+use crate::see::prove::{Proofs, ProveWish};
 use crate::see::trace::{Trace, TraceWish};
 
 /// What the machine is asked.
@@ -161,6 +162,20 @@ impl Backend for MachineDesk {
         let reason = "an element alone cannot follow packets to others on their machines: `ringmail trace --state` asks control; \
                       `ringmail top --state` shows what passes here, and `ringmail tap --state` what it is";
         async move { Err(reason.to_owned()) }.boxed()
+    }
+
+    fn prove(&self, wish: ProveWish) -> BoxFuture<'_, Result<Proofs, String>> {
+        let prove = async move {
+            let question = Observe::Proofs { path: wish.path.clone(), last: wish.last };
+            let asked = move |request| ToElement::Observe { request, question };
+            match self.ask(OBSERVED_WITHIN, asked).await? {
+                FromElement::Observed { answer: Observed::Proofs(paths), .. } => {
+                    Proofs::of(&wish, [(String::new(), Ok(paths))])
+                }
+                _ => Err("the element answered another question".to_owned()),
+            }
+        };
+        prove.boxed()
     }
 
     fn reload(
