@@ -7,6 +7,7 @@ mod chain;
 mod corpus;
 mod dependencies;
 mod esp;
+mod flood;
 mod forged;
 #[allow(unreachable_pub, reason = "the fuzz workspace's, where they are public")]
 #[path = "../../../../fuzz/src/dataplane.rs"]
