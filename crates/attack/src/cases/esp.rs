@@ -56,6 +56,15 @@ pub(super) const CASES: &[Case] = &[
         run: replayed_after_restart,
     },
     Case {
+        attack: "frame-of-an-old-epoch",
+        row: Row::Integrity,
+        claimed: Claimed::Always,
+        given: &[],
+        switch: Some(Switch::AtStart(&[Defence::OwnKeys], &["egress"])),
+        expected: "a packet that was sealed before its sender began a new epoch is not taken afterwards",
+        run: of_old_epoch,
+    },
+    Case {
         attack: "recording-opened-later",
         row: Row::ForwardSecrecy,
         claimed: Claimed::Always,
@@ -174,8 +183,17 @@ fn of_another_element(lab: &mut Lab) -> Result<Trial> {
     ))
 }
 
-/// On the path through the firewall, the only one whose packets come to the egress from there.
 fn replayed_after_restart(lab: &mut Lab) -> Result<Trial> {
+    replayed_after(lab, "egress")
+}
+
+/// Every start of an element is an epoch of its own, with everybody whom it sends to.
+fn of_old_epoch(lab: &mut Lab) -> Result<Trial> {
+    replayed_after(lab, "sf3")
+}
+
+/// On the path through the firewall, the only one whose packets come to the egress from there.
+fn replayed_after(lab: &mut Lab, restarted: &str) -> Result<Trial> {
     let flow = lab.flow("filtered")?;
     let payload = long(b"before the restart");
     flow.arrived()?;
@@ -187,7 +205,7 @@ fn replayed_after_restart(lab: &mut Lab) -> Result<Trial> {
     let frame = caught.frame()?;
     let first = flow.arrived()?;
     ensure!(first == [payload.clone()], "the packet itself arrives {} times", first.len());
-    lab.restart("egress")?;
+    lab.restart(restarted)?;
     flow.arrived()?;
     let before = lab.drops()?;
     lab.wire.inject("egress", &frame.bytes)?;
