@@ -86,15 +86,8 @@ pub(crate) enum Switch {
     Off(&'static [Defence]),
     /// The same, and these elements are started again with it: it acts when they start.
     AtStart(&'static [Defence], &'static [&'static str]),
-    /// A setting of a namespace's kernel.
-    Kernel {
-        /// The namespace.
-        namespace: &'static str,
-        /// The setting, with dots.
-        key: &'static str,
-        /// Its value, and that without the defence.
-        values: [&'static str; 2],
-    },
+    /// Settings of a namespace's kernel: each with dots, its value, and that without the defence.
+    Kernel(&'static str, &'static [(&'static str, [&'static str; 2])]),
 }
 
 impl Switch {
@@ -102,8 +95,9 @@ impl Switch {
     pub(crate) fn name(self) -> String {
         match self {
             Switch::Off(defences) | Switch::AtStart(defences, _) => names(defences),
-            Switch::Kernel { namespace, key, values: [value, _] } => {
-                format!("{key} = {value} in {namespace}")
+            Switch::Kernel(namespace, settings) => {
+                let each = settings.iter().map(|(key, [with, _])| format!("{key} = {with}"));
+                format!("{} in {namespace}", each.collect::<Vec<_>>().join(", "))
             }
         }
     }

@@ -337,8 +337,8 @@ impl Lab {
                 self.take_away(given, defences)?;
                 elements.iter().try_for_each(|element| self.restart(element))?;
             }
-            Switch::Kernel { namespace, key, values: [_, without] } => {
-                self.tune(namespace, key, without)?;
+            Switch::Kernel(namespace, settings) => {
+                settings.iter().try_for_each(|(key, [_, off])| self.tune(namespace, key, off))?;
             }
         }
         self.whole()?;
@@ -353,8 +353,8 @@ impl Lab {
             Switch::AtStart(_, elements) => {
                 elements.iter().try_for_each(|element| self.restart(element))?;
             }
-            Switch::Kernel { namespace, key, values: [with, _] } => {
-                self.tune(namespace, key, with)?;
+            Switch::Kernel(namespace, settings) => {
+                settings.iter().try_for_each(|(key, [on, _])| self.tune(namespace, key, on))?;
             }
         }
         self.whole()

@@ -64,7 +64,7 @@ mod tests {
                 Some(Switch::Off(defences) | Switch::AtStart(defences, _)) => {
                     used.extend(defences.iter().copied());
                 }
-                Some(Switch::Kernel { .. }) => {}
+                Some(Switch::Kernel(..)) => {}
                 None => panic!("nobody sees whether `{}` bites", case.attack),
             }
         }

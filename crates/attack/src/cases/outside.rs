@@ -10,17 +10,19 @@ use crate::forge;
 use crate::lab::{Lab, PATIENCE, long};
 use crate::wire::{Frame, Tap, mac_in};
 
+/// Nothing comes from outside with an address that is not outside.
+const OUTER_ADDRESSES: (&str, [&str; 2]) = ("net.ipv4.conf.outer0.rp_filter", ["1", "0"]);
+
+/// The gateway's kernel passes nothing on.
+const FORWARDING: (&str, [&str; 2]) = ("net.ipv4.ip_forward", ["0", "1"]);
+
 pub(super) const CASES: &[Case] = &[
     Case {
         attack: "label-spoofed-from-outside",
         row: Row::Spoof,
         claimed: Claimed::Always,
         given: &[],
-        switch: Some(Switch::Kernel {
-            namespace: "gateway",
-            key: "net.ipv4.conf.outer0.rp_filter",
-            values: ["1", "0"],
-        }),
+        switch: Some(Switch::Kernel("gateway", &[OUTER_ADDRESSES])),
         expected: "an encapsulated packet that comes from outside is not taken, even if it is a genuine one",
         run: label_from_outside,
     },
@@ -29,11 +31,7 @@ pub(super) const CASES: &[Case] = &[
         row: Row::Spoof,
         claimed: Claimed::Always,
         given: &[],
-        switch: Some(Switch::Kernel {
-            namespace: "gateway",
-            key: "net.ipv4.ip_forward",
-            values: ["0", "1"],
-        }),
+        switch: Some(Switch::Kernel("gateway", &[OUTER_ADDRESSES, FORWARDING])),
         expected: "a packet from outside does not enter a chain with the addresses of a flow that has a path",
         run: inner_from_outside,
     },
@@ -42,11 +40,7 @@ pub(super) const CASES: &[Case] = &[
         row: Row::Leak,
         claimed: Claimed::Always,
         given: &[],
-        switch: Some(Switch::Kernel {
-            namespace: "gateway",
-            key: "net.ipv4.ip_forward",
-            values: ["0", "1"],
-        }),
+        switch: Some(Switch::Kernel("gateway", &[FORWARDING])),
         expected: "no frame with labels or headers of a chain leaves the domain, even one addressed to a client",
         run: leaves,
     },
@@ -55,11 +49,7 @@ pub(super) const CASES: &[Case] = &[
         row: Row::MicroSegmentation,
         claimed: Claimed::Always,
         given: &[],
-        switch: Some(Switch::Kernel {
-            namespace: "egress",
-            key: "net.ipv4.conf.link0.forwarding",
-            values: ["0", "1"],
-        }),
+        switch: Some(Switch::Kernel("egress", &[("net.ipv4.conf.link0.forwarding", ["0", "1"])])),
         expected: "a plain packet from the links between elements does not reach a service past its chain",
         run: around,
     },
