@@ -119,6 +119,9 @@ fn reaches(domain: &Domain, client: &Client) -> Vec<Cidr> {
         networks.extend(service.addresses.iter().filter_map(|at| host(at.ip())));
         networks.extend(&service.networks);
     }
+    // Errors of the chain come from the gateway's own address.
+    let own = domain.gateway.inner.iter().filter_map(|network| network.host(1));
+    networks.extend(own.filter_map(|ip| Cidr::around(ip, if ip.is_ipv4() { 32 } else { 128 })));
     let all = networks.clone();
     // One that lies in another says nothing.
     networks.retain(|network| !all.iter().any(|other| other != network && other.covers(*network)));

@@ -55,6 +55,35 @@ pub(super) fn too_big<'a>(
     Some(written)
 }
 
+/// Writes the ICMP error `packet` into `room` as if the router of its IP version had sent it.
+pub(super) fn in_the_name_of<'a>(
+    packet: &[u8],
+    routers: &[IpAddr],
+    room: &'a mut [u8],
+) -> Option<&'a [u8]> {
+    let is_v4 = packet.first()? >> 4 == 4;
+    let router = routers.iter().find(|router| router.is_ipv4() == is_v4)?;
+    let renamed = room.get_mut(..packet.len())?;
+    renamed.copy_from_slice(packet);
+    match router {
+        IpAddr::V4(router) => {
+            let mut view = ipv4::Packet::new_checked(&mut renamed[..]).ok()?;
+            view.set_src_addr(*router);
+            view.fill_checksum();
+        }
+        IpAddr::V6(router) => {
+            // The checksum of ICMPv6 covers the addresses.
+            let view = ipv6::Packet::new_checked(&renamed[..]).ok()?;
+            let addresses = Addresses::new((*router).into(), view.dst_addr().into())?;
+            let message = view.upper_layer().ok()?.payload.len();
+            renamed.get_mut(8..24)?.copy_from_slice(&router.octets());
+            let begin = packet.len().checked_sub(message)?;
+            icmp::Packet::new_checked(renamed.get_mut(begin..)?).ok()?.fill_checksum(addresses);
+        }
+    }
+    Some(renamed)
+}
+
 fn header(addresses: Addresses, payload_len: usize, buffer: &mut [u8]) -> Option<()> {
     match addresses {
         Addresses::V4 { src, dst } => {

@@ -241,7 +241,8 @@ impl Front {
         let Some(known) = number.and_then(|number| peers.get_mut(number)) else {
             return counters.wireguard_unknown_peer.one();
         };
-        let key = about(packet, &flow).unwrap_or_else(|| flow.reversed());
+        let error = about(packet, &flow);
+        let key = error.unwrap_or_else(|| flow.reversed());
         match inside.flows.get_mut(&key) {
             Some(flow) if flow.allowed.is_some() && Some(flow.peer) == number => {
                 flow.bytes_out += packet.len() as u64;
@@ -251,6 +252,14 @@ impl Front {
         }
         counters.wireguard_packets_out.one();
         counters.bytes_to_clients.add(packet.len() as u64);
+        // Routers inside speak in the gateway's name: their own addresses are nobody's business, and no client would take them.
+        let packet = match error {
+            None => packet,
+            Some(_) => match answer::in_the_name_of(packet, &inside.routers, &mut room.error) {
+                Some(renamed) => renamed,
+                None => return counters.wireguard_malformed.one(),
+            },
+        };
         seal(known, packet, &mut room.sealed, outside, &counters);
     }
 

@@ -203,7 +203,12 @@ fn a_client_comes_by_the_file_that_it_is_given() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8(output.stdout).expect("UTF-8");
         assert!(text.contains(&format!("MTU = {}\n", world.inner_mtu())), "{text}");
-        assert!(text.contains("AllowedIPs = 10.79.0.10/32, fd00:79::10/128\n"), "{text}");
+        assert!(
+            text.contains(
+                "AllowedIPs = 10.78.0.1/32, 10.79.0.10/32, fd00:78::1/128, fd00:79::10/128\n"
+            ),
+            "{text}"
+        );
         let file = folder.join("laptop.conf").display().to_string();
         std::fs::write(&file, &text).expect("a file");
         laptop.run("chmod", &["600", &file]);
