@@ -120,6 +120,9 @@ fn paragraph(library: &Library) -> Result<String> {
         holders.extend(lines.filter(says).map(|line| line.trim_end_matches('.').to_owned()));
     }
     if holders.is_empty() {
+        holders.extend(said_in_sources(&library.folder));
+    }
+    if holders.is_empty() {
         holders.extend(library.authors.iter().cloned());
     }
     if holders.is_empty() {
@@ -146,6 +149,9 @@ fn paragraph(library: &Library) -> Result<String> {
         } else if licence == "MIT" && !kept.contains("Permission is hereby granted") {
             let holders: Vec<&str> = holders.iter().map(String::as_str).collect();
             kept.push_str(&mit(&holders.join(", ")));
+        } else if licence == "BSD-3-Clause" && !kept.contains("Redistributions of source code") {
+            let holders: Vec<&str> = holders.iter().map(String::as_str).collect();
+            kept.push_str(&bsd3(&holders.join(", ")));
         }
     }
     ensure!(!kept.trim().is_empty(), "{name} {version} ({license}) has no file with its notice");
@@ -227,6 +233,38 @@ fn indented(text: &str) -> String {
         out.push('\n');
     }
     out
+}
+
+/// Whose a library is by the head of its sources, where it has no file that says so.
+fn said_in_sources(folder: &Path) -> Option<String> {
+    let source = fs::read_to_string(folder.join("src/lib.rs")).ok()?;
+    let head = source.lines().take(5).map(|line| line.trim_start_matches(['/', ' ']));
+    let line = head.into_iter().find(|line| line.starts_with("Copyright"))?;
+    Some(line.trim_end_matches(" All rights reserved.").to_owned())
+}
+
+/// The licence BSD-3-Clause, as SPDX has it.
+fn bsd3(holders: &str) -> String {
+    let holders = holders.trim_start_matches("Copyright (c) ");
+    format!(
+        "Copyright (c) {holders}\n\n\
+         Redistribution and use in source and binary forms, with or without modification, are permitted provided that\n\
+         the following conditions are met:\n\n\
+         1. Redistributions of source code must retain the above copyright notice, this list of conditions and the\n\
+         following disclaimer.\n\n\
+         2. Redistributions in binary form must reproduce the above copyright notice, this list of conditions and the\n\
+         following disclaimer in the documentation and/or other materials provided with the distribution.\n\n\
+         3. Neither the name of the copyright holder nor the names of its contributors may be used to endorse or promote\n\
+         products derived from this software without specific prior written permission.\n\n\
+         THIS SOFTWARE IS PROVIDED BY THE COPYRIGHT HOLDERS AND CONTRIBUTORS \"AS IS\" AND ANY EXPRESS OR IMPLIED\n\
+         WARRANTIES, INCLUDING, BUT NOT LIMITED TO, THE IMPLIED WARRANTIES OF MERCHANTABILITY AND FITNESS FOR A\n\
+         PARTICULAR PURPOSE ARE DISCLAIMED. IN NO EVENT SHALL THE COPYRIGHT HOLDER OR CONTRIBUTORS BE LIABLE FOR ANY\n\
+         DIRECT, INDIRECT, INCIDENTAL, SPECIAL, EXEMPLARY, OR CONSEQUENTIAL DAMAGES (INCLUDING, BUT NOT LIMITED TO,\n\
+         PROCUREMENT OF SUBSTITUTE GOODS OR SERVICES; LOSS OF USE, DATA, OR PROFITS; OR BUSINESS INTERRUPTION) HOWEVER\n\
+         CAUSED AND ON ANY THEORY OF LIABILITY, WHETHER IN CONTRACT, STRICT LIABILITY, OR TORT (INCLUDING NEGLIGENCE OR\n\
+         OTHERWISE) ARISING IN ANY WAY OUT OF THE USE OF THIS SOFTWARE, EVEN IF ADVISED OF THE POSSIBILITY OF SUCH\n\
+         DAMAGE.\n"
+    )
 }
 
 fn mit(holders: &str) -> String {
