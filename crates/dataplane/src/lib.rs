@@ -18,6 +18,7 @@ pub mod hop;
 pub mod keys;
 pub mod labels;
 pub mod limits;
+pub mod liveness;
 mod memory;
 pub mod meter;
 pub mod nsh;

@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use ringmail_node::admin::{
     Distribution, DomainStatus, ElementReport, RefusedVersion, VersionReport,
 };
-use ringmail_node::control::{Counter, Drops, ElementStatus, EpochStatus, PathStatus, ProofCount};
+use ringmail_node::control::{
+    Counter, Drops, ElementStatus, EpochStatus, PathStatus, ProofCount, ReplicaStatus,
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -87,6 +89,9 @@ impl Status {
                 }
                 _ => writeln!(out, "  keys with {neighbour}  not agreed")?,
             }
+        }
+        for ReplicaStatus { element, state, since_s } in &status.replicas {
+            writeln!(out, "  replica {element}  {state} for {since_s:.0} s")?;
         }
         for path in &status.paths {
             let PathStatus { name, direction, state, packets, bytes, .. } = path;

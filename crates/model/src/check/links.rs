@@ -30,6 +30,9 @@ impl Checker<'_> {
         self.range("limits.rekey_after_s", l.rekey_after_s, 1, 86_400);
         let (least, most) = (limits::REKEY_PACKETS_MIN, limits::REKEY_PACKETS_MAX);
         self.range("limits.rekey_after_packets", l.rekey_after_packets, least, most);
+        let a = &self.domain.availability;
+        self.range("availability.probe_every_ms", a.probe_every_ms, 20, 60_000);
+        self.range("availability.probes_missed", a.probes_missed, 1, 100);
         self.range("links.udp_port", self.domain.links.udp_port, 1, u16::MAX);
         self.range("links.control_port", self.domain.links.control_port, 1, u16::MAX);
     }

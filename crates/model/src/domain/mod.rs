@@ -4,6 +4,7 @@
 //! also be built in code. `docs/schema/domain.schema.json` is generated from these types.
 
 mod attach;
+mod availability;
 mod client;
 mod credential;
 mod decision;
@@ -27,6 +28,7 @@ mod service;
 mod wireguard;
 
 pub use attach::{AttachSettings, Checksums, Interfaces, Shape, TellApart};
+pub use availability::{Availability, LostConnections};
 pub use client::{Client, Identity, IdentityError};
 pub use credential::{CertificateMatch, NamePattern, NamePatternError, SpiffePattern};
 pub use decision::{
@@ -119,6 +121,9 @@ pub struct Domain {
     /// Sizes and times of the data plane.
     #[serde(default)]
     pub limits: Limits,
+    /// How dead replicas of functions are found, and what becomes of their connections.
+    #[serde(default)]
+    pub availability: Availability,
     /// Where metrics and health are served besides the Unix socket in the runtime directory.
     #[serde(default)]
     pub metrics: Metrics,

@@ -34,5 +34,5 @@ pub use nack::{Fault, Nack};
 pub use observe::{Mark, Observe, Observed, Passage, PathProofs, ProofRecord, TraceFlow};
 pub use status::{
     Counter, Drops, ElementStatus, EpochStatus, ListenerLists, PathStatus, ProofCount, Rekeyed,
-    RequestTimes,
+    ReplicaStatus, RequestTimes,
 };

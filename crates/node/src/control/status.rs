@@ -21,6 +21,9 @@ pub struct ElementStatus {
     /// The epochs of its keys, by neighbour; none with keying `psk`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub epochs: Vec<EpochStatus>,
+    /// Of the gateway: the hops on paths over replicas, and whether they are alive.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<ReplicaStatus>,
     /// The paths that it stands on.
     pub paths: Vec<PathStatus>,
     /// Everything that it counts, drops excepted.
@@ -124,6 +127,17 @@ pub struct EpochStatus {
     /// Seconds since it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_s: Option<f64>,
+}
+
+/// A hop that the gateway asks whether it is alive.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ReplicaStatus {
+    /// Its name.
+    pub element: String,
+    /// `up`; `down`: connections that begin take others; `unknown`: it was not asked for long enough.
+    pub state: String,
+    /// Seconds since it is so.
+    pub since_s: f64,
 }
 
 /// New keys of an element and one neighbour.

@@ -17,7 +17,7 @@ use super::keys::{Answer, Keys};
 use super::relations::{neighbours, profile, relations};
 use crate::control::FromElement;
 use crate::limits::{AGREEMENT_ANSWERS_WITHIN, WORN_LOOKED_AT_EVERY};
-use crate::sap::{Driver, Notice, Settings, SetupError, Status, TcpDial};
+use crate::sap::{Agreements, Driver, Notice, Settings, SetupError, Status, TcpDial};
 
 /// A running agreement with all neighbours, and the associations that came of it.
 pub(crate) struct Agreement {
@@ -187,6 +187,11 @@ impl Agreement {
         bundle: &TrustBundle,
     ) -> Result<(), SetupError> {
         self.driver.agreements().set_trust(identity, bundle)
+    }
+
+    /// The way to tell the agreements something.
+    pub(crate) fn agreements(&self) -> Agreements {
+        self.driver.agreements()
     }
 
     pub(crate) fn keys(&self) -> &Keys {

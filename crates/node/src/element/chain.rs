@@ -1,24 +1,25 @@
 //! Connections of the encryption proxy into the chains: the flow's entry stands before the first SYN and outlives
 //! TIME_WAIT.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use ringmail_gateway::{Chain, ChainError, ChainRequest, ChainStream};
 use ringmail_model::PathId;
+use ringmail_model::domain::LostConnections;
 use ringmail_packet::flow::FlowKey;
 use ringmail_packet::ip::protocol;
 use rustix::net::{Shutdown, shutdown};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::command::Command;
 use super::flows::Telling;
@@ -28,6 +29,9 @@ use crate::limits::{KEEPALIVE_EVERY, KEEPALIVES, PROBE_ENDS_WITHIN};
 
 /// How many ports are tried that the system says are taken by something else.
 const PORTS_TRIED: usize = 16;
+
+/// How many paths a connection tries whose replicas die while it begins.
+const PATHS_TRIED: usize = 4;
 
 /// The paths that one path over replicas became, itself first.
 pub(crate) type Variants = BTreeMap<PathId, Vec<PathId>>;
@@ -51,6 +55,18 @@ pub(crate) struct Chains {
     open: Arc<Mutex<Open>>,
     /// Hears whose flows are, where records of them are exported.
     telling: Option<Telling>,
+    lost: watch::Sender<Lost>,
+    /// Connections ended, and moved, because a replica was dead.
+    left: Arc<[AtomicU64; 2]>,
+}
+
+/// Paths that nothing begins on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Lost {
+    /// A replica on them is dead.
+    dead: BTreeSet<PathId>,
+    /// A hop on them, or on the way back, cannot send yet.
+    closed: BTreeSet<PathId>,
 }
 
 /// The connections that are open, with their paths: to end them when a path does.
@@ -73,6 +89,8 @@ impl Chains {
             begun: Arc::default(),
             open: Arc::default(),
             telling: None,
+            lost: watch::Sender::default(),
+            left: Arc::default(),
         }
     }
 
@@ -88,12 +106,77 @@ impl Chains {
 
     /// Which replicas a new flow of this path passes, as long as it lasts.
     pub(super) fn variant(&self, path: PathId) -> PathId {
-        match self.variants.load().get(&path) {
-            Some(variants) if !variants.is_empty() => {
-                variants[self.begun.fetch_add(1, Ordering::Relaxed) % variants.len()]
-            }
-            _ => path,
+        let all = self.variants.load();
+        let Some(variants) = all.get(&path).filter(|variants| !variants.is_empty()) else {
+            return path;
+        };
+        let lost = self.lost.borrow();
+        self.choose(&lost, variants)
+    }
+
+    fn choose(&self, lost: &Lost, variants: &[PathId]) -> PathId {
+        let without = |lost: &BTreeSet<PathId>| -> Vec<PathId> {
+            variants.iter().copied().filter(|path| !lost.contains(path)).collect()
+        };
+        let living = without(&lost.dead);
+        let open: Vec<PathId> =
+            living.iter().copied().filter(|path| !lost.closed.contains(path)).collect();
+        // Where there is none better, a dead one may have come back.
+        let choice = [&*open, &living, variants].into_iter().find(|some| !some.is_empty());
+        let choice = choice.unwrap_or(variants);
+        choice[self.begun.fetch_add(1, Ordering::Relaxed) % choice.len()]
+    }
+
+    /// What connections of a path that is dead go by instead; `None` if it is not dead, or all others are, too.
+    fn instead(&self, lost: &Lost, path: PathId) -> Option<PathId> {
+        if !lost.dead.contains(&path) {
+            return None;
         }
+        let all = self.variants.load();
+        let variants = all.values().find(|variants| variants.contains(&path))?;
+        Some(self.choose(lost, variants)).filter(|other| !lost.dead.contains(other))
+    }
+
+    /// Nothing begins on these paths any more. Connections on paths that were not dead before are ended, or go on by
+    /// another path.
+    pub(crate) fn set_dead(
+        &self,
+        dead: BTreeSet<PathId>,
+        closed: BTreeSet<PathId>,
+        connections: LostConnections,
+    ) {
+        let lost = Lost { dead, closed };
+        let before = self.lost.send_replace(lost.clone());
+        let newly = |path: &PathId| !before.dead.contains(path);
+        let mut count = 0_u64;
+        for (flow, (path, socket)) in lock(&self.open).iter_mut() {
+            let Some(other) = self.instead(&lost, *path).filter(|_| newly(path)) else { continue };
+            count += 1;
+            match connections {
+                LostConnections::Move => {
+                    *path = other;
+                    for worker in self.workers.iter() {
+                        // It has an entry for the flow already, so there is room.
+                        let (answer, _) = oneshot::channel();
+                        worker.give(Command::Pin(*flow, other, answer));
+                    }
+                }
+                // One that the other end has closed already is over anyway.
+                LostConnections::Close => drop(shutdown(&**socket, Shutdown::Both)),
+            }
+        }
+        if count == 0 {
+            return;
+        }
+        let moved = connections == LostConnections::Move;
+        self.left[usize::from(moved)].fetch_add(count, Ordering::Relaxed);
+        let what = if moved { "moved" } else { "closed" };
+        tracing::warn!(connections = count, what, "paths over dead replicas are left");
+    }
+
+    /// Connections that were ended, and that were moved, because a replica was dead.
+    pub(crate) fn left(&self) -> [u64; 2] {
+        [0, 1].map(|nth: usize| self.left[nth].load(Ordering::Relaxed))
     }
 
     /// The workers that packets of these chains pass.
@@ -119,13 +202,13 @@ impl Chains {
         count
     }
 
-    /// One attempt: port, entry, connection, in this order.
+    /// One attempt: port, entry, connection, in this order. `None`: the path was left before it stood.
     async fn attempt(
         &self,
         request: ChainRequest<'_>,
         path: PathId,
         destination: SocketAddr,
-    ) -> Result<ChainStream, ChainError> {
+    ) -> Result<Option<ChainStream>, ChainError> {
         let connect = |source| ChainError::Connect { service: request.service.to_owned(), source };
         let mut tried = 0;
         let (stream, pin) = loop {
@@ -133,7 +216,12 @@ impl Chains {
             if let Some(telling) = &self.telling {
                 telling.began(pin.flow, request.client, request.rule, request.service);
             }
-            match socket.connect(destination).await {
+            let mut lost = self.lost.subscribe();
+            let connected = tokio::select! {
+                connected = socket.connect(destination) => connected,
+                _ = lost.wait_for(|lost| self.instead(lost, path).is_some()) => return Ok(None),
+            };
+            match connected {
                 Ok(stream) => break (stream, pin),
                 Err(error) if still_connected(&error) && tried < PORTS_TRIED => tried += 1,
                 Err(error) => return Err(connect(error)),
@@ -142,7 +230,7 @@ impl Chains {
         stream.set_nodelay(true).map_err(connect)?;
         let socket = stream.as_fd().try_clone_to_owned().map_err(connect)?;
         lock(&self.open).insert(pin.flow, (path, Arc::new(socket)));
-        Ok(ChainStream::new(stream, pin))
+        Ok(Some(ChainStream::new(stream, pin)))
     }
 
     /// A socket with a port of its own whose packets take a path.
@@ -257,16 +345,22 @@ impl Chain for Chains {
     async fn open(&self, request: ChainRequest<'_>) -> Result<ChainStream, ChainError> {
         let key = (request.path, request.service.to_owned());
         let unknown = || ChainError::Unknown { path: request.path, service: key.1.clone() };
-        let path = self.variant(request.path);
-        let mut outcome = Err(unknown());
         let services = self.services.load_full();
-        for destination in services.get(&key).ok_or_else(unknown)? {
-            outcome = self.attempt(request, path, *destination).await;
-            if outcome.is_ok() {
-                break;
+        let destinations = services.get(&key).ok_or_else(unknown)?;
+        'paths: for _ in 0..PATHS_TRIED {
+            let path = self.variant(request.path);
+            let mut outcome = Err(unknown());
+            for destination in destinations {
+                match self.attempt(request, path, *destination).await {
+                    Ok(Some(stream)) => return Ok(stream),
+                    Ok(None) => continue 'paths,
+                    Err(error) => outcome = Err(error),
+                }
             }
+            return outcome;
         }
-        outcome
+        let reason = "replicas on it die one after the other".to_owned();
+        Err(ChainError::NotReady { path: request.path, reason })
     }
 }
 

@@ -21,6 +21,7 @@ use super::command::{Command, NewPath, NewPaths};
 use super::flows::Flows;
 use super::proxy::{self, Prepared, Proxy};
 use super::psk::Psk;
+use super::replicas::{self, Replicas};
 use super::versions::{Ability, Retired, Version, Versions};
 use super::wireguard::Wanted;
 use super::worker::Handle;
@@ -37,6 +38,8 @@ pub(super) struct Serving {
     pub(super) psk: Option<Psk>,
     /// The gateway's.
     pub(super) proxy: Option<(Proxy, Chains)>,
+    /// The gateway's look at replicas of functions.
+    pub(super) replicas: Option<Replicas>,
     pub(super) ability: Ability,
     /// Exports records of flows, where the domain wants them.
     pub(super) flows: Option<Flows>,
@@ -77,12 +80,22 @@ impl Serving {
         ability: Ability,
         (identity, bundle): (Identity, TrustBundle),
     ) -> Serving {
-        Serving {
+        let replicas = match (&agreement, &proxy) {
+            (Some(agreement), Some((_, chains))) => {
+                Some(Replicas::new(agreement.agreements(), chains.clone()))
+            }
+            _ => None,
+        };
+        if let Some(agreement) = &agreement {
+            agreement.agreements().answer_by(replicas::look(workers.clone()));
+        }
+        let mut serving = Serving {
             versions,
             workers,
             agreement,
             psk,
             proxy,
+            replicas,
             ability,
             flows: None,
             identity,
@@ -90,6 +103,24 @@ impl Serving {
             staging: None,
             policy: None,
             retuning: Vec::new(),
+        };
+        serving.look_after_replicas();
+        serving
+    }
+
+    /// Asks replicas, and answers who asks, as all versions that are live say.
+    fn look_after_replicas(&mut self) {
+        let Serving { versions, agreement, replicas, .. } = self;
+        let Some(agreement) = agreement else { return };
+        let own = versions.active().element.id;
+        let live = || versions.live().map(|version| (&version.domain, &version.set));
+        let partners = live().flat_map(|(domain, set)| replicas::partners(domain, set, own));
+        let partners: BTreeSet<String> = partners.collect();
+        if let Err(error) = agreement.agreements().set_partners(partners.into_iter().collect()) {
+            tracing::error!(%error, "replicas are not looked after");
+        }
+        if let Some(replicas) = replicas {
+            replicas.set(&versions.active().domain.availability, live());
         }
     }
 
@@ -174,6 +205,7 @@ impl Serving {
             }
             self.workers.iter().for_each(|worker| worker.give(Command::UseFunction(function)));
             self.take_limits().await;
+            self.look_after_replicas();
             if let Some(flows) = &self.flows {
                 flows.learn(&self.versions.active().set);
             }
@@ -324,10 +356,11 @@ impl Serving {
     /// Agrees on keys for all that is live.
     async fn agree(&mut self) -> Result<()> {
         let Serving { versions, agreement, .. } = self;
-        match agreement {
-            Some(agreement) => agreement.set_paths(versions.live().map(|v| &v.set)).await,
-            None => Ok(()),
+        if let Some(agreement) = agreement {
+            agreement.set_paths(versions.live().map(|v| &v.set)).await?;
         }
+        self.look_after_replicas();
+        Ok(())
     }
 
     /// MTU and routes of the TUN fit every version that is live.

@@ -58,6 +58,8 @@ pub(crate) enum Command {
     FlowIdle(u32),
     /// Count flows with this for records, or not any more.
     Meter(Option<Box<Metering>>),
+    /// Say that the worker works, and along which paths it cannot send.
+    Alive(oneshot::Sender<Vec<PathId>>),
     /// Say what was counted.
     Report(oneshot::Sender<Report>),
     /// Say what was said last of the way that packets of these paths came, and how many of each.
@@ -156,6 +158,10 @@ impl Command {
             Command::FlowIdle(seconds) => core.set_flow_idle_s(seconds),
             Command::Proofs(paths, last, answer) => {
                 let _gone = answer.send(Findings::of(core, &paths, last));
+            }
+            Command::Alive(answer) => {
+                let closed = core.paths().iter().filter(|state| state.is_keyed() == Some(false));
+                let _gone = answer.send(closed.map(|state| state.config.id).collect());
             }
             Command::SetPeers(peers, answer) => {
                 let _gone = answer.send(link.set_peers(&peers));

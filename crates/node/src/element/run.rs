@@ -240,6 +240,7 @@ impl Serving {
                     workers: &self.workers,
                     proxy: self.proxy.as_ref().map(|(proxy, _)| proxy),
                     agreement: self.agreement.as_ref(),
+                    replicas: self.replicas.as_ref(),
                     flows: self.flows.as_ref().map(Flows::counters),
                 };
                 let status = status::of(parts).await;

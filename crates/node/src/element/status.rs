@@ -16,6 +16,7 @@ use super::flows::FlowCounters;
 use super::inner;
 use super::keys::Keys;
 use super::proxy::Proxy;
+use super::replicas::Replicas;
 use super::report::Report;
 use super::versions::{Version, Versions};
 use super::worker::Handle;
@@ -31,18 +32,24 @@ pub(crate) const FLOWS_LIMIT: &str =
 
 pub(crate) const FLOWS_REFUSED: &str = "New flows that found the table full: packets of theirs are dropped at an end of chains and pass a hop unremembered.";
 
+pub(crate) const REPLICA_CLOSED: &str =
+    "Connections that were ended because a replica on their path was dead.";
+pub(crate) const REPLICA_MOVED: &str =
+    "Connections that go on through another replica because one on their path was dead.";
+
 /// Whom to ask.
 pub(super) struct Parts<'a> {
     pub(super) versions: &'a Versions,
     pub(super) workers: &'a [Handle],
     pub(super) proxy: Option<&'a Proxy>,
     pub(super) agreement: Option<&'a Agreement>,
+    pub(super) replicas: Option<&'a Replicas>,
     pub(super) flows: Option<&'a FlowCounters>,
 }
 
 /// The status of an element. A worker that has stopped adds nothing.
 pub(super) async fn of(parts: Parts<'_>) -> ElementStatus {
-    let Parts { versions, workers, proxy, agreement, flows } = parts;
+    let Parts { versions, workers, proxy, agreement, replicas, flows } = parts;
     let Version { set, element, .. } = &**versions.active();
     let mut reports = Vec::new();
     for worker in workers {
@@ -75,6 +82,11 @@ pub(super) async fn of(parts: Parts<'_>) -> ElementStatus {
     for (name, unit, description, value) in flows.map(FlowCounters::readings).unwrap_or_default() {
         add(&mut counters, name, unit, description, value);
     }
+    if let Some(replicas) = replicas {
+        let [closed, moved] = replicas.left();
+        add(&mut counters, "replica_connections_closed", "connections", REPLICA_CLOSED, closed);
+        add(&mut counters, "replica_connections_moved", "connections", REPLICA_MOVED, moved);
+    }
     let paths = paths(versions, &reports, agreement.map(Agreement::keys));
     let mut not_ready: Vec<String> = paths.iter().filter_map(unkeyed).collect();
     if element.role != Role::Hop {
@@ -92,6 +104,7 @@ pub(super) async fn of(parts: Parts<'_>) -> ElementStatus {
         function: function.map(|function| function.kind.to_string()),
         not_ready,
         epochs,
+        replicas: replicas.map(Replicas::status).unwrap_or_default(),
         paths,
         counters,
         inside_ns_log2: inside(&reports),

@@ -13,7 +13,8 @@ use tracing::{debug, warn};
 use super::Trust;
 use super::error::ConnectError;
 use super::limits::{ACCEPT_RETRY, HANDSHAKES};
-use super::tls::{Io, Stream};
+use super::live::Live;
+use super::tls::{Io, Purpose, Stream};
 
 /// Where authenticated sessions go, by SPIFFE id.
 pub(super) type Doors = BTreeMap<String, mpsc::Sender<Stream>>;
@@ -22,7 +23,12 @@ pub(super) type Doors = BTreeMap<String, mpsc::Sender<Stream>>;
 pub(super) type SharedDoors = Arc<ArcSwap<Doors>>;
 
 /// Accepts until it is dropped, and every handshake with it.
-pub(super) async fn run(listener: TcpListener, trust: Arc<ArcSwap<Trust>>, doors: SharedDoors) {
+pub(super) async fn run(
+    listener: TcpListener,
+    trust: Arc<ArcSwap<Trust>>,
+    doors: SharedDoors,
+    live: Live,
+) {
     let room = Arc::new(Semaphore::new(HANDSHAKES));
     let mut handshakes = JoinSet::new();
     loop {
@@ -36,10 +42,10 @@ pub(super) async fn run(listener: TcpListener, trust: Arc<ArcSwap<Trust>>, doors
                 continue;
             }
         };
-        let (trust, doors) = (trust.load_full(), doors.load_full());
+        let (trust, doors, live) = (trust.load_full(), doors.load_full(), live.clone());
         handshakes.spawn(async move {
             let _delays_anyway = stream.set_nodelay(true);
-            if let Err(error) = handshake(Box::new(stream), &trust, &doors).await {
+            if let Err(error) = handshake(Box::new(stream), &trust, &doors, &live).await {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 debug!(%from, %error, cause, "refused");
             }
@@ -53,8 +59,13 @@ pub(super) async fn handshake(
     io: Box<dyn Io>,
     trust: &Trust,
     doors: &Doors,
+    live: &Live,
 ) -> Result<(), ConnectError> {
-    let (peer, stream) = trust.tls.accept(io).await?;
+    let (peer, purpose, stream) = trust.tls.accept(io).await?;
+    if purpose == Purpose::Live {
+        live.answer(&peer, stream);
+        return Ok(());
+    }
     let door = doors.get(&peer).ok_or(ConnectError::NotSap("is no neighbour"))?;
     if door.try_send(stream).is_err() {
         debug!(neighbour = peer, "opens more sessions than are taken");

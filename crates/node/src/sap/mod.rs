@@ -12,6 +12,7 @@ mod accept;
 mod error;
 pub(crate) mod identity;
 pub mod limits;
+mod live;
 mod neighbour;
 mod session;
 pub(crate) mod tls;
@@ -38,8 +39,10 @@ use tokio::time::Instant;
 use neighbour::{Command, Parts, Shared};
 
 pub use error::{ConnectError, SetupError};
+pub(crate) use live::Look;
 pub use neighbour::{Dial, Dialing};
 pub use tls::Io;
+pub(crate) use tls::Stream as LiveStream;
 
 /// What an element agrees on, and with whom.
 #[derive(Clone, Debug)]
@@ -123,6 +126,7 @@ pub struct Agreements {
     doors: accept::SharedDoors,
     trust: Arc<ArcSwap<Trust>>,
     spis: SharedSpis,
+    live: live::Live,
 }
 
 /// The way to each neighbour's task, with who the neighbour is.
@@ -149,9 +153,11 @@ impl Driver {
             doors: Arc::default(),
             trust: trust.clone(),
             spis: SharedSpis::default(),
+            live: live::Live::default(),
         };
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept::run(listener, trust.clone(), agreements.doors.clone()));
+        let (doors, live) = (agreements.doors.clone(), agreements.live.clone());
+        tasks.spawn(accept::run(listener, trust.clone(), doors, live));
         let shared = Shared { trust, dial, notices: notify };
         let life = Life { element, boot: BootId(random()?), epoch_lifetime };
         let mut driver = Driver { agreements, notices, tasks, life, shared, gone: Vec::new() };
@@ -246,7 +252,7 @@ impl Driver {
                 accepted,
             });
         }
-        let ids: Vec<String> = doors.keys().cloned().collect();
+        let ids = self.agreements.live.with(&doors);
         let trust = self.shared.trust.load_full();
         let trust = Trust::new(&trust.identity, &trust.bundle, &ids)?;
         self.shared.trust.store(Arc::new(trust));
@@ -336,7 +342,7 @@ impl Agreements {
     /// # Errors
     /// [`SetupError`]; then everything is as it was.
     pub fn set_trust(&self, identity: &Identity, bundle: &TrustBundle) -> Result<(), SetupError> {
-        let ids: Vec<String> = self.doors.load().keys().cloned().collect();
+        let ids = self.live.with(&self.doors.load());
         self.trust.store(Arc::new(Trust::new(identity, bundle, &ids)?));
         Ok(())
     }
@@ -346,7 +352,7 @@ impl Agreements {
     /// # Errors
     /// [`ConnectError`] when it is no neighbour, or something fails in the handshake.
     pub async fn accept(&self, io: Box<dyn Io>) -> Result<(), ConnectError> {
-        accept::handshake(io, &self.trust.load_full(), &self.doors.load_full()).await
+        accept::handshake(io, &self.trust.load_full(), &self.doors.load_full(), &self.live).await
     }
 
     /// How all agreements stand.

@@ -20,13 +20,23 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use super::error::{ConnectError, SetupError};
 use super::identity::{SvidVerifier, spiffe_id};
 use super::limits::{DIAL_WITHIN, HANDSHAKE_WITHIN};
+use super::live;
 
 /// What a session runs over: TCP, or in tests anything else that carries bytes in order.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// A connection whose peer was authenticated.
-pub(super) type Stream = TlsStream<Box<dyn Io>>;
+pub(crate) type Stream = TlsStream<Box<dyn Io>>;
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Keys are agreed on.
+    Sessions,
+    /// One end asks whether the other is alive.
+    Live,
+}
 
 /// Both roles, ready for handshakes: one configuration to accept, one for each neighbour to dial.
 #[derive(Debug)]
@@ -45,7 +55,8 @@ impl Tls {
         let verifier = |expected: &[String]| {
             SvidVerifier::new(bundle, algorithms(), expected.iter().cloned()).map(Arc::new)
         };
-        let accept = server_config(identity.for_tls(), Some(verifier(neighbours)?), ALPN)?;
+        let mut accept = server_config(identity.for_tls(), Some(verifier(neighbours)?), ALPN)?;
+        accept.alpn_protocols.push(live::ALPN.to_vec());
         let mut dial = BTreeMap::new();
         for neighbour in neighbours {
             let verifier = verifier(std::slice::from_ref(neighbour))?;
@@ -67,25 +78,45 @@ impl Tls {
         let stream = timeout(DIAL_WITHIN, handshake).await.map_err(|_| ConnectError::TimedOut)?;
         let stream = TlsStream::Client(stream.map_err(ConnectError::Handshake)?);
         match check(&stream)? {
-            id if id == neighbour => Ok(stream),
+            (id, Purpose::Sessions) if id == neighbour => Ok(stream),
             _ => Err(ConnectError::NotSap("is another than was dialed")),
         }
     }
 
+    /// The same with one that is only asked whether it is alive.
+    pub(super) async fn dial_live(
+        &self,
+        partner: &str,
+        io: Box<dyn Io>,
+    ) -> Result<Stream, ConnectError> {
+        let unknown = ConnectError::NotSap("is not to be asked any more");
+        let mut config = ClientConfig::clone(self.dial.get(partner).ok_or(unknown)?);
+        config.alpn_protocols = vec![live::ALPN.to_vec()];
+        let stream = TlsConnector::from(Arc::new(config)).connect(nameless(), io).await;
+        let stream = TlsStream::Client(stream.map_err(ConnectError::Handshake)?);
+        match check(&stream)? {
+            (id, Purpose::Live) if id == partner => Ok(stream),
+            _ => Err(ConnectError::NotSap("is another than was asked")),
+        }
+    }
+
     /// Handshakes as the one that was dialed, and says by whom.
-    pub(super) async fn accept(&self, io: Box<dyn Io>) -> Result<(String, Stream), ConnectError> {
+    pub(super) async fn accept(
+        &self,
+        io: Box<dyn Io>,
+    ) -> Result<(String, Purpose, Stream), ConnectError> {
         let handshake = TlsAcceptor::from(self.accept.clone()).accept(io);
         let stream = timeout(HANDSHAKE_WITHIN, handshake).await;
         let stream = stream.map_err(|_| ConnectError::TimedOut)?;
         let stream = TlsStream::Server(stream.map_err(ConnectError::Handshake)?);
-        let mut peer = check(&stream)?;
+        let (mut peer, purpose) = check(&stream)?;
         if off(Defence::NeighbourName)
             && !self.dial.contains_key(&peer)
             && let Some(some) = self.dial.keys().next()
         {
             peer.clone_from(some);
         }
-        Ok((peer, stream))
+        Ok((peer, purpose, stream))
     }
 }
 
@@ -160,10 +191,15 @@ fn provider() -> CryptoProvider {
 }
 
 /// Checks what the configurations should have brought about, so that a mistake in them fails closed; returns the SPIFFE id
-/// of the peer.
-fn check(stream: &Stream) -> Result<String, ConnectError> {
-    check_connection(stream.get_ref().1, ALPN)?;
-    peer_id(stream.get_ref().1)
+/// of the peer, and what the connection is for.
+fn check(stream: &Stream) -> Result<(String, Purpose), ConnectError> {
+    let tls = stream.get_ref().1;
+    let (purpose, alpn) = match tls.alpn_protocol() {
+        Some(live::ALPN) => (Purpose::Live, live::ALPN),
+        _ => (Purpose::Sessions, ALPN),
+    };
+    check_connection(tls, alpn)?;
+    Ok((peer_id(tls)?, purpose))
 }
 
 /// What [`check`] looks at, the peer's name excepted.

@@ -11,7 +11,9 @@ use ringmail_model::domain::FunctionKind;
 
 use super::metrics::{Sample, named};
 use crate::control::{Counter, ElementStatus};
-use crate::element::{FLOWS, FLOWS_LIMIT, FLOWS_REFUSED, FlowCounters};
+use crate::element::{
+    FLOWS, FLOWS_LIMIT, FLOWS_REFUSED, FlowCounters, REPLICA_CLOSED, REPLICA_MOVED,
+};
 
 /// A metric: what all series of one name have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,6 +111,7 @@ fixed! {
     PathProofs = "path_proofs", "proofs", false, ["element", "path", "verdict"], "Packets at the end of their path by what their proofs of transit said: proved, proved_from_N for those that hop N made, or why not.";
     Epoch = "epoch", "", true, ["element", "neighbour"], "The epoch of the keys with a neighbour; 0 while they do not agree.";
     EpochAge = "epoch_age_seconds", "seconds", true, ["element", "neighbour"], "Time since the keys with a neighbour changed last.";
+    ReplicaUp = "replica_up", "", true, ["element", "replica"], "Whether a hop on a path over replicas answers the gateway in time.";
     Dropped = "dropped_packets", "packets", false, ["element", "reason"], "Packets that went nowhere, by reason; see the manual's table of reasons.";
     Audit = "audit_events", "events", false, ["event"], "What lays traffic open, each time that it was done.";
     LeftOut = "metrics_left_out_series", "series", true, [], "Series left out of this answer, since there are too many.";
@@ -165,6 +168,9 @@ fn counters() -> Result<Vec<(Counter, ElementStatus)>> {
     add("flows".to_owned(), "flows", FLOWS, true, &gateway);
     add("flows_limit".to_owned(), "flows", FLOWS_LIMIT, true, &gateway);
     add("flows_refused".to_owned(), "flows", FLOWS_REFUSED, false, &gateway);
+    for (name, what) in [("closed", REPLICA_CLOSED), ("moved", REPLICA_MOVED)] {
+        add(format!("replica_connections_{name}"), "connections", what, false, &gateway);
+    }
     for counter in LinkCounter::ALL {
         let name = format!("link_{}", counter.name());
         add(name, counter.unit(), counter.description(), false, &gateway);

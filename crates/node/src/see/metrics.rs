@@ -79,6 +79,10 @@ fn of_element(report: &ElementReport, all: &mut Vec<Sample>) {
             all.push(Fixed::EpochAge.sample(&labels, *age_s));
         }
     }
+    for replica in &status.replicas {
+        let up = f64::from(u8::from(replica.state == "up"));
+        all.push(Fixed::ReplicaUp.sample(&[name, &replica.element], up));
+    }
     for path in &status.paths {
         of_path(name, path, all);
     }

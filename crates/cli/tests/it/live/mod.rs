@@ -35,6 +35,7 @@ mod proofs;
 mod refusals;
 mod rekey;
 mod reload;
+mod replicas;
 mod returns;
 mod rotation;
 mod sight;
