@@ -182,9 +182,10 @@ mod tests {
         assert_eq!(live.state(), State::Unknown);
         pass(&mut live, &mut now, ms(1000), Some(ms(3)));
         assert_eq!(live.state(), State::Up);
-        pass(&mut live, &mut now, ms(700), None);
+        // The last answer came a quarter of a second ago.
+        pass(&mut live, &mut now, ms(480), None);
         assert_eq!(live.state(), State::Up, "two may be lost");
-        pass(&mut live, &mut now, ms(60), None);
+        pass(&mut live, &mut now, ms(40), None);
         assert_eq!(live.state(), State::Down);
     }
 

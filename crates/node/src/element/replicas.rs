@@ -244,6 +244,8 @@ async fn ask(
 ) {
     let mut live = Liveness::new(Instant::now(), pace);
     let mut connection: Option<(LiveStream, wire::Answers)> = None;
+    // Since when the connection says nothing.
+    let mut silent = Instant::now();
     let mut dialing: Option<
         Pin<Box<dyn Future<Output = Result<LiveStream, ConnectError>> + Send>>,
     > = None;
@@ -265,9 +267,11 @@ async fn ask(
         let mut redial = false;
         tokio::select! {
             () = timer => {
-                let number = live.handle_timeout(Instant::now());
+                let now = Instant::now();
+                let number = live.handle_timeout(now);
                 // Who is down may never say that its connection is gone.
-                if live.state() == State::Down {
+                let stale = now.saturating_duration_since(silent) >= pace.detection();
+                if live.state() == State::Down && stale {
                     connection = None;
                 }
                 match (number, &mut connection) {
@@ -286,7 +290,8 @@ async fn ask(
                 match dialed {
                     Ok(stream) => {
                         connection = Some((stream, wire::Answers::default()));
-                        live.ask_now(Instant::now());
+                        silent = Instant::now();
+                        live.ask_now(silent);
                     }
                     // The machine is there, the element is not.
                     Err(ConnectError::Unreachable(error))
@@ -302,7 +307,8 @@ async fn ask(
             }
             answer = read => match answer {
                 Ok((number, paths)) => {
-                    live.handle_answer(Instant::now(), number);
+                    silent = Instant::now();
+                    live.handle_answer(silent, number);
                     closed = Some(paths);
                 }
                 Err(_) => (connection, redial) = (None, true),

@@ -128,7 +128,8 @@ fn rekey(world: &World, elements: &[&str]) -> Value {
 #[test]
 fn keys_change_when_somebody_asks() {
     live(|privilege| {
-        let world = World::new(privilege, "campus.yaml");
+        let setting = Setting::new(privilege, "campus.yaml");
+        let world = campus(setting, "mpls", "rekey_after_s: 600");
         let first = spis(&world);
         assert_eq!(first.len(), 6, "one for each segment");
         let numbers = numbers(&world, 7000);
