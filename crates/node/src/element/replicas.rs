@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use ringmail_dataplane::liveness::{Liveness, Pace, State, wire};
 use ringmail_model::domain::{Availability, Domain, LostConnections};
 use ringmail_model::pathset::{PathSet, Role};
@@ -246,9 +246,7 @@ async fn ask(
     let mut connection: Option<(LiveStream, wire::Answers)> = None;
     // Since when the connection says nothing.
     let mut silent = Instant::now();
-    let mut dialing: Option<
-        Pin<Box<dyn Future<Output = Result<LiveStream, ConnectError>> + Send>>,
-    > = None;
+    let mut dialing: Option<BoxFuture<'static, Result<LiveStream, ConnectError>>> = None;
     loop {
         let timer = tokio::time::sleep_until(live.poll_timeout().into());
         let dial = async {

@@ -34,6 +34,7 @@ pub struct Supervisor {
 
 /// Something that an element did.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a few wait at a time, and most are messages")]
 pub enum Event {
     /// It said something that is no answer to a question.
     Message {
