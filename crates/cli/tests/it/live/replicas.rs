@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::live::load::{Load, Wanted};
 use crate::live::programs::{Answer, Curl, Nginx};
 use crate::live::reload::pattern;
-use crate::live::world::{Setting, World, eventually, live};
+use crate::live::world::{Held, Setting, World, eventually, live};
 
 const WWW: &str = "10.79.0.10:80";
 const REPLICAS: [&str; 2] = ["sf2-1", "sf2-2"];
@@ -33,7 +33,7 @@ fn await_state(world: &World, replica: &str, wanted: &str) {
 }
 
 /// Connections from outside at both replicas, of which one dies.
-fn one_of_two(die: impl FnOnce(&World)) {
+fn one_of_two(die: impl FnOnce(&World) -> Option<Held>) {
     live(|privilege| {
         let world = campus(Setting::new(privilege, "campus.yaml"), "close");
         let nginx = Nginx::start(&world, "www", WWW);
@@ -53,7 +53,7 @@ fn one_of_two(die: impl FnOnce(&World)) {
         let curl = Curl::new(&world, "client2");
 
         let dead_since = Instant::now();
-        die(&world);
+        let _held = die(&world);
         // Whoever comes new is served, each on a connection of his own.
         let mut slowest = Duration::ZERO;
         for _ in 0..6 {
@@ -84,13 +84,15 @@ fn one_of_two(die: impl FnOnce(&World)) {
 
 #[test]
 fn a_replica_that_stands_still_is_left_and_nobody_else_disturbed() {
-    // It is let go when the domain ends.
-    one_of_two(|world| std::mem::forget(world.hold("sf2-1")));
+    one_of_two(|world| Some(world.hold("sf2-1")));
 }
 
 #[test]
 fn a_replica_behind_a_cut_link_is_left_and_nobody_else_disturbed() {
-    one_of_two(|world| link(world, "down"));
+    one_of_two(|world| {
+        link(world, "down");
+        None
+    });
 }
 
 #[test]
