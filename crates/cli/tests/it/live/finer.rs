@@ -126,10 +126,11 @@ impl Collector {
 #[test]
 fn collectors_hear_of_flows_with_client_rule_and_path() {
     live(|privilege| {
+        // Connections to services say every second that they live, so that none is idle.
         let exports = "
 flow_exports:
-  - {from: gateway, collector: \"192.0.2.12:4739\", idle_timeout_s: 1}
-  - {from: egress, collector: \"10.79.0.10:4739\", idle_timeout_s: 1}
+  - {from: gateway, collector: \"192.0.2.12:4739\", active_timeout_s: 2, idle_timeout_s: 1}
+  - {from: egress, collector: \"10.79.0.10:4739\", active_timeout_s: 2, idle_timeout_s: 1}
 ";
         let setting = Setting::new(privilege, "campus.yaml");
         let world = setting.with("\nrules:\n", &format!("{exports}\nrules:\n")).up();
