@@ -71,6 +71,8 @@ fn all(stages: &mut Stages, may_install: bool) -> Result<()> {
     })?;
     if has_cargo("deny") {
         stages.run("licences and sources", || {
+            // What no build of this machine needs is looked at, too.
+            cargo(&["fetch", "--locked"])?;
             cargo(&[
                 "deny",
                 "--offline",
