@@ -1,15 +1,22 @@
 //! What every element that takes frames does with one before it opens it: its association, its path, where it came from,
 //! and whether what steers it is what steers packets of that path here.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ringmail_model::PathId;
 use ringmail_model::defence::{Defence, off};
 
+use crate::batch::Batch;
+use crate::counters::Counters;
+use crate::nsh::cmac::LANES;
+use crate::nsh::group::{self, Item};
+use crate::nsh::link::Covered;
 use crate::outer::Frame;
 use crate::paths::{PathState, PathTable};
 use crate::sa::{InboundSa, SaTable};
-use crate::verdict::{DropReason, Neighbour};
+use crate::verdict::{DropReason, Neighbour, Verdict};
 
 /// The path of the frame `bytes`, by the association that opens it. Where the frame has an NSH, its code is still to be
 /// checked ([`crate::nsh::group::check`]).
@@ -83,4 +90,42 @@ pub(crate) fn check(
         _ if off(Defence::ProfileAlone) => Ok(()),
         _ => Err(DropReason::WrongProfile),
     }
+}
+
+/// The path of each of some frames, and what stands where in it.
+pub(crate) type Looked = [(PathId, Frame); LANES];
+
+/// Looks at some frames of a batch, no more than [`LANES`]: at each as the element does, and then at the codes of those with an
+/// NSH. What is refused is dropped and counted; the others have no verdict yet.
+pub(crate) fn group(
+    batch: &mut Batch,
+    group: Range<usize>,
+    paths: &mut PathTable,
+    covered: &mut Covered,
+    counters: &Counters,
+    now: Instant,
+    mut look: impl FnMut(&mut PathTable, &Batch, usize) -> Result<(PathId, Frame), DropReason>,
+) -> Looked {
+    let mut looked = [(PathId(0), Frame::NONE); LANES];
+    let (mut items, mut count) = ([Item::NONE; LANES], 0);
+    for (index, place) in group.zip(&mut looked) {
+        counters.link_in.count(batch.packet(index).len());
+        // A batch that is handed over in memory has the verdicts of who gave it.
+        batch.set_verdict(index, Verdict::Pending);
+        match look(paths, batch, index) {
+            Ok((path, frame)) => {
+                *place = (path, frame);
+                if let Some(item) = Item::came(index, path, &frame) {
+                    items[count] = item;
+                    count += 1;
+                }
+            }
+            Err(reason) => {
+                counters.count_drop(reason);
+                batch.drop_packet(index, reason);
+            }
+        }
+    }
+    group::check(batch, &items[..count], paths, covered, counters, now);
+    looked
 }

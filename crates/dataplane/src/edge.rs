@@ -321,32 +321,21 @@ impl Edge {
         group: Range<usize>,
         ready: &mut usize,
     ) {
-        let mut frames = [(PathId(0), Frame::NONE); LANES];
-        let (mut items, mut count) = ([Item::NONE; LANES], 0);
-        for (index, place) in group.clone().zip(&mut frames) {
-            self.counters.link_in.count(batch.packet(index).len());
-            // A batch that is handed over in memory has the verdicts of who gave it.
-            batch.set_verdict(index, Verdict::Pending);
-            match self.look(batch, index) {
-                Ok((path, frame)) => {
-                    *place = (path, frame);
-                    if let Some(item) = Item::came(index, path, &frame) {
-                        items[count] = item;
-                        count += 1;
-                    }
-                }
-                Err(reason) => self.refuse(batch, index, reason),
+        let Edge { form, inbound, paths, covered, counters, .. } = self;
+        let look = |paths: &mut PathTable, batch: &Batch, index: usize| {
+            let bytes = batch.packet(index);
+            let frame = outer::parse(bytes, *form)?;
+            if frame.ttl == 0 {
+                return Err(DropReason::TtlExpired);
             }
-        }
-        let outcomes = group::check(batch, &items[..count], &self.paths, &mut self.covered, now);
-        for (item, outcome) in items[..count].iter().zip(outcomes) {
-            if let Err(reason) = outcome {
-                self.refuse(batch, item.index, reason);
-            }
-        }
+            let path = admit::look(bytes, batch.source(), &frame, paths, inbound)?;
+            let ends = paths.get(path).is_some_and(|state| state.config.leaving.is_none());
+            if ends { Ok((path, frame)) } else { Err(DropReason::LabelMismatch) }
+        };
+        let looked = admit::group(batch, group.clone(), paths, covered, counters, now, look);
         let (mut proofs, mut proved) = ([(Item::NONE, Mark::default()); LANES], 0);
         let opened_from = *ready;
-        for (index, (path, frame)) in group.zip(frames) {
+        for (index, (path, frame)) in group.zip(looked) {
             if batch.verdict(index) != Verdict::Pending {
                 continue;
             }
@@ -398,26 +387,7 @@ impl Edge {
 
     /// Makes tag and code of packets that begin here.
     fn finish(&mut self, now: Instant, batch: &mut Batch, items: &[Item]) {
-        let outcomes = group::finish(batch, items, &self.paths, &mut self.covered, now);
-        for (item, outcome) in items.iter().zip(outcomes) {
-            if let Err(reason) = outcome {
-                self.refuse(batch, item.index, reason);
-            }
-        }
-    }
-
-    /// The path of a frame that ends here.
-    fn look(&self, batch: &Batch, index: usize) -> Result<(PathId, Frame), DropReason> {
-        let bytes = batch.packet(index);
-        let frame = outer::parse(bytes, self.form)?;
-        if frame.ttl == 0 {
-            return Err(DropReason::TtlExpired);
-        }
-        let path = admit::look(bytes, batch.source(), &frame, &self.paths, &self.inbound)?;
-        match self.paths.get(path).is_some_and(|state| state.config.leaving.is_none()) {
-            true => Ok((path, frame)),
-            false => Err(DropReason::LabelMismatch),
-        }
+        group::finish(batch, items, &self.paths, &mut self.covered, &self.counters, now);
     }
 
     /// Opens a frame of a path that ends here.

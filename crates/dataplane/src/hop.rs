@@ -190,21 +190,7 @@ impl Hop {
         group: Range<usize>,
         made: &mut Batch,
     ) {
-        let (mut items, mut signed) = ([Item::NONE; LANES], 0);
-        for index in group.clone() {
-            self.counters.link_in.count(batch.packet(index).len());
-            // A batch that is handed over in memory has the verdicts of who gave it.
-            batch.set_verdict(index, Verdict::Pending);
-            match self.look(batch, index) {
-                Ok(Some(item)) => {
-                    items[signed] = item;
-                    signed += 1;
-                }
-                Ok(None) => {}
-                Err(reason) => self.refuse(batch, index, reason),
-            }
-        }
-        self.check_codes(now, batch, &items[..signed]);
+        let signed = self.look(now, batch, group.clone());
         let mut ready = 0;
         for index in group.clone() {
             if batch.verdict(index) != Verdict::Pending {
@@ -227,7 +213,7 @@ impl Hop {
             let Entry { index, action, .. } = self.entries[nth];
             self.act(now, batch, index as usize, action, made);
         }
-        if signed > 0 {
+        if signed {
             self.finish(now, batch, group);
         }
     }
@@ -240,35 +226,32 @@ impl Hop {
         self.functions.handle_timeout(now);
     }
 
-    /// Finds the path of a frame and looks whether it is steered as that path's frames are. Those with an NSH have a code
-    /// that is to be checked.
-    fn look(&mut self, batch: &Batch, index: usize) -> Result<Option<Item>, DropReason> {
-        let (source, bytes) = (batch.source(), batch.packet(index));
-        let frame = outer::parse(bytes, self.form)?;
-        if frame.ttl <= 1 {
-            return Err(DropReason::TtlExpired);
-        }
-        let path = match (self.intrusive, frame.path) {
-            (true, _) => admit::look(bytes, source, &frame, &self.paths, &self.inbound)?,
-            (false, None) => self.paths.find_by_labels(&bytes[ENTRY_BYTES..], source)?,
-            (false, Some(path)) => {
-                let state = self.paths.get(path).ok_or(DropReason::UnknownServicePath)?;
-                admit::check(bytes, source, &frame, state)?;
-                path
+    /// Finds the paths of some frames and looks whether they are steered as those of their paths are; whether any has an NSH.
+    fn look(&mut self, now: Instant, batch: &mut Batch, group: Range<usize>) -> bool {
+        let Hop { form, intrusive, inbound, paths, covered, counters, .. } = self;
+        let look = |paths: &mut PathTable, batch: &Batch, index: usize| {
+            let (source, bytes) = (batch.source(), batch.packet(index));
+            let frame = outer::parse(bytes, *form)?;
+            if frame.ttl <= 1 {
+                return Err(DropReason::TtlExpired);
             }
+            let path = match (*intrusive, frame.path) {
+                (true, _) => admit::look(bytes, source, &frame, paths, inbound)?,
+                (false, None) => paths.find_by_labels(&bytes[ENTRY_BYTES..], source)?,
+                (false, Some(path)) => {
+                    let state = paths.get(path).ok_or(DropReason::UnknownServicePath)?;
+                    admit::check(bytes, source, &frame, state)?;
+                    path
+                }
+            };
+            Ok((path, frame))
         };
-        let none = Inner { start: 0, end: 0, next_header: 0 };
-        self.work[index] = Work { path, frame, inner: none };
-        Ok(Item::came(index, path, &frame))
-    }
-
-    fn check_codes(&mut self, now: Instant, batch: &mut Batch, items: &[Item]) {
-        let outcomes = group::check(batch, items, &self.paths, &mut self.covered, now);
-        for (item, outcome) in items.iter().zip(outcomes) {
-            if let Err(reason) = outcome {
-                self.refuse(batch, item.index, reason);
-            }
+        let looked = admit::group(batch, group.clone(), paths, covered, counters, now, look);
+        let inner = Inner { start: 0, end: 0, next_header: 0 };
+        for (work, (path, frame)) in self.work[group].iter_mut().zip(looked) {
+            *work = Work { path, frame, inner };
         }
+        looked.iter().any(|(_, frame)| frame.path.is_some())
     }
 
     /// Opens a frame if the function is to see what is inside.
@@ -310,12 +293,7 @@ impl Hop {
             count += 1;
         }
         let items = &items[..count];
-        let outcomes = group::finish(batch, items, &self.paths, &mut self.covered, now);
-        for (item, outcome) in items.iter().zip(outcomes) {
-            if let Err(reason) = outcome {
-                self.refuse(batch, item.index, reason);
-            }
-        }
+        group::finish(batch, items, &self.paths, &mut self.covered, &self.counters, now);
     }
 
     fn act(

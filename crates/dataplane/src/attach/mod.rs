@@ -188,30 +188,17 @@ impl Attached {
 
     /// Decides over some frames of a batch.
     fn put_group_in(&mut self, now: Instant, batch: &mut Batch, group: Range<usize>) {
-        let mut frames = [(PathId(0), Frame::NONE); LANES];
-        let (mut items, mut count) = ([Item::NONE; LANES], 0);
-        for (index, place) in group.clone().zip(&mut frames) {
-            self.counters.link_in.count(batch.packet(index).len());
-            // A batch that is handed over in memory has the verdicts of who gave it.
-            batch.set_verdict(index, Verdict::Pending);
-            match self.look(batch, index) {
-                Ok((path, frame)) => {
-                    *place = (path, frame);
-                    if let Some(item) = Item::came(index, path, &frame) {
-                        items[count] = item;
-                        count += 1;
-                    }
-                }
-                Err(reason) => self.refuse(batch, index, reason),
+        let Attached { form, inbound, paths, covered, counters, .. } = self;
+        let look = |paths: &mut PathTable, batch: &Batch, index: usize| {
+            let bytes = batch.packet(index);
+            let frame = outer::parse(bytes, *form)?;
+            if frame.ttl <= 1 {
+                return Err(DropReason::TtlExpired);
             }
-        }
-        let outcomes = group::check(batch, &items[..count], &self.paths, &mut self.covered, now);
-        for (item, outcome) in items[..count].iter().zip(outcomes) {
-            if let Err(reason) = outcome {
-                self.refuse(batch, item.index, reason);
-            }
-        }
-        for (index, (path, frame)) in group.zip(frames) {
+            Ok((admit::look(bytes, batch.source(), &frame, paths, inbound)?, frame))
+        };
+        let looked = admit::group(batch, group.clone(), paths, covered, counters, now, look);
+        for (index, (path, frame)) in group.zip(looked) {
             if batch.verdict(index) == Verdict::Pending
                 && let Err(reason) = self.put_in(now, batch, index, path, &frame)
             {
@@ -220,25 +207,9 @@ impl Attached {
         }
     }
 
-    /// The path of a frame.
-    fn look(&self, batch: &Batch, index: usize) -> Result<(PathId, Frame), DropReason> {
-        let bytes = batch.packet(index);
-        let frame = outer::parse(bytes, self.form)?;
-        if frame.ttl <= 1 {
-            return Err(DropReason::TtlExpired);
-        }
-        let path = admit::look(bytes, batch.source(), &frame, &self.paths, &self.inbound)?;
-        Ok((path, frame))
-    }
-
     /// Makes tag and code of packets that begin here.
     fn finish(&mut self, now: Instant, batch: &mut Batch, items: &[Item]) {
-        let outcomes = group::finish(batch, items, &self.paths, &mut self.covered, now);
-        for (item, outcome) in items.iter().zip(outcomes) {
-            if let Err(reason) = outcome {
-                self.refuse(batch, item.index, reason);
-            }
-        }
+        group::finish(batch, items, &self.paths, &mut self.covered, &self.counters, now);
     }
 
     fn put_in(

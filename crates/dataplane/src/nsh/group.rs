@@ -15,6 +15,7 @@ use super::path::PathNsh;
 use super::proof::{Claim, Mark};
 use super::verify::Arrived;
 use crate::batch::Batch;
+use crate::counters::Counters;
 use crate::esp::ICV_BYTES;
 use crate::outer::{Frame, OUTER_BYTES};
 use crate::paths::{PathState, PathTable};
@@ -46,19 +47,31 @@ impl Item {
 }
 
 /// What becomes of each packet of a group.
-pub(crate) type Outcomes = [Result<(), DropReason>; LANES];
+type Outcomes = [Result<(), DropReason>; LANES];
 
-/// Checks the codes of up to [`LANES`] packets that came, whose headers were found to be those of their paths.
+/// Drops and counts those of a group that are not to go on.
+fn refuse(batch: &mut Batch, items: &[Item], outcomes: Outcomes, counters: &Counters) {
+    for (item, outcome) in items.iter().zip(outcomes) {
+        if let Err(reason) = outcome {
+            counters.count_drop(reason);
+            batch.drop_packet(item.index, reason);
+        }
+    }
+}
+
+/// Checks the codes of up to [`LANES`] packets that came, whose headers were found to be those of their paths. Those whose
+/// code is wrong are dropped.
 pub(crate) fn check(
-    batch: &Batch,
+    batch: &mut Batch,
     items: &[Item],
     paths: &PathTable,
     covered: &mut Covered,
+    counters: &Counters,
     now: Instant,
-) -> Outcomes {
+) {
     let mut outcomes = [Ok(()); LANES];
     if off(Defence::LinkCode) {
-        return outcomes;
+        return;
     }
     let mut begin = 0;
     while let Some(first) = items.get(begin) {
@@ -79,7 +92,7 @@ pub(crate) fn check(
         debug_assert!(end > begin, "{first:?}");
         begin = end;
     }
-    outcomes
+    refuse(batch, items, outcomes, counters);
 }
 
 /// Checks the first packet and those behind it of the same path and key; how many these are.
@@ -117,15 +130,16 @@ fn check_alike(
     Ok(alike)
 }
 
-/// Proves and signs up to [`LANES`] packets that go on, which are whole but for tag and code. Those that cannot be are to
-/// go nowhere.
+/// Proves and signs up to [`LANES`] packets that go on, which are whole but for tag and code. Those that cannot be are
+/// dropped.
 pub(crate) fn finish(
     batch: &mut Batch,
     items: &[Item],
     paths: &PathTable,
     covered: &mut Covered,
+    counters: &Counters,
     now: Instant,
-) -> Outcomes {
+) {
     let mut outcomes = [Ok(()); LANES];
     let mut begin = 0;
     while let Some(first) = items.get(begin) {
@@ -138,7 +152,7 @@ pub(crate) fn finish(
         }
         begin += alike;
     }
-    outcomes
+    refuse(batch, items, outcomes, counters);
 }
 
 /// As [`finish`], for packets of one path.
