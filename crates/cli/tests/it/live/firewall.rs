@@ -108,6 +108,7 @@ fn workers_and_replicas_of_a_firewall_see_both_directions_of_a_connection() {
             .with("keying: sap\n", "keying: sap\nworkers: 4\n")
             .with("  - name: fw\n", "  - name: fw\n    replicas: 2\n");
         let world = setting.up();
+        ["fw-1", "fw-2"].iter().for_each(|replica| world.await_replica(replica, "up"));
         let nginx = Nginx::start(&world, "www", "10.79.0.10:80");
         let body: Vec<u8> = (0..1_000_000_u32).map(|at| (at / 5 % 253) as u8).collect();
         nginx.put("/page", &body);

@@ -18,7 +18,7 @@ fn campus(setting: Setting, connections: &str) -> World {
     let availability = format!("\navailability: {{connections: {connections}}}\nlinks:\n");
     let setting = setting.with("\nlinks:\n", &availability);
     let world = setting.with("  - name: sf2\n", "  - name: sf2\n    replicas: 2\n").up();
-    REPLICAS.into_iter().for_each(|replica| await_state(&world, replica, "up"));
+    REPLICAS.into_iter().for_each(|replica| world.await_replica(replica, "up"));
     world
 }
 
@@ -26,10 +26,6 @@ fn state(world: &World, replica: &str) -> String {
     let all = world.status("gateway").replicas;
     let found = all.into_iter().find(|of| of.element == replica);
     found.unwrap_or_else(|| panic!("the gateway does not ask {replica}")).state
-}
-
-fn await_state(world: &World, replica: &str, wanted: &str) {
-    eventually("the gateway learns of it", || (state(world, replica) == wanted).then_some(()));
 }
 
 /// Connections from outside at both replicas, of which one dies.
@@ -62,7 +58,7 @@ fn one_of_two(die: impl FnOnce(&World) -> Option<Held>) {
             assert_eq!(answer.verdict, "2 200", "{}", answer.said);
             slowest = slowest.max(began.elapsed());
         }
-        await_state(&world, "sf2-1", "down");
+        world.await_replica("sf2-1", "down");
         let known = dead_since.elapsed();
         let (before, opened) = (answers(), world.counter("sf2-2", "opened_packets"));
         eventually("the others go on", || (answers() > before + 40).then_some(()));
@@ -107,7 +103,7 @@ fn a_killed_replica_is_left_at_once_and_taken_back() {
             let answer = curl.get("/page", &["--max-time", "20"]);
             assert_eq!(answer.verdict, "2 200", "{}", answer.said);
         }
-        await_state(&world, "sf2-1", "up");
+        world.await_replica("sf2-1", "up");
         assert_eq!(world.restarts("sf2-1"), 1);
         // It serves again: of connections that begin at once every second one, where the gateway has none to spare.
         let page = pattern(0, 20_000);
@@ -158,6 +154,6 @@ fn a_connection_goes_on_through_the_other_replica_where_that_is_the_rule() {
         assert!(world.counter("gateway", "replica_connections_moved") >= 1);
         assert!(world.counter(REPLICAS[1 - by], "opened_packets") > 1000);
         drop(held);
-        await_state(&world, REPLICAS[by], "up");
+        world.await_replica(REPLICAS[by], "up");
     });
 }

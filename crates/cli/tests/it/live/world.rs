@@ -303,6 +303,16 @@ impl World {
         found.unwrap_or_else(|| panic!("{element} has no counter `{name}`: {status:#?}")).value
     }
 
+    /// Waits until the gateway knows a replica to be `up`, `down` or `unknown`.
+    pub(crate) fn await_replica(&self, replica: &str, wanted: &str) {
+        let all = || self.status("gateway").replicas;
+        let state = || all().into_iter().find(|of| of.element == replica).map(|of| of.state);
+        eventually("the gateway learns of it", || {
+            let state = state().unwrap_or_else(|| panic!("the gateway does not ask {replica}"));
+            (state == wanted).then_some(())
+        });
+    }
+
     /// Packets that an element dropped for a reason.
     pub(crate) fn drops(&self, element: &str, reason: &str) -> u64 {
         let drops = self.status(element).drops;
