@@ -83,6 +83,9 @@ pub const CAPTURE_CHUNK_BYTES: usize = 1 << 20;
 /// Pieces of a capture on their way to the file; packets that come while all are are not captured, and counted.
 pub const CAPTURE_CHUNKS: usize = 32;
 
+/// Bytes of the longest comment beside a packet of a capture.
+pub const COMMENT_BYTES_MAX: usize = 1 << 10;
+
 /// How often a live capture says how much it has, and how much it missed.
 pub const CAPTURE_STATISTICS_EVERY: Duration = Duration::from_secs(1);
 

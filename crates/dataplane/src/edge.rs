@@ -26,6 +26,7 @@ use crate::guard;
 use crate::limits::{LINK_PORT, OTHER_IDLE_S, SWEEP_ENTRIES_PER_BATCH, TCP_CLOSING_S, TCP_IDLE_S};
 use crate::nsh::cmac::LANES;
 use crate::nsh::group::{self, Item};
+use crate::nsh::journal::Finding;
 use crate::nsh::link::Covered;
 use crate::nsh::proof::Mark;
 use crate::outer::{self, Form, Frame};
@@ -68,6 +69,8 @@ pub struct Edge {
     keys: [FlowKey; BATCH_PACKETS],
     /// How many of them the last batch from the link had.
     came: usize,
+    /// What was found of the packets of the last batch from the link, while somebody wants to know.
+    findings: Option<Box<[Option<Finding>; BATCH_PACKETS]>>,
     covered: Box<Covered>,
 }
 
@@ -139,6 +142,7 @@ impl Edge {
                 BATCH_PACKETS],
             keys: [NO_FLOW; BATCH_PACKETS],
             came: 0,
+            findings: None,
             covered: Box::default(),
         }
     }
@@ -167,6 +171,16 @@ impl Edge {
     /// refused after all.
     pub fn opened(&self) -> impl Iterator<Item = (usize, PathId)> {
         self.work[..self.came].iter().map(|work| (work.index.into(), work.path))
+    }
+
+    /// From now on [`Edge::finding`] knows what was found of each packet, or not any more.
+    pub fn keep_findings(&mut self, keep: bool) {
+        self.findings = keep.then(|| Box::new([None; BATCH_PACKETS]));
+    }
+
+    /// What was found of the way that a packet of the last batch from the link came, if that is kept.
+    pub fn finding(&self, index: usize) -> Option<Finding> {
+        *self.findings.as_ref()?.get(index)?
     }
 
     /// Nothing inside goes to this UDP port from now on: the links' own, if it is not [`LINK_PORT`].
@@ -260,6 +274,9 @@ impl Edge {
     pub fn handle_link(&mut self, now: Instant, batch: &mut Batch) {
         let now_s = self.seconds(now);
         self.learned.clear();
+        if let Some(findings) = &mut self.findings {
+            findings.fill(None);
+        }
         let mut ready = 0;
         for begin in (0..batch.len()).step_by(LANES) {
             let group = begin..batch.len().min(begin + LANES);
@@ -365,6 +382,9 @@ impl Edge {
         for ((item, _), finding) in proofs.iter().zip(findings) {
             let Some(state) = self.paths.get(item.path) else { continue };
             state.proofs.count(&finding);
+            if let Some(findings) = &mut self.findings {
+                findings[item.index] = Some(finding);
+            }
             let enforced = state.nsh.as_ref().is_some_and(|nsh| nsh.config.enforce)
                 && !off(Defence::TransitProof);
             if let (true, Err(reason)) = (enforced, finding.verdict.outcome()) {

@@ -9,6 +9,7 @@ use ringmail_model::pathset::Direction;
 use ringmail_packet::flow::FlowKey;
 
 use crate::batch::{BATCH_PACKETS, Batch};
+use crate::nsh::beginning::Beginning;
 
 /// What a function wants done with one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,11 +116,16 @@ pub struct Entry {
     pub path: PathId,
     /// The direction of that path.
     pub direction: Direction,
+    /// Where in the packet its Network Service Header begins; [`Entry::NO_HEADER`] if it has none.
+    pub header: u32,
     /// What the function said; `Pass` until it says otherwise.
     pub action: Action,
 }
 
 impl Entry {
+    /// In the place of a header's.
+    pub const NO_HEADER: u32 = u32::MAX;
+
     /// An entry that passes; what arrays of entries start from.
     pub const PASS: Entry = Entry {
         index: 0,
@@ -127,6 +133,7 @@ impl Entry {
         visible_bytes: 0,
         path: PathId(0),
         direction: Direction::Forward,
+        header: Entry::NO_HEADER,
         action: Action::Pass,
     };
 }
@@ -167,6 +174,13 @@ impl<'a> FunctionBatch<'a> {
     #[inline]
     pub fn direction(&self, nth: usize) -> Direction {
         self.entries[nth].direction
+    }
+
+    /// Who began packet `nth`, as it claims; `None` where packets of its path do not say.
+    pub fn beginning(&self, nth: usize) -> Option<Beginning> {
+        let entry = &self.entries[nth];
+        let packet = self.batch.packet(entry.index as usize);
+        Beginning::read(packet.get(entry.header as usize..)?)
     }
 
     /// Says what is to be done with packet `nth`.

@@ -276,6 +276,7 @@ impl Hop {
             visible_bytes: (visible.end - visible.start) as u32,
             path: state.config.id,
             direction: state.config.direction,
+            header: frame.path.map_or(Entry::NO_HEADER, |_| frame.stack as u32),
             action: Action::Pass,
         })
     }

@@ -78,6 +78,8 @@ impl Form {
 pub struct Glance {
     /// The path that its NSH names, if it has one.
     pub path: Option<PathId>,
+    /// Where that NSH begins.
+    pub header: Option<usize>,
     /// Where ESP begins.
     pub esp: usize,
 }
@@ -91,8 +93,8 @@ pub fn glance(frame: &[u8], form: Form) -> Option<Glance> {
         }
         other => other,
     };
-    let Frame { path, esp, .. } = parse(frame, form).ok()?;
-    Some(Glance { path, esp })
+    let Frame { path, stack, esp, .. } = parse(frame, form).ok()?;
+    Some(Glance { path, header: path.map(|_| stack), esp })
 }
 
 /// Looks at a frame that came from the link: it must begin as `form` says, and ESP must follow.

@@ -10,7 +10,14 @@ pub fn begin(out: &mut Vec<u8>, interfaces: &[&str], snap_len_bytes: u32) {
     }
 }
 
-/// One packet, of which `bytes` were kept.
-pub fn packet(out: &mut Vec<u8>, interface: u32, time_ns: u64, bytes: &[u8], original_bytes: u32) {
-    block::kept_packet(out, interface, time_ns, bytes, original_bytes);
+/// One packet, of which `bytes` were kept, with what people read beside it; nothing where there is nothing to say.
+pub fn packet(
+    out: &mut Vec<u8>,
+    interface: u32,
+    time_ns: u64,
+    bytes: &[u8],
+    original_bytes: u32,
+    comment: &str,
+) {
+    block::kept_packet(out, interface, time_ns, bytes, original_bytes, comment);
 }

@@ -83,13 +83,15 @@ struct Recorded {
 }
 
 impl Tap {
-    /// Copies one packet, a plain one.
-    pub fn packet(&mut self, packet: &[u8], way: Way) {
+    /// Copies one packet, a plain one, with what people read beside it; nothing where there is nothing to say.
+    pub fn packet(&mut self, packet: &[u8], way: Way, comment: &str) {
         let (interface, snap_len_bytes) = (self.interface, self.snap_len_bytes);
-        let Some(chunk) = self.chunk_with_room(packet.len() + BLOCK_BYTES_BESIDES_PACKET) else {
+        let besides = BLOCK_BYTES_BESIDES_PACKET + block::comment_bytes(comment);
+        let Some(chunk) = self.chunk_with_room(packet.len() + besides) else {
             return self.miss(1);
         };
-        block::packet(&mut chunk.bytes, interface, now_ns(), [&[], packet], snap_len_bytes, way);
+        let parts = [&[], packet];
+        block::packet(&mut chunk.bytes, interface, now_ns(), parts, snap_len_bytes, way, comment);
         chunk.packets += 1;
     }
 
@@ -120,7 +122,7 @@ impl Tap {
             let packet = batch.packet(slot);
             let len = self.framing.headers(way, neighbour, packet, &mut headers);
             let parts = [&headers[..len], packet];
-            block::packet(&mut chunk.bytes, interface, time_ns, parts, snap_len_bytes, way);
+            block::packet(&mut chunk.bytes, interface, time_ns, parts, snap_len_bytes, way, "");
         }
         chunk.packets += packets;
         Recorded { start, packets, missed: 0 }

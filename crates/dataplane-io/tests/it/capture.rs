@@ -199,7 +199,7 @@ fn a_stream_that_never_rests_says_what_it_has() {
     let says = |bytes: &[u8]| bytes.chunks_exact(4).any(|word| word == 5_u32.to_ne_bytes());
     while !says(&std::fs::read(&path.0).unwrap()) {
         assert!(Instant::now() < until, "it never says what it has");
-        tap.packet(&frame(1), Way::Out);
+        tap.packet(&frame(1), Way::Out, "");
         tap.flush();
         // The pace of the traffic: far more than a packet for every report.
         std::thread::sleep(Duration::from_millis(20));

@@ -1,6 +1,7 @@
 //! The Network Service Header between elements (RFC 8300), as `docs/nsh.md` has it: where on its path a packet is, the way
 //! that it came, and a code over both that is made anew on every link.
 
+pub mod beginning;
 pub mod cmac;
 pub(crate) mod group;
 pub mod journal;

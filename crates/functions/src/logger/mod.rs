@@ -129,6 +129,7 @@ impl Function for Logger {
                 since_epoch: Duration::ZERO,
                 path: packets.path(nth),
                 direction: packets.direction(nth),
+                beginning: packets.beginning(nth),
                 original_bytes: original_bytes(packet),
                 bytes: &packet[..packet.len().min(self.settings.snap_len_bytes)],
             };

@@ -8,13 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
+use ringmail_dataplane::nsh::beginning::Beginning;
 use ringmail_model::PathId;
 use ringmail_model::pathset::Direction;
 
 use crate::limits;
 
-/// Bytes of a record before the packet: time, path, direction, original length, kept length.
-const HEAD_BYTES: usize = 8 + 4 + 1 + 4 + 4;
+/// Bytes of a record before the packet: time, path, direction, whether it says who began it, origin, sequence, original
+/// length, kept length.
+const HEAD_BYTES: usize = 8 + 4 + 1 + 1 + 8 + 8 + 4 + 4;
 
 /// Records that are on their way together.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub struct Record<'a> {
     pub path: PathId,
     /// The direction of the path.
     pub direction: Direction,
+    /// Who began it, as it claims.
+    pub beginning: Option<Beginning>,
     /// How long it was.
     pub original_bytes: u32,
     /// What was kept of it.
@@ -102,6 +106,11 @@ impl Ring {
         chunk.bytes.extend_from_slice(&since_epoch.to_ne_bytes());
         chunk.bytes.extend_from_slice(&record.path.0.to_ne_bytes());
         chunk.bytes.push(u8::from(record.direction == Direction::Return));
+        let Beginning { origin, sequence } =
+            record.beginning.unwrap_or(Beginning { origin: [0; 8], sequence: 0 });
+        chunk.bytes.push(u8::from(record.beginning.is_some()));
+        chunk.bytes.extend_from_slice(&origin);
+        chunk.bytes.extend_from_slice(&sequence.to_ne_bytes());
         chunk.bytes.extend_from_slice(&record.original_bytes.to_ne_bytes());
         chunk.bytes.extend_from_slice(&(record.bytes.len() as u32).to_ne_bytes());
         chunk.bytes.extend_from_slice(record.bytes);
@@ -181,6 +190,10 @@ impl Chunk {
             let (time_ns, after) = rest.split_first_chunk()?;
             let (path, after) = after.split_first_chunk()?;
             let ([back], after) = after.split_first_chunk()?;
+            let ([says], after) = after.split_first_chunk()?;
+            let (origin, after) = after.split_first_chunk()?;
+            let (sequence, after) = after.split_first_chunk()?;
+            let beginning = Beginning { origin: *origin, sequence: u64::from_ne_bytes(*sequence) };
             let (original, after) = after.split_first_chunk()?;
             let (len, after) = after.split_first_chunk()?;
             let (bytes, after) = after.split_at_checked(u32::from_ne_bytes(*len) as usize)?;
@@ -189,6 +202,7 @@ impl Chunk {
                 since_epoch: Duration::from_nanos(u64::from_ne_bytes(*time_ns)),
                 path: PathId(u32::from_ne_bytes(*path)),
                 direction: if *back == 0 { Direction::Forward } else { Direction::Return },
+                beginning: (*says == 1).then_some(beginning),
                 original_bytes: u32::from_ne_bytes(*original),
                 bytes,
             })

@@ -22,6 +22,7 @@ use ringmail_model::pathset::{Element, LinkSet, PathSet, Role};
 use ringmail_model::{ElementId, WorkerId};
 use ringmail_packet::ethernet::{Address, EtherType};
 
+use super::legend::Legend;
 use super::logfile::Logged;
 use super::trouble::Trouble;
 use super::worker::Core;
@@ -94,7 +95,8 @@ fn with_paths(
 fn built_in(domain: &Domain, set: &PathSet, element: &Element) -> Result<Vec<Core>> {
     let function = domain.functions.iter().find(|f| f.name.as_str() == element.name);
     let function = function.with_context(|| format!("no function `{}`", element.name))?;
-    let served = functions_of(function, usize::from(element.workers.max(1)))?;
+    let legend = Legend::new([set], element.id);
+    let served = functions_of(function, &legend, usize::from(element.workers.max(1)))?;
     let form = plan::form(set, element);
     let hop = |served| Hop::new(form, function.intrusive, served, SaTable::new());
     let mut hops: Vec<Hop> = served.into_iter().map(hop).collect();
@@ -193,18 +195,19 @@ fn carries(set: &PathSet) -> EtherType {
     }
 }
 
-/// Each worker's instance of a function.
+/// Each worker's instance of a function; a logger calls paths as the legend does.
 ///
 /// # Errors
 /// When its settings are refused, or its files cannot be written.
 pub(crate) fn functions_of(
     function: &domain::Function,
+    legend: &Legend,
     workers: usize,
 ) -> Result<Vec<Box<dyn Function>>> {
     let settings = Settings::try_from(function)?;
     if let (Settings::Logger(settings), Some(files)) = (&settings, &function.logger) {
         let logged = |_| -> Result<Box<dyn Function>> {
-            Ok(Box::new(Logged::start(&function.name, settings, files)?))
+            Ok(Box::new(Logged::start(&function.name, settings, files, legend.clone())?))
         };
         return (0..workers).map(logged).collect();
     }

@@ -24,6 +24,7 @@ use tokio::sync::{oneshot, watch};
 use super::command::Command;
 use super::flows::Telling;
 use super::ports::{Ports, REST};
+use super::whose::Whose;
 use super::worker::Handle;
 use crate::limits::{KEEPALIVE_EVERY, KEEPALIVES, PROBE_ENDS_WITHIN};
 
@@ -55,6 +56,7 @@ pub(crate) struct Chains {
     open: Arc<Mutex<Open>>,
     /// Hears whose flows are, where records of them are exported.
     telling: Option<Telling>,
+    whose: Whose,
     lost: watch::Sender<Lost>,
     /// Connections ended, and moved, because a replica was dead.
     left: Arc<[AtomicU64; 2]>,
@@ -89,6 +91,7 @@ impl Chains {
             begun: Arc::default(),
             open: Arc::default(),
             telling: None,
+            whose: Whose::default(),
             lost: watch::Sender::default(),
             left: Arc::default(),
         }
@@ -99,9 +102,25 @@ impl Chains {
         self.telling = Some(telling);
     }
 
-    /// Who hears whose flows are.
-    pub(crate) fn telling(&self) -> Option<&Telling> {
-        self.telling.as_ref()
+    /// Whose the flows are that are open.
+    pub(crate) fn whose(&self) -> &Whose {
+        &self.whose
+    }
+
+    /// A flow of this client begins.
+    pub(crate) fn began(&self, flow: FlowKey, client: &str, rule: &str, service: &str) {
+        self.whose.began(flow, client);
+        if let Some(telling) = &self.telling {
+            telling.began(flow, client, rule, service);
+        }
+    }
+
+    /// It is over.
+    pub(crate) fn ended(&self, flow: FlowKey) {
+        self.whose.ended(&flow);
+        if let Some(telling) = &self.telling {
+            telling.ended(flow);
+        }
     }
 
     /// Which replicas a new flow of this path passes, as long as it lasts.
@@ -213,9 +232,7 @@ impl Chains {
         let mut tried = 0;
         let (stream, pin) = loop {
             let (socket, pin) = self.prepare(path, request.service, destination).await?;
-            if let Some(telling) = &self.telling {
-                telling.began(pin.flow, request.client, request.rule, request.service);
-            }
+            self.began(pin.flow, request.client, request.rule, request.service);
             let mut lost = self.lost.subscribe();
             let connected = tokio::select! {
                 connected = socket.connect(destination) => connected,
@@ -383,9 +400,7 @@ struct Pin {
 impl Drop for Pin {
     fn drop(&mut self) {
         lock(&self.chains.open).remove(&self.flow);
-        if let Some(telling) = &self.chains.telling {
-            telling.ended(self.flow);
-        }
+        self.chains.ended(self.flow);
         for worker in self.chains.workers.iter() {
             worker.give(Command::Unpin(self.flow, REST));
         }

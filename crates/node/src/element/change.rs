@@ -19,6 +19,7 @@ use super::agreement::Agreement;
 use super::chain::{Addresses, Chains, Variants};
 use super::command::{Command, NewPath, NewPaths};
 use super::flows::Flows;
+use super::legend::Legend;
 use super::proxy::{self, Prepared, Proxy};
 use super::psk::Psk;
 use super::replicas::{self, Replicas};
@@ -203,6 +204,11 @@ impl Serving {
             for (worker, settings) in self.workers.iter().zip(self.retuning.drain(..)) {
                 worker.give(Command::Retune(function, settings));
             }
+            if self.versions.active().served().is_some_and(|served| served.logger.is_some()) {
+                for worker in &self.workers {
+                    worker.give(Command::Retune(function, Box::new(self.legend())));
+                }
+            }
             self.workers.iter().for_each(|worker| worker.give(Command::UseFunction(function)));
             self.take_limits().await;
             self.look_after_replicas();
@@ -317,7 +323,7 @@ impl Serving {
             .iter()
             .any(|element| self.versions.active().set.element(element.id) != Some(element));
         let functions = match staged.served().filter(|_| needs_function) {
-            Some(served) => build::functions_of(served, self.workers.len())?,
+            Some(served) => build::functions_of(served, &self.legend(), self.workers.len())?,
             None => Vec::new(),
         };
         let mut functions = functions.into_iter();
@@ -337,6 +343,12 @@ impl Serving {
             done.await.context("a worker has stopped")??;
         }
         Ok(())
+    }
+
+    /// What the paths of every version that is live are called.
+    fn legend(&self) -> Legend {
+        let live = self.versions.live().map(|version| &version.set);
+        Legend::new(live, self.versions.active().element.id)
     }
 
     /// Where neighbours receive, of every version that is live: one that goes gets what is still on its way.

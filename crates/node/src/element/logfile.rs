@@ -3,16 +3,18 @@
 //! A thread takes records from the function's ring and writes them. What it cannot write is counted, and it goes on:
 //! traffic never waits for a disk.
 
+use std::any::Any;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use arc_swap::ArcSwap;
 use ringmail_dataplane::function::{Alert, FunctionCounter};
 use ringmail_dataplane::{Function, FunctionBatch};
 use ringmail_dataplane_io::pcapng::record;
@@ -22,6 +24,7 @@ use ringmail_model::pathset::Direction;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+use super::legend::{Known, Legend};
 use crate::limits::{LOG_FINISH_WITHIN, LOG_NAMES_TRIED, LOG_WAIT};
 
 /// The interfaces of every file, in the order of their numbers.
@@ -33,6 +36,8 @@ pub(super) struct Logged {
     /// Dropped before the thread is waited for.
     logger: Option<Logger>,
     counters: Vec<FunctionCounter>,
+    /// What paths are called, for the writer.
+    legend: Arc<ArcSwap<Legend>>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -45,14 +50,18 @@ impl Logged {
         name: &str,
         settings: &LoggerSettings,
         files: &domain::LoggerSettings,
+        legend: Legend,
     ) -> Result<Logged> {
         let (logger, drain) = Logger::new(settings, Instant::now())?;
+        let legend = Arc::new(ArcSwap::from_pointee(legend));
         let mut writer = Writer {
             name: name.to_owned(),
             settings: files.clone(),
             epoch_unix: SystemTime::now().duration_since(UNIX_EPOCH)? - drain.epoch().elapsed(),
             file: None,
             blocks: Vec::new(),
+            legend: Arc::clone(&legend),
+            text: String::new(),
             failing: false,
         };
         let place = || format!("the logger `{name}` cannot write to {}", files.directory.display());
@@ -66,7 +75,7 @@ impl Logged {
         let thread = thread.spawn(move || writer.run(&drain))?;
         *open() += 1;
         let counters = logger.counters();
-        Ok(Logged { logger: Some(logger), counters, writer: Some(thread) })
+        Ok(Logged { logger: Some(logger), counters, legend, writer: Some(thread) })
     }
 }
 
@@ -81,6 +90,12 @@ impl Function for Logged {
         if let Some(logger) = &mut self.logger {
             logger.handle_timeout(now);
         }
+    }
+
+    fn retune(&mut self, settings: Box<dyn Any + Send>) -> bool {
+        let Ok(legend) = settings.downcast::<Legend>() else { return false };
+        self.legend.store(legend.into());
+        true
     }
 
     fn counters(&self) -> Vec<FunctionCounter> {
@@ -127,6 +142,9 @@ struct Writer {
     file: Option<Open>,
     /// Blocks of a chunk, made before they are written.
     blocks: Vec<u8>,
+    legend: Arc<ArcSwap<Legend>>,
+    /// A comment, before it is in a block.
+    text: String,
     /// Whether the last write failed, which is said once.
     failing: bool,
 }
@@ -162,19 +180,17 @@ impl Writer {
     /// Writes all of a chunk or, if the file ends within it, as if nothing of it were there.
     fn write(&mut self, chunk: &Chunk, drain: &Drain) -> io::Result<()> {
         self.blocks.clear();
+        let legend = self.legend.load();
         for packet in chunk.records() {
             let interface = match packet.direction {
                 Direction::Forward => 0,
                 Direction::Return => 1,
             };
             let time_ns = (self.epoch_unix + packet.since_epoch).as_nanos() as u64;
-            record::packet(
-                &mut self.blocks,
-                interface,
-                time_ns,
-                packet.bytes,
-                packet.original_bytes,
-            );
+            let known = Known { beginning: packet.beginning, ..Known::default() };
+            legend.write(&mut self.text, packet.path, known);
+            let (bytes, len) = (packet.bytes, packet.original_bytes);
+            record::packet(&mut self.blocks, interface, time_ns, bytes, len, &self.text);
         }
         let len = self.blocks.len() as u64;
         let full = |open: &Open| open.bytes + len > self.settings.rotate.bytes;

@@ -19,8 +19,9 @@ use tokio::sync::oneshot;
 
 use super::chain::Chains;
 use super::command::Command;
+use super::legend::Legend;
 use super::proofs::{Clock, Told};
-use super::watch::Watch;
+use super::watch::{Tapping, Watch};
 use super::worker::Handle;
 use crate::control::{Mark, Observe, Observed, TraceFlow};
 use crate::limits::{PROBE_WITHIN, PROOFS_TOLD, TAP_FLUSHED_EVERY, TRACE_PASSAGES};
@@ -130,10 +131,13 @@ impl Observer {
         let ended = stream.try_clone()?;
         let capture = Capture::stream(OwnedFd::from(stream).into(), CaptureLimits::unlimited())?;
         let tap = capture.tap(&format!("{name} {path}"), Framing::Ip);
+        let legend = Arc::new(Legend::new(&self.versions, self.element.id));
+        let whose = self.chains.as_ref().map(|chains| chains.whose().clone());
         for worker in &self.workers {
             let (answer, room) = oneshot::channel();
-            let taken = Box::new(tap.another());
-            worker.give(Command::Watch(Watch::Tap(number, paths.clone(), taken, answer)));
+            let (paths, legend, whose) = (paths.clone(), Arc::clone(&legend), whose.clone());
+            let tapping = Tapping::new(paths, tap.another(), legend, whose);
+            worker.give(Command::Watch(Watch::Tap(number, Box::new(tapping), answer)));
             if !room.await.context("a worker has stopped")? {
                 self.end_tap(number);
                 bail!("{name} has a tap already");

@@ -187,7 +187,7 @@ impl Record {
 
 /// SPI and sequence number of a frame, and the path that its NSH names; `None` where it holds no ESP.
 pub(super) fn mark(frame: &[u8], form: Form) -> Option<(Mark, Option<PathId>)> {
-    let Glance { path, esp } = ringmail_dataplane::glance(frame, form)?;
+    let Glance { path, esp, .. } = ringmail_dataplane::glance(frame, form)?;
     let esp = frame.get(esp..)?.first_chunk::<8>()?;
     let [spi, sequence] =
         [0, 4].map(|at| u32::from_be_bytes([esp[at], esp[at + 1], esp[at + 2], esp[at + 3]]));

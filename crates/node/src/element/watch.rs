@@ -1,18 +1,22 @@
 //! What a station does besides its work while somebody looks: notes for a trace, copies for a tap. It is there only then.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use ringmail_dataplane::batch::BATCH_PACKETS;
 use ringmail_dataplane::edge::{Edge, Known};
 use ringmail_dataplane::function::{FunctionBatch, Witness};
-use ringmail_dataplane::{Batch, Verdict};
+use ringmail_dataplane::nsh::beginning::Beginning;
+use ringmail_dataplane::{Batch, Form, Verdict};
 use ringmail_dataplane_io::pcapng::{Tap, Way};
 use ringmail_model::{PathId, SaSpi};
 use ringmail_packet::flow::FlowKey;
 use tokio::sync::oneshot;
 
+use super::legend::{self, Legend};
 use super::trace::{self, Recorder};
+use super::whose::Whose;
 use super::worker::Core;
 use crate::control::{Mark, Passage};
 
@@ -25,7 +29,7 @@ pub(crate) enum Watch {
     /// Note nothing any more.
     EndTrace,
     /// Copy plain packets of these paths; one tap at a time. Answers whether there was room.
-    Tap(u64, HashSet<PathId>, Box<Tap>, oneshot::Sender<bool>),
+    Tap(u64, Box<Tapping>, oneshot::Sender<bool>),
     /// Hand over what was copied.
     Flush,
     /// Copy nothing any more, if this tap still does.
@@ -62,21 +66,20 @@ pub(crate) fn obey(watching: &mut Option<Box<Watching>>, watch: Watch, core: &mu
             let _gone = answer.send(found.unwrap_or_default());
         }
         Watch::EndTrace => now.trace = None,
-        Watch::Tap(number, paths, tap, answer) => {
+        Watch::Tap(number, tapping, answer) => {
             let room = now.tap.is_none() && now.hop_tap.is_none();
             if room {
                 match core {
                     // Of an attached function, what goes into it.
                     Core::Edge(..) | Core::Attached(..) => {
-                        now.tap = Some(EdgeTap {
-                            number,
-                            paths,
-                            tap: *tap,
-                            wanted: [false; BATCH_PACKETS],
-                        });
+                        if let Core::Edge(edge, _) = core {
+                            edge.keep_findings(true);
+                        }
+                        let wanted = [None; BATCH_PACKETS];
+                        now.tap = Some(EdgeTap { number, tapping: *tapping, wanted });
                     }
                     Core::Hop(hop) => {
-                        hop.set_witness(Some(Box::new(HopTap { paths, tap: *tap })));
+                        hop.set_witness(Some(Box::new(HopTap(*tapping))));
                         now.hop_tap = Some(number);
                     }
                 }
@@ -85,7 +88,7 @@ pub(crate) fn obey(watching: &mut Option<Box<Watching>>, watch: Watch, core: &mu
         }
         Watch::Flush => {
             if let Some(tap) = &mut now.tap {
-                tap.tap.flush();
+                tap.tapping.tap.flush();
             }
             if let (Core::Hop(hop), Some(_)) = (core, now.hop_tap)
                 && let Some(witness) = hop.witness()
@@ -94,7 +97,10 @@ pub(crate) fn obey(watching: &mut Option<Box<Watching>>, watch: Watch, core: &mu
             }
         }
         Watch::EndTap(number) => {
-            now.tap.take_if(|tap| tap.number == number);
+            let ended = now.tap.take_if(|tap| tap.number == number);
+            if let (Core::Edge(edge, _), Some(_)) = (&mut *core, ended) {
+                edge.keep_findings(false);
+            }
             if let (Core::Hop(hop), Some(_)) = (core, now.hop_tap.take_if(|known| *known == number))
             {
                 hop.set_witness(None);
@@ -127,13 +133,13 @@ impl Watching {
         }
     }
 
-    /// When the core has decided, before the batch is sent.
-    pub(crate) fn decided(&mut self, batch: &Batch) {
+    /// When the core has decided, before the batch is sent. The edge, if it is one that opened the batch.
+    pub(crate) fn decided(&mut self, edge: Option<&Edge>, batch: &Batch) {
         if let Some(trace) = &mut self.trace {
             trace.decided(batch);
         }
         if let Some(tap) = &mut self.tap {
-            tap.decided(batch);
+            tap.decided(edge, batch);
         }
     }
 
@@ -145,25 +151,56 @@ impl Watching {
     }
 }
 
+/// Copies of packets with what is known of them.
+#[derive(Debug)]
+pub(crate) struct Tapping {
+    paths: HashSet<PathId>,
+    tap: Tap,
+    legend: Arc<Legend>,
+    /// At a gateway.
+    whose: Option<Whose>,
+    /// Used again for every packet.
+    text: String,
+}
+
+impl Tapping {
+    /// Copies of plain packets of these paths.
+    pub(super) fn new(
+        paths: HashSet<PathId>,
+        tap: Tap,
+        legend: Arc<Legend>,
+        whose: Option<Whose>,
+    ) -> Tapping {
+        Tapping { paths, tap, legend, whose, text: String::new() }
+    }
+
+    fn copy(&mut self, packet: &[u8], way: Way, path: PathId, known: legend::Known<'_>) {
+        let flow = || FlowKey::of(packet).ok();
+        let client = self.whose.as_ref().and_then(|whose| whose.of(&flow()?));
+        let identity = known.identity.or(client.as_deref());
+        self.legend.write(&mut self.text, path, legend::Known { identity, ..known });
+        self.tap.packet(packet, way, &self.text);
+    }
+}
+
 /// Copies what enters and leaves a gateway or an egress in plain, and what goes into an attached function.
 struct EdgeTap {
     number: u64,
-    paths: HashSet<PathId>,
-    tap: Tap,
-    /// Which packets of the batch under way are to be copied when they come out.
-    wanted: [bool; BATCH_PACKETS],
+    tapping: Tapping,
+    /// Which packets of the batch under way are to be copied when they come out: the path, and what the packet claims.
+    wanted: [Option<(PathId, Option<Beginning>)>; BATCH_PACKETS],
 }
 
 impl EdgeTap {
     fn came_plain(&mut self, edge: &Edge, batch: &Batch) {
-        self.wanted = [false; BATCH_PACKETS];
+        self.wanted = [None; BATCH_PACKETS];
         for index in 0..batch.len() {
             let packet = batch.packet(index);
             let flow = FlowKey::of(packet).ok();
             // An entry that has run out still says which path it was.
             let path = flow.and_then(|flow| edge.flows().get(&flow, 0).map(Known::path));
-            if path.is_some_and(|path| self.paths.contains(&path)) {
-                self.tap.packet(packet, Way::In);
+            if let Some(path) = path.filter(|path| self.tapping.paths.contains(path)) {
+                self.tapping.copy(packet, Way::In, path, legend::Known::default());
             }
         }
     }
@@ -171,39 +208,49 @@ impl EdgeTap {
     fn came_by_link(&mut self, core: &mut Core, batch: &Batch) {
         let form = core.form();
         for index in 0..batch.len() {
-            let mark = trace::mark(batch.packet(index), form);
+            let frame = batch.packet(index);
+            let mark = trace::mark(frame, form);
             let sa = mark.and_then(|(mark, _)| core.inbound().get(SaSpi(mark.spi)).ok());
-            self.wanted[index] = sa.is_some_and(|sa| self.paths.contains(&sa.path()));
+            let path = sa.map(|sa| sa.path()).filter(|path| self.tapping.paths.contains(path));
+            self.wanted[index] = path.map(|path| (path, beginning(frame, form)));
         }
     }
 
-    fn decided(&mut self, batch: &Batch) {
+    fn decided(&mut self, edge: Option<&Edge>, batch: &Batch) {
         for index in 0..batch.len() {
-            let wanted = std::mem::take(&mut self.wanted[index]);
-            if wanted && matches!(batch.verdict(index), Verdict::Deliver | Verdict::Function(_)) {
-                self.tap.packet(batch.packet(index), Way::Out);
+            let Some((path, beginning)) = self.wanted[index].take() else { continue };
+            if matches!(batch.verdict(index), Verdict::Deliver | Verdict::Function(_)) {
+                let finding = edge.and_then(|edge| edge.finding(index));
+                let known = legend::Known { beginning, finding, identity: None };
+                self.tapping.copy(batch.packet(index), Way::Out, path, known);
             }
         }
     }
 }
 
+/// Who began the packet in a frame, as it claims.
+fn beginning(frame: &[u8], form: Form) -> Option<Beginning> {
+    let glance = ringmail_dataplane::glance(frame, form)?;
+    Beginning::read(frame.get(glance.header?..)?)
+}
+
 /// Copies what a hop hands to its function.
 #[derive(Debug)]
-struct HopTap {
-    paths: HashSet<PathId>,
-    tap: Tap,
-}
+struct HopTap(Tapping);
 
 impl Witness for HopTap {
     fn see(&mut self, packets: &FunctionBatch<'_>) {
         for nth in 0..packets.len() {
-            if self.paths.contains(&packets.path(nth)) {
-                self.tap.packet(packets.packet(nth), Way::In);
+            let path = packets.path(nth);
+            if self.0.paths.contains(&path) {
+                let beginning = packets.beginning(nth);
+                let known = legend::Known { beginning, ..legend::Known::default() };
+                self.0.copy(packets.packet(nth), Way::In, path, known);
             }
         }
     }
 
     fn flush(&mut self) {
-        self.tap.flush();
+        self.0.tap.flush();
     }
 }

@@ -185,7 +185,11 @@ impl Station {
             Core::Attached(hop, _) => hop.handle_link(now, &mut self.batch),
         }
         if let Some(watching) = &mut self.watching {
-            watching.decided(&self.batch);
+            let edge = match &self.core {
+                Core::Edge(edge, _) => Some(&**edge),
+                _ => None,
+            };
+            watching.decided(edge, &self.batch);
         }
         match &mut self.core {
             Core::Hop(_) => {
@@ -229,7 +233,7 @@ impl Station {
         // What came in plain goes out over the link.
         let mut leave = |now, batch: &mut Batch, watching: &mut Option<Box<Watching>>| {
             if let Some(watching) = watching {
-                watching.decided(batch);
+                watching.decided(None, batch);
             }
             let sent = link.send(batch);
             stay.note(now);

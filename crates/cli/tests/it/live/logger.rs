@@ -86,6 +86,17 @@ fn what_passed_is_in_files_that_tshark_reads() {
             .map(|from| from.len())
             .sum();
         assert_eq!(pages, 1, "the page is there once");
+        // Each says where it was seen, and who began it.
+        let said = kept.iter().flat_map(|file| tshark(file, "tcp", &["frame.comment"]));
+        let mut said: Vec<String> = said.collect();
+        let back = "path=inspected.return element=sf2 position=1/3 origin=egress/0 sequence=";
+        assert!(said.iter().any(|said| said.starts_with(back)), "{:?}", said.first());
+        let not_the_end = said.iter().all(|said| said.ends_with(" proof=not_the_end"));
+        assert!(not_the_end, "a hop is no end");
+        let count = said.len();
+        said.sort();
+        said.dedup();
+        assert_eq!(said.len(), count, "no two packets have one origin and sequence");
         // Outer headers: ESP between elements, both ways, of their full length, and nothing readable.
         let file = &files(&outer)[0];
         let seen =

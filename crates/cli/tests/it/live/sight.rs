@@ -1,6 +1,8 @@
 //! Looking into a chain that carries traffic: traces, taps, rates.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -112,6 +114,33 @@ fn blocks(bytes: &[u8]) -> Vec<(u32, &[u8])> {
     blocks
 }
 
+/// What is said beside packets of a file, once each.
+fn comments(file: &Path, filter: &str) -> BTreeSet<String> {
+    let mut tshark = Command::new("tshark");
+    tshark.args(["-n", "-Y", filter, "-T", "fields", "-e", "frame.comment"]);
+    let seen = tshark.arg("-r").arg(file).output().expect("tshark is installed");
+    assert!(seen.status.success(), "{}", String::from_utf8_lossy(&seen.stderr));
+    let seen = String::from_utf8_lossy(&seen.stdout).into_owned();
+    seen.lines().map(str::to_owned).collect()
+}
+
+/// All packets of the filter, of which there are some, are said to be so; ` .* ` stands for who began each.
+fn says(file: &Path, filter: &str, expected: &str) {
+    let said = comments(file, filter);
+    let (before, behind) = expected.split_once(" .* ").unwrap_or((expected, ""));
+    let as_expected = |said: &String| {
+        let rest = said.strip_prefix(before);
+        rest.is_some_and(|rest| match behind {
+            "" => !rest.contains("sequence="),
+            _ => {
+                let origin = rest.starts_with(" origin=") && rest.contains("/0 sequence=");
+                origin && rest.split_once(behind).is_some_and(|(_, more)| !more.contains("proof"))
+            }
+        })
+    };
+    assert!(!said.is_empty() && said.iter().all(as_expected), "{expected}: {said:?}");
+}
+
 #[test]
 fn a_tap_shows_plain_packets_live_and_is_audited() {
     live(|privilege| {
@@ -152,6 +181,17 @@ fn a_tap_shows_plain_packets_live_and_is_audited() {
             let seen = tshark.arg("-r").arg(&file).output().expect("tshark is installed");
             let seen = String::from_utf8_lossy(&seen.stdout).into_owned();
             assert!(seen.lines().any(|line| line == "/page"), "{hop}: {seen}");
+            // Each packet says what is known of it where it was seen.
+            let (asked, answered) = match hop {
+                "gateway" => ("position=0/3 proof=begins_here", "position=3/3 .* proof=proved"),
+                "egress" => ("position=3/3 .* proof=proved", "position=0/3 proof=begins_here"),
+                _ => ("position=2/3 .* proof=not_the_end", "position=1/3 .* proof=not_the_end"),
+            };
+            says(&file, "http.request", &format!("path=inspected element={hop} {asked}"));
+            let back = format!("path=inspected.return element={hop} {answered}");
+            says(&file, "http.response", &back);
+            let known = comments(&file, "http").iter().all(|said| said.contains(" identity=\"CN="));
+            assert_eq!(known, hop == "gateway", "whose packets are is known at the gateway alone");
         }
         // Once its reader is gone, a tap ends, and another may come.
         eventually("every tap ends", || {

@@ -78,15 +78,11 @@ impl PacketChain for Workers {
     }
 
     fn began(&mut self, flow: FlowKey, client: &str, rule: &str, service: &str) {
-        if let Some(telling) = self.chains.telling() {
-            telling.began(flow, client, rule, service);
-        }
+        self.chains.began(flow, client, rule, service);
     }
 
     fn unpin(&mut self, flow: FlowKey) {
-        if let Some(telling) = self.chains.telling() {
-            telling.ended(flow);
-        }
+        self.chains.ended(flow);
         for worker in self.chains.workers() {
             worker.give(Command::Unpin(flow, Duration::ZERO));
         }
