@@ -109,7 +109,12 @@ fn a_chain_across_open_vswitch_that_forwards_by_label() {
     live(|privilege| {
         let world = campus(privilege, "").up();
         let ports = [("e0", 1000), ("e1", 1001), ("e2", 1002), ("e3", 1003)];
-        let switch = Switch::start(&world, &ports);
+        let switch = Switch::start(&world);
+        let by_label = |(port, label): &(&str, u32)| {
+            format!("priority=100,mpls,mpls_label={label},actions=output:{port}")
+        };
+        let flows: Vec<String> = ports.iter().map(by_label).collect();
+        switch.bridge("sw", ports.map(|(port, _)| port), &flows);
         let capture = Capture::start(&world, "egress", "link0");
         serves(&world, WWW, &["client1", "client2"]);
         let captured = capture.stop();
@@ -119,7 +124,7 @@ fn a_chain_across_open_vswitch_that_forwards_by_label() {
         let stacks: BTreeSet<_> = stacks.into_iter().collect();
         assert!(stacks.contains("1002,1001,1000"), "{stacks:?}");
         for (_, label) in ports {
-            let packets = switch.packets(&format!("mpls_label={label} "));
+            let packets = switch.packets("sw", &format!("mpls_label={label} "));
             assert!(packets > 100, "label {label}: {packets} packets");
         }
     });

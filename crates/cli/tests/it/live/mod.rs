@@ -18,6 +18,7 @@ mod crl;
 mod ethernet;
 mod finer;
 mod firewall;
+mod forwarders;
 mod growth;
 mod headers;
 mod kill;

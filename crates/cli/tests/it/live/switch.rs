@@ -1,4 +1,5 @@
-//! Open vSwitch's userspace datapath in the place of the bridge between elements: it forwards by label, and nothing else.
+//! Open vSwitch's userspace datapath in the place of the bridge between elements: it forwards by labels or by Network Service
+//! Headers, and nothing else.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -7,9 +8,6 @@ use crate::live::world::{World, eventually};
 
 /// Where Debian's package has it.
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
-
-/// The switch's name.
-const NAME: &str = "sw";
 
 /// A switch of its own, with its own database and sockets.
 pub(crate) struct Switch<'a> {
@@ -20,54 +18,68 @@ pub(crate) struct Switch<'a> {
 }
 
 impl<'a> Switch<'a> {
-    /// Takes these ports off the bridge. Frames of a label leave by its port, whatever their addresses; key agreement and
-    /// ARP go as in any switch; all else is dropped.
-    pub(crate) fn start(world: &'a World, ports: &[(&str, u32)]) -> Switch<'a> {
+    /// A switch without bridges.
+    pub(crate) fn start(world: &'a World) -> Switch<'a> {
         let dir = world.folder().join("ovs");
         std::fs::create_dir(&dir).expect("a new folder");
         let mut switch = Switch { world, dir, processes: Vec::new() };
         let (database, socket) = (switch.file("conf.db"), switch.file("db.sock"));
-        let remote = format!("unix:{socket}");
+        let remote = switch.database();
         switch.call("ovsdb-tool", &["create", &database, SCHEMA]);
         let listen = format!("--remote=p{remote}");
         switch.spawn("ovsdb-server", &[&database, &listen]);
         eventually("the database listens", || std::fs::metadata(&socket).ok());
-        let database = format!("--db={remote}");
-        switch.call("ovs-vsctl", &[&database, "--no-wait", "init"]);
+        switch.configure(&["--no-wait", "init"]);
         // Without the kernel's datapath, and without a look at its routes.
         switch.spawn("ovs-vswitchd", &[&remote, "--disable-system", "--disable-system-route"]);
-        let bridge = ["--", "set", "bridge", NAME, "datapath_type=netdev", "fail_mode=secure"];
-        let add = [&[&database, "--timeout=20", "add-br", NAME], &bridge[..]].concat();
-        switch.call("ovs-vsctl", &add);
-        let mut flows = vec!["priority=0,actions=drop".to_owned()];
-        for kind in ["arp", "tcp,tp_dst=6637", "tcp,tp_src=6637"] {
-            flows.push(format!("priority=10,{kind},actions=NORMAL"));
-        }
-        for (port, label) in ports {
-            let mut ip = Command::new("ip");
-            let off = world.run("fabric", ip.args(["link", "set", port, "nomaster"]));
-            assert!(off.status.success(), "{}", String::from_utf8_lossy(&off.stderr));
-            switch.call("ovs-vsctl", &[&database, "--timeout=20", "add-port", NAME, port]);
-            flows.push(format!("priority=100,mpls,mpls_label={label},actions=output:{port}"));
-        }
-        for flow in &flows {
-            switch.flows("add-flow", &[flow]);
-        }
         switch
     }
 
-    /// Packets that the flow of this match has passed.
-    pub(crate) fn packets(&self, flow: &str) -> u64 {
-        let all = self.flows("dump-flows", &[]);
+    /// A bridge over these ports, which leave the one that the machine's kernel has. What the flows say is forwarded so,
+    /// whatever its addresses; key agreement and ARP go as in any switch; all else is dropped.
+    pub(crate) fn bridge<'b>(
+        &self,
+        name: &str,
+        ports: impl IntoIterator<Item = &'b str>,
+        flows: &[String],
+    ) {
+        let bridge = ["--", "set", "bridge", name, "datapath_type=netdev", "fail_mode=secure"];
+        self.configure(&[&["add-br", name], &bridge[..]].concat());
+        for port in ports {
+            let mut ip = Command::new("ip");
+            let off = self.world.run("fabric", ip.args(["link", "set", port, "nomaster"]));
+            assert!(off.status.success(), "{}", String::from_utf8_lossy(&off.stderr));
+            self.configure(&["add-port", name, port]);
+        }
+        let others = ["arp", "tcp,tp_dst=6637", "tcp,tp_src=6637"];
+        let others = others.map(|kind| format!("priority=10,{kind},actions=NORMAL"));
+        let dropped = ["priority=0,actions=drop".to_owned()];
+        for flow in dropped.iter().chain(&others).chain(flows) {
+            self.flows(name, "add-flow", &[flow]);
+        }
+    }
+
+    /// Packets that the flow of this match has passed at a bridge.
+    pub(crate) fn packets(&self, bridge: &str, flow: &str) -> u64 {
+        let all = self.flows(bridge, "dump-flows", &[]);
         let line = all.lines().find(|line| line.contains(flow));
         let line = line.unwrap_or_else(|| panic!("no flow `{flow}`: {all}"));
         let count = line.split_once("n_packets=").and_then(|(_, rest)| rest.split_once(','));
         count.and_then(|(count, _)| count.parse().ok()).unwrap_or_else(|| panic!("{line}"))
     }
 
-    fn flows(&self, verb: &str, more: &[&str]) -> String {
-        let management = format!("unix:{}", self.file(&format!("{NAME}.mgmt")));
+    fn flows(&self, bridge: &str, verb: &str, more: &[&str]) -> String {
+        let management = format!("unix:{}", self.file(&format!("{bridge}.mgmt")));
         self.call("ovs-ofctl", &[&["-O", "OpenFlow13", verb, &management], more].concat())
+    }
+
+    fn configure(&self, args: &[&str]) {
+        let database = format!("--db={}", self.database());
+        self.call("ovs-vsctl", &[&[database.as_str(), "--timeout=20"], args].concat());
+    }
+
+    fn database(&self) -> String {
+        format!("unix:{}", self.file("db.sock"))
     }
 
     fn file(&self, name: &str) -> String {

@@ -344,6 +344,11 @@ impl World {
 
     /// The largest inner packet of every path.
     pub(crate) fn inner_mtu(&self) -> u16 {
+        self.paths().inner_mtu().expect("a path")
+    }
+
+    /// The paths that it came up with.
+    pub(crate) fn paths(&self) -> ringmail_model::PathSet {
         let loaded = ringmail_model::check::load(&self.text, "the test's domain file");
         let issue = ringmail_model::pathset::Issue {
             version: ringmail_model::PathVersion(1),
@@ -351,8 +356,7 @@ impl World {
             not_after_unix_s: u64::MAX,
         };
         let domain = loaded.expect("it is up").domain;
-        let set = ringmail_model::PathSet::compile(&domain, issue).expect("it is up");
-        set.inner_mtu().expect("a path")
+        ringmail_model::PathSet::compile(&domain, issue).expect("it is up")
     }
 
     /// Brings the domain to this file with `ringmail reload`; `args` stand behind it.
