@@ -104,7 +104,7 @@ fn of_an_outer_header_the_whole_length_is_known() {
 fn a_writer_that_does_not_keep_up_costs_records_and_no_packet() {
     let mut bed = Bed::new(65_535, Vec::new());
     let packet = out(1, &[b'x'; 1360]);
-    let fit = limits::LOG_CHUNKS * (limits::LOG_CHUNK_BYTES / (packet.len() + 21));
+    let fit = limits::LOG_CHUNKS * (limits::LOG_CHUNK_BYTES / (packet.len() + 38));
     let mut batch = Batch::default();
     for _ in 0..fit + 10 {
         bed.give_in(&mut batch, NOW, Direction::Forward, &packet);
