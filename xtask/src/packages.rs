@@ -32,6 +32,7 @@ const NEEDED: &[(Probe, &str)] = &[
     (Probe::Program("ping"), "iputils-ping"),
     (Probe::Program("wireguard-go"), "wireguard-go"),
     (Probe::Program("wg"), "wireguard-tools"),
+    (Probe::Program("keepalived"), "keepalived"),
 ];
 
 /// What one test needs that Debian 12 has only among its backports. It is tried for; without it that test does not run.

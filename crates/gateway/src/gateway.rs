@@ -60,16 +60,42 @@ pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
 #[derive(Debug)]
 pub struct Reserved(Socket);
 
+/// Lets a socket be bound to an address that this machine does not have yet.
+///
+/// # Errors
+/// What the system says.
+pub fn bind_ahead(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    match address {
+        SocketAddr::V4(_) => socket.set_freebind_v4(true),
+        SocketAddr::V6(_) => socket.set_freebind_v6(true),
+    }
+}
+
 impl Reserved {
     /// As [`bind`], but for listening.
     ///
     /// # Errors
     /// As [`bind`].
     pub fn bind(address: SocketAddr) -> io::Result<Reserved> {
+        Reserved::bound(address, false)
+    }
+
+    /// As [`Reserved::bind`], of an address that this machine need not have yet (`IP_FREEBIND`, ip(7)).
+    ///
+    /// # Errors
+    /// As [`bind`], but for that.
+    pub fn bind_ahead(address: SocketAddr) -> io::Result<Reserved> {
+        Reserved::bound(address, true)
+    }
+
+    fn bound(address: SocketAddr, ahead: bool) -> io::Result<Reserved> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(true)?;
         socket.set_nonblocking(true)?;
+        if ahead {
+            bind_ahead(&socket, address)?;
+        }
         socket.bind(&address.into())?;
         Ok(Reserved(socket))
     }

@@ -66,7 +66,7 @@ pub use chain::{Chain, ChainError, ChainRequest, ChainStream};
 pub use client_trust::{CrlError, Revocation};
 pub use counters::{Counter, Counters, Reading};
 pub use decision::{DecisionPoint, DecisionPointError, DecisionPoints, DecisionTrust};
-pub use gateway::{Drained, Gateway, Reserved, bind};
+pub use gateway::{Drained, Gateway, Reserved, bind, bind_ahead};
 pub use identity::{Fingerprint, IdentityError};
 pub use leg::{ServiceOptions, ServiceTls, Services};
 pub use limits::Limits;

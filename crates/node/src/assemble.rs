@@ -151,6 +151,7 @@ pub(crate) fn process(program: &Path, args: &[&str]) -> Body {
 pub(crate) fn one_worker_each(domain: &mut Domain) {
     domain.workers = 1;
     domain.gateway.workers = None;
+    domain.gateway.standby.iter_mut().for_each(|standby| standby.workers = None);
     domain.egress.workers = None;
     domain.functions.iter_mut().for_each(|function| function.workers = None);
 }

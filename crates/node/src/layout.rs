@@ -12,7 +12,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result};
 use ringmail_model::ElementId;
-use ringmail_model::domain::Domain;
+use ringmail_model::domain::{Domain, STANDBY};
 use ringmail_model::mac::MacAddress;
 use ringmail_model::net;
 use ringmail_model::pathset::{Element, PathSet, Role};
@@ -114,6 +114,11 @@ fn outside(domain: &Domain, mtu: u32, plan: &mut Topology) -> Result<()> {
     }
     plan.cables
         .push(Cable { mtu, ends: [port(OUTSIDE, "gateway"), end("gateway", OUTER, addresses)] });
+    if domain.gateway.standby.is_some() {
+        // It has the addresses when somebody gives them to it.
+        let ends = [port(OUTSIDE, STANDBY), end(STANDBY, OUTER, Vec::new())];
+        plan.cables.push(Cable { mtu, ends });
+    }
     for (index, client) in domain.clients.iter().enumerate() {
         let Some(ip) = client.address else { continue };
         let name = client.name.to_string();

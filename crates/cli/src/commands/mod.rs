@@ -24,6 +24,7 @@ mod element;
 mod exec;
 mod function;
 mod gateway;
+mod health;
 mod hop;
 mod keys;
 mod machine;
@@ -74,6 +75,7 @@ verbs! {
     element => Element,
     exec => Exec,
     gateway => Gateway,
+    health => Health,
     hop => Hop,
     function => Function,
     keys => Keys,
@@ -111,6 +113,7 @@ pub(crate) fn schemas() -> Vec<ReportSchema> {
         ReportSchema::of::<domain::DomainSchema>(),
         ReportSchema::of::<domain::DomainShown>(),
         ReportSchema::of::<down::WentDown>(),
+        ReportSchema::of::<health::Healthy>(),
         ReportSchema::of::<keys::Keys>(),
         ReportSchema::of::<prove::Proved>(),
         ReportSchema::of::<rekey::Rekeyed>(),

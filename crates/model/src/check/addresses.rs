@@ -26,6 +26,9 @@ impl Checker<'_> {
         let mut all = vec![("links.network".to_owned(), d.links.network)];
         all.extend(list("gateway.outside", &d.gateway.outside));
         all.extend(list("gateway.inner", &d.gateway.inner));
+        if let Some(standby) = &d.gateway.standby {
+            all.extend(list("gateway.standby.inner", &standby.inner));
+        }
         all.extend(list("egress.networks", &d.egress.networks));
         all
     }
@@ -46,11 +49,14 @@ impl Checker<'_> {
             }
         }
         let d = self.domain;
-        for (at, networks) in [
+        let standby = d.gateway.standby.as_ref();
+        let standby = standby.map(|standby| ("gateway.standby.inner", &standby.inner));
+        let lists = [
             ("gateway.outside", &d.gateway.outside),
             ("gateway.inner", &d.gateway.inner),
             ("egress.networks", &d.egress.networks),
-        ] {
+        ];
+        for (at, networks) in lists.into_iter().chain(standby) {
             if networks.is_empty() {
                 let message = "there is no network here".to_owned();
                 self.error(at, "empty", message, "add one, such as 10.78.0.0/24");
@@ -97,6 +103,11 @@ impl Checker<'_> {
             std::iter::once(("gateway".to_owned(), d.gateway.address, d.gateway.label))
                 .chain(functions.map(|(i, f)| (format!("functions[{i}]"), f.address, f.label)))
                 .chain(std::iter::once(("egress".to_owned(), d.egress.address, d.egress.label)))
+                .chain(
+                    d.gateway.standby.iter().map(|standby| {
+                        ("gateway.standby".to_owned(), standby.address, standby.label)
+                    }),
+                )
                 .collect();
         let mut addresses: BTreeMap<Ipv4Addr, &str> = BTreeMap::new();
         let mut labels: BTreeMap<Label, &str> = BTreeMap::new();
@@ -128,7 +139,8 @@ impl Checker<'_> {
             }
         }
         let egresses = if d.egress.per_service { d.services.len() } else { 1 };
-        let needed = d.functions.len() + 1 + egresses;
+        let gateways = 1 + usize::from(d.gateway.standby.is_some());
+        let needed = d.functions.len() + gateways + egresses;
         let fits = u32::try_from(needed).is_ok_and(|needed| network.host(needed).is_some());
         if !fits {
             let message = format!("{network} has no address for each of {needed} elements");

@@ -96,6 +96,8 @@ impl<'a> Change<'a> {
         self.fixed("gateway.inner", b.inner != a.inner, why);
         let why = "it is opened when the gateway starts";
         self.fixed("gateway.access_log", b.access_log != a.access_log, why);
+        let why = "its network stands";
+        self.fixed("gateway.standby", b.standby != a.standby, why);
         self.ends("gateway", &(b.workers, b.address, b.label), &(a.workers, a.address, a.label));
     }
 

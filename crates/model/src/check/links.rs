@@ -236,6 +236,10 @@ impl Checker<'_> {
         let ends = [
             ("gateway.workers".to_owned(), d.gateway.workers),
             ("egress.workers".to_owned(), d.egress.workers),
+            (
+                "gateway.standby.workers".to_owned(),
+                d.gateway.standby.as_ref().and_then(|standby| standby.workers),
+            ),
         ];
         let said = std::iter::once(all).chain(functions).chain(ends);
         said.filter_map(|(at, workers)| Some((at, workers?))).collect()

@@ -18,6 +18,7 @@ mod paths;
 mod replicas;
 mod rules;
 mod shadow;
+mod standby;
 mod strict;
 mod wireguard;
 
@@ -56,6 +57,7 @@ pub fn check(domain: &Domain, positions: &Positions, file_name: &str) -> Diagnos
     checker.links();
     checker.addresses();
     checker.gateway();
+    checker.standby();
     checker.functions();
     checker.paths();
     checker.replicas();

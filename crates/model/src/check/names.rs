@@ -65,9 +65,11 @@ impl Checker<'_> {
     fn counts(&mut self) {
         let d = self.domain;
         let egresses = if d.egress.per_service { d.services.len() } else { 1 };
+        let gateways = 1 + usize::from(d.gateway.standby.is_some());
+        let paths = 2 * d.paths.len() + d.return_paths.len();
         for (at, what, count, most) in [
-            ("functions", "elements", d.functions.len() + 1 + egresses, limits::ELEMENTS),
-            ("paths", "paths", 2 * d.paths.len() + d.return_paths.len(), limits::PATHS),
+            ("functions", "elements", d.functions.len() + gateways + egresses, limits::ELEMENTS),
+            ("paths", "paths", gateways * paths, limits::PATHS),
             ("rules", "rules", d.rules.len(), limits::RULES),
             ("clients", "clients", d.clients.len(), limits::LIST_ENTRIES),
             ("services", "services", d.services.len(), limits::LIST_ENTRIES),

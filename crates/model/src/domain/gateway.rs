@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::standby::Standby;
 use crate::ids::Label;
 use crate::names::{HostPattern, Name};
 use crate::net::Cidr;
@@ -37,6 +38,9 @@ pub struct Gateway {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<u32>", range(min = 16, max = 1_048_575))]
     pub label: Option<Label>,
+    /// A second gateway, on a machine of its own, that takes the listeners' addresses over when this one is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby: Option<Standby>,
 }
 
 /// Where the access log goes; each line is of the schema ringmail.access/1.

@@ -25,6 +25,7 @@ mod replicas;
 mod rule;
 mod schema;
 mod service;
+mod standby;
 mod wireguard;
 
 pub use attach::{AttachSettings, Checksums, Interfaces, Shape, TellApart};
@@ -56,9 +57,12 @@ pub use path::{Path, ReturnPath};
 pub use position::{Position, Positions};
 pub use protocol::ApplicationProtocol;
 pub use rate::{Per, Rate};
+pub(crate) use replicas::numbered;
 pub use rule::{BodyMatch, HeaderMatch, Rule, UrlPath, UrlPathError, When};
 pub use schema::schema;
 pub use service::{ProxyVersion, Service, ServiceTls, Site};
+pub(crate) use standby::of_standby;
+pub use standby::{STANDBY, Standby};
 pub use wireguard::{Peer, PeerKey, PeerKeyError, decode_key, encode_key};
 
 use std::net::SocketAddr;

@@ -21,6 +21,9 @@ pub struct Path {
     /// The path that this one was made of, because functions on it have replicas.
     #[serde(skip)]
     pub replica_of: Option<Name>,
+    /// Whether it begins at the standby gateway; such paths are written out beside the gateway's.
+    #[serde(skip)]
+    pub standby: bool,
 }
 
 /// A path from a service through functions back to the gateway. Several forward paths of one egress may share it.
@@ -31,4 +34,7 @@ pub struct ReturnPath {
     pub name: Name,
     /// The functions in order, from the service on.
     pub hops: Vec<Name>,
+    /// Whether it ends at the standby gateway.
+    #[serde(skip)]
+    pub standby: bool,
 }

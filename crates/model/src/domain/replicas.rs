@@ -9,12 +9,16 @@ use super::{Domain, Function, Path, ReturnPath};
 use crate::names::Name;
 
 impl Domain {
-    /// The same domain with every replica and every path over replicas written out. The first of the paths that a path
-    /// becomes keeps its name.
+    /// The same domain with every replica, every path over replicas and every path of the standby gateway written out. The
+    /// first of the paths that a path becomes keeps its name.
     ///
     /// A name that would be too long is left as it is; `check` refuses that before.
     #[must_use]
-    pub fn expanded(mut self) -> Domain {
+    pub fn expanded(self) -> Domain {
+        self.with_replicas().with_standby()
+    }
+
+    fn with_replicas(mut self) -> Domain {
         if self.functions.iter().all(|function| function.replicas() == 1) {
             return self;
         }
@@ -52,6 +56,7 @@ impl Domain {
                 numbered(name, index % back.map_or(1, |back| self.variants_back(back)))
             }),
             replica_of: (index > 0).then(|| path.name.clone()),
+            standby: path.standby,
         };
         (0..variants).map(variant).collect()
     }
@@ -60,6 +65,7 @@ impl Domain {
         let variant = |index| ReturnPath {
             name: numbered(&back.name, index),
             hops: self.through(&back.hops, index),
+            standby: back.standby,
         };
         (0..self.variants_back(back)).map(variant).collect()
     }

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use super::elements::{egress_name, elements};
 use super::numbering::{Definition, Numbers};
 use super::{Direction, Extent, Hop, LinkSet, Numbering, Path, PathSet, Role, Segment};
-use crate::domain::{Domain, Keying, LinkKind};
+use crate::domain::{Domain, Keying, LinkKind, STANDBY};
 use crate::ids::{ElementId, Label, PathDigest, PathId, PathVersion};
 use crate::limits;
 use crate::names::Name;
@@ -183,10 +183,9 @@ impl Router<'_> {
         let forward = by_name("path", &self.domain.paths, |p| &p.name)?;
         let returns = by_name("return path", &self.domain.return_paths, |p| &p.name)?;
         let services = by_name("service", &self.domain.services, |s| &s.name)?;
-        let gateway = self.set.elements[0].id;
 
-        // Where each return path begins, and its hops; the file's own, then those that it leaves out.
-        let mut back: BTreeMap<String, (ElementId, Vec<Name>)> = BTreeMap::new();
+        // Where each return path begins, its hops, and where it ends; the file's own, then those that it leaves out.
+        let mut back: BTreeMap<String, (ElementId, Vec<Name>, ElementId)> = BTreeMap::new();
         let mut routes = Vec::new();
         for path in forward.values() {
             if !services.contains_key(&path.service) {
@@ -195,7 +194,7 @@ impl Router<'_> {
                     service: path.service.clone(),
                 });
             }
-            let egress = self.egress(&path.service);
+            let (gateway, egress) = (self.gateway(path.standby), self.egress(&path.service));
             let (name, hops) = match &path.return_path {
                 None => {
                     (format!("{}.return", path.name), path.hops.iter().rev().cloned().collect())
@@ -209,8 +208,8 @@ impl Router<'_> {
                     (name.to_string(), found.hops.clone())
                 }
             };
-            match back.insert(name.clone(), (egress, hops)) {
-                Some((other, _)) if other != egress => {
+            match back.insert(name.clone(), (egress, hops, gateway)) {
+                Some((other, ..)) if other != egress => {
                     return Err(CompileError::ReturnPathOfTwoEgresses {
                         return_path: path.return_path.clone().unwrap_or_else(|| path.name.clone()),
                     });
@@ -223,14 +222,15 @@ impl Router<'_> {
         }
         let none = PathId(0);
         let mut returns = Vec::with_capacity(back.len());
-        for (name, (egress, hops)) in &back {
-            let path = self.path(none, name, Direction::Return, *egress, hops, gateway)?;
+        for (name, (egress, hops, gateway)) in &back {
+            let path = self.path(none, name, Direction::Return, *egress, hops, *gateway)?;
             let definition = Definition::of(self.domain, self.set, &path, None);
             returns.push((path, definition));
         }
         let back_of = |name: &str| returns.iter().position(|(path, _)| path.name == name);
         let mut forwards = Vec::with_capacity(routes.len());
         for (path, egress, return_name) in routes {
+            let gateway = self.gateway(path.standby);
             let mut built =
                 self.path(none, &path.name, Direction::Forward, gateway, &path.hops, egress)?;
             built.service = Some(path.service.clone());
@@ -323,6 +323,12 @@ impl Router<'_> {
             inner_mtu: left as u16,
             digest: PathDigest([0; 32]),
         })
+    }
+
+    /// The gateway that paths begin at.
+    fn gateway(&self, standby: bool) -> ElementId {
+        let name = if standby { STANDBY } else { "gateway" };
+        self.set.element_named(name).map_or(ElementId(0), |gateway| gateway.id)
     }
 
     fn egress(&self, service: &Name) -> ElementId {

@@ -1,7 +1,7 @@
 //! What holds of every path set, whoever signed it: places, roles, labels, segments, ways back.
 
 use super::{DecodeError, Direction, Path, PathSet, Role, SFF_LABEL, compile};
-use crate::domain::Keying;
+use crate::domain::{Keying, STANDBY};
 use crate::ids::{ElementId, PathId};
 use crate::limits;
 use crate::overhead::EspMode;
@@ -20,7 +20,12 @@ impl PathSet {
             let before = &self.elements[..index];
             let ascends = before.last().is_none_or(|last| last.id < element.id);
             let gateway = element.role == Role::Gateway;
-            if !ascends || gateway != (index == 0) || gateway != (element.id == ElementId(0)) {
+            let first = index == 0;
+            // A second one is the standby.
+            let second = before.iter().filter(|e| e.role == Role::Gateway).count() == 1
+                && element.name == STANDBY;
+            let placed = if first { element.id == ElementId(0) } else { !gateway || second };
+            if !ascends || (first && !gateway) || !placed {
                 return Err(wrong("an element is not in its place"));
             }
             if before.iter().any(|e| {
@@ -93,9 +98,13 @@ impl PathSet {
         }
         if let Some(back) = path.return_path {
             let back = self.path(back);
-            let fits = |b: &Path| b.direction == Direction::Return && b.origin == path.end.element;
+            let fits = |b: &Path| {
+                b.direction == Direction::Return
+                    && b.origin == path.end.element
+                    && b.end.element == path.origin
+            };
             if !back.is_some_and(fits) {
-                return Err(wrong("a return path does not begin where its path ends"));
+                return Err(wrong("a return path does not lead back where its path comes from"));
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use super::compile::{CompileError, by_name};
 use super::{Element, Numbering, Role};
-use crate::domain::{Domain, LinkKind};
+use crate::domain::{Domain, LinkKind, STANDBY};
 use crate::ids::{ElementId, Label};
 use crate::limits;
 use crate::mac::MacAddress;
@@ -125,7 +125,16 @@ fn wanted(domain: &Domain) -> Result<Vec<Wanted>, CompileError> {
     } else {
         vec![egress("egress".to_owned())]
     };
-    let all: Vec<Wanted> = std::iter::once(gateway).chain(hops).chain(egresses).collect();
+    let standby = domain.gateway.standby.iter().map(|standby| Wanted {
+        name: STANDBY.to_owned(),
+        role: Role::Gateway,
+        label: standby.label,
+        address: standby.address,
+        workers: standby.workers,
+    });
+    // Last, so that a domain which gets one keeps its numbers.
+    let all = std::iter::once(gateway).chain(hops).chain(egresses).chain(standby);
+    let all: Vec<Wanted> = all.collect();
     let mut names = BTreeSet::new();
     for element in &all {
         if !names.insert(element.name.as_str()) {

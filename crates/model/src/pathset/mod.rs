@@ -53,7 +53,7 @@ pub struct PathSet {
     pub link: LinkSet,
     /// Bytes of the longest IP packet on a link, or of the longest label stack with what it covers.
     pub link_mtu: u16,
-    /// All elements by ascending id. The gateway is 0; ids of elements that are gone leave gaps.
+    /// All elements by ascending id. The gateway is 0, a standby gateway comes after all others; ids of elements that are gone leave gaps.
     pub elements: Vec<Element>,
     /// All paths by ascending id. In a first path set ids begin at 1, forward paths come first, in the order of their names;
     /// later ones keep the ids of paths that stay, and give others to those that are new or changed ([`Numbering`]).

@@ -287,7 +287,8 @@ fn each_service_can_have_an_egress_of_its_own() {
         ("egress-www".to_owned(), "egress-api".to_owned())
     );
 
-    let shared = domain::ReturnPath { name: "back".parse().expect("a name"), hops: vec![] };
+    let shared =
+        domain::ReturnPath { name: "back".parse().expect("a name"), hops: vec![], standby: false };
     for path in &mut domain.paths {
         path.return_path = Some(shared.name.clone());
     }

@@ -271,6 +271,7 @@ fn path() -> impl Strategy<Value = Path> {
             service,
             return_path,
             replica_of: None,
+            standby: false,
         },
     )
 }
@@ -389,8 +390,11 @@ fn domain() -> impl Strategy<Value = Domain> {
         .prop_map(
             |((suite, keying, psk, workers, limits), functions, clients, paths, rules)| {
                 let (rules, decision_points, flow_exports) = rules;
-                let return_paths =
-                    paths.1.into_iter().map(|(name, hops)| ReturnPath { name, hops }).collect();
+                let return_paths = paths
+                    .1
+                    .into_iter()
+                    .map(|(name, hops)| ReturnPath { name, hops, standby: false })
+                    .collect();
                 Domain {
                     suite,
                     keying,
@@ -447,6 +451,7 @@ fn sensible() -> impl Strategy<Value = Domain> {
                 .map(|(n, hops)| ReturnPath {
                     name: format!("back{n}").parse().expect("a name"),
                     hops: route(hops, &domain.functions),
+                    standby: false,
                 })
                 .collect();
             let mut api = domain.services[0].clone();
@@ -465,6 +470,7 @@ fn sensible() -> impl Strategy<Value = Domain> {
                         .filter(|_| !domain.return_paths.is_empty())
                         .map(|index| index.get(&domain.return_paths).name.clone()),
                     replica_of: None,
+                    standby: false,
                 })
                 .collect();
             domain.rules.truncate(1);

@@ -46,7 +46,7 @@ pub enum AdminError {
     #[error("the domain ended before it answered")]
     Ended,
     /// It hangs.
-    #[error("the domain does not answer within {} s", within.as_secs())]
+    #[error("the domain does not answer within {} s", within.as_secs_f64())]
     Late {
         /// What it had.
         within: Duration,
@@ -78,7 +78,15 @@ impl Client {
     /// # Errors
     /// It does not answer, or refuses.
     pub async fn status(&mut self) -> Result<DomainStatus, AdminError> {
-        match self.ask(AdminRequest::Status).await? {
+        self.status_within(ADMIN_ANSWER_WITHIN).await
+    }
+
+    /// The domain as of now, if it answers in time.
+    ///
+    /// # Errors
+    /// It does not answer, or refuses.
+    pub async fn status_within(&mut self, within: Duration) -> Result<DomainStatus, AdminError> {
+        match self.ask_within(AdminRequest::Status, within).await? {
             AdminReply::Status(status) => Ok(status),
             _ => Err(AdminError::Mismatch),
         }

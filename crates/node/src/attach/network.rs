@@ -128,7 +128,7 @@ fn routes(domain: &Domain, attached: &AttachSettings) -> Result<Vec<Route>> {
         routes.push(Route { to, via: None, interface });
     };
     let mut families = Vec::new();
-    for network in &domain.gateway.inner {
+    for network in domain.inner_networks() {
         let address = network.network();
         lead(Cidr::new(address, network.prefix_len())?, Side::In);
         if !families.contains(&address.is_ipv4()) {

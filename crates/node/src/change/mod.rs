@@ -49,11 +49,12 @@ impl Changer {
         Changer { issuer, layout, program }
     }
 
-    /// The gateway that runs now, and how long it may drain.
-    pub fn gateway(&self) -> Option<(String, Duration)> {
+    /// The gateways that run now, and how long they may drain.
+    pub fn gateways(&self) -> (Vec<String>, Duration) {
         let active = self.issuer.active();
-        let gateway = active.set.elements.iter().find(|element| element.role == Role::Gateway)?;
-        Some((gateway.name.clone(), Duration::from_millis(active.domain.limits.drain_ms.into())))
+        let gateways = active.set.elements.iter().filter(|element| element.role == Role::Gateway);
+        let names = gateways.map(|gateway| gateway.name.clone()).collect();
+        (names, Duration::from_millis(active.domain.limits.drain_ms.into()))
     }
 
     /// Renews what the gateway's listeners show, for as long as it is asked: certificates in time, files when they change.
@@ -76,10 +77,11 @@ impl Changer {
                 Err(_) => continue,
             };
             said = None;
-            let Some((gateway, _)) = self.gateway() else { continue };
-            for told in others {
+            let (gateways, _) = self.gateways();
+            for (gateway, told) in gateways.iter().flat_map(|g| others.iter().map(move |t| (g, t)))
+            {
                 // One that is being started again is told the new ones anyway.
-                drop(elements.send(&gateway, ToElement::Listener(told)));
+                drop(elements.send(gateway, ToElement::Listener(told.clone())));
             }
         }
     }

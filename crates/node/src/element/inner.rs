@@ -25,7 +25,7 @@ pub(crate) fn create(
     set: &PathSet,
     element: &Element,
 ) -> Result<Vec<Box<dyn Link>>> {
-    let ipv4_only = gateway_addresses(domain).iter().all(IpAddr::is_ipv4);
+    let ipv4_only = domain.inner_networks().all(|network| network.is_ipv4());
     let kept_off = ipv4_only.then(Ipv6KeptOff::begin).flatten();
     let mtu = set.inner_mtu().context("the path set has no path")?;
     let mut config = TunConfig::new(DEVICE, u32::from(mtu), HEADROOM_BYTES, TAILROOM_BYTES);
@@ -66,7 +66,8 @@ impl Drop for Ipv6KeptOff {
     }
 }
 
-/// The gateway's own addresses on the inner side: the first of each network that the domain gives it.
+/// The gateway's own addresses on the inner side: the first of each network that the domain gives it. Of two gateways it is
+/// the one whose eyes the domain is seen by.
 pub(crate) fn gateway_addresses(domain: &Domain) -> Vec<IpAddr> {
     domain.gateway.inner.iter().filter_map(|network| network.host(1)).collect()
 }
@@ -120,7 +121,8 @@ async fn add_routes(netlink: &Netlink, domain: &Domain, role: Role) -> Result<()
             let answered = attached.flat_map(AttachSettings::answered_at);
             let peers = domain.clients.iter().filter_map(|client| client.wireguard.as_ref());
             let peers = peers.flat_map(|peer| peer.addresses.iter().copied());
-            let clients = gateway_addresses(domain).into_iter().chain(peers);
+            let gateways = domain.inner_networks().filter_map(|network| network.host(1));
+            let clients = gateways.chain(peers);
             clients.chain(answered).map(Cidr::host).collect()
         }
         Role::Hop => Vec::new(),

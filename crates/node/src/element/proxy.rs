@@ -141,7 +141,8 @@ impl Proxy {
             if let Some(log) = &self.log {
                 gateway = gateway.with_access_log(log.sink(&name));
             }
-            let place = self.place(described.address);
+            let shared = domain.gateway.standby.is_some();
+            let place = self.place(described.address, shared);
             prepared.come.push(Coming {
                 place: place.with_context(|| format!("{} at {}", listener(), described.address))?,
                 described: described.clone(),
@@ -223,10 +224,11 @@ impl Proxy {
         }
     }
 
-    /// Where a listener of this address takes connections.
-    fn place(&self, address: std::net::SocketAddr) -> std::io::Result<Place> {
+    /// Where a listener of this address takes connections. One that two gateways share need not be here now.
+    fn place(&self, address: std::net::SocketAddr, shared: bool) -> std::io::Result<Place> {
         match self.open.values().find(|open| open.described.address == address) {
             Some(open) => Ok(Place::Shared(open.socket.try_clone()?)),
+            None if shared => Ok(Place::Reserved(Reserved::bind_ahead(address)?)),
             None => Ok(Place::Reserved(Reserved::bind(address)?)),
         }
     }

@@ -84,6 +84,7 @@ impl Version {
     pub(crate) fn new(domain: Domain, set: PathSet, name: &str) -> Result<Version> {
         let element = set.element_named(name).cloned();
         let element = element.with_context(|| format!("no element is named `{name}`"))?;
+        let domain = domain.seen_by(name);
         Ok(Version { domain, set, element, function: Slot(0) })
     }
 

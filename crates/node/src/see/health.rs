@@ -1,5 +1,6 @@
-//! Readiness: whether every element is there and serves all of its paths, and if not, why.
+//! Readiness: whether every element is there and serves all of its paths, and if not, why. Health: whether it is of use.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::admin::DomainStatus;
@@ -14,7 +15,7 @@ pub struct Readiness {
 }
 
 /// One reason why a domain is not ready.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Unready {
     /// Where.
     pub element: String,
@@ -54,6 +55,40 @@ pub fn readiness(status: &DomainStatus) -> Readiness {
     Readiness { ready: reasons.is_empty(), reasons }
 }
 
+/// Whether elements are of use: each does its work, and has a path that traffic can begin or go on along.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Health {
+    /// Each element answers, and if it has paths, at least one of them can be served.
+    pub healthy: bool,
+    /// The paths that elements stand on.
+    pub paths: u32,
+    /// Those of them that can be served.
+    pub open_paths: u32,
+    /// What is not as it should be.
+    pub reasons: Vec<Unready>,
+}
+
+/// Whether elements are of use.
+pub fn health(status: &DomainStatus) -> Health {
+    let reasons = readiness(status).reasons;
+    let (mut healthy, mut all, mut open) = (!status.elements.is_empty(), 0, 0);
+    for element in &status.elements {
+        // Control knows of an element that is there without what it says of itself.
+        let connected = element.state == "connected" && element.version.is_some();
+        let there = connected || (element.state == "ready" && element.status.is_some());
+        let (mut of_element, mut served) = (0, 0);
+        for path in element.status.iter().flat_map(|status| &status.paths) {
+            of_element += 1;
+            let leased = path.lease_s.is_none_or(|left| left > 0.0);
+            served += u32::from(path.state == "ready" && leased);
+        }
+        healthy &= there && (of_element == 0 || served > 0);
+        all += of_element;
+        open += served;
+    }
+    Health { healthy, paths: all, open_paths: open, reasons }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +121,40 @@ mod tests {
         assert_eq!(readiness(&status), Readiness { ready: true, reasons: Vec::new() });
         status.elements.clear();
         assert!(!readiness(&status).ready);
+    }
+
+    #[test]
+    fn one_path_that_can_be_served_is_health_enough() {
+        use crate::control::PathStatus;
+        let path = |state: &str, lease_s| PathStatus {
+            state: state.to_owned(),
+            lease_s,
+            ..PathStatus::default()
+        };
+        let told = |state: &str, paths: Vec<PathStatus>| {
+            let says = ElementStatus { paths, ..ElementStatus::default() };
+            let element = ElementReport {
+                state: state.to_owned(),
+                status: Some(says),
+                ..ElementReport::default()
+            };
+            let health =
+                health(&DomainStatus { elements: vec![element], ..DomainStatus::default() });
+            (health.healthy, health.paths, health.open_paths)
+        };
+        let (open, shut) = (|| path("ready", Some(9.0)), || path("no keys", None));
+        assert_eq!(told("ready", vec![open(), shut()]), (true, 2, 1));
+        assert_eq!(told("ready", vec![shut(), path("ready", Some(0.0))]), (false, 2, 0));
+        assert_eq!(told("starting", vec![open()]), (false, 1, 1));
+        assert_eq!(told("ready", Vec::new()), (true, 0, 0));
+        assert!(!health(&DomainStatus::default()).healthy);
+        let silent = ElementReport {
+            state: "ready".to_owned(),
+            version: Some(VersionReport::default()),
+            ..ElementReport::default()
+        };
+        let status = DomainStatus { elements: vec![silent], ..DomainStatus::default() };
+        assert!(!health(&status).healthy);
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub mod prove;
 mod text;
 pub mod trace;
 
-pub use self::health::{Readiness, Unready, readiness};
+pub use self::health::{Health, Readiness, Unready, health, readiness};
 pub use self::http::{Listener, Server, Source};
 pub use self::mends::mend;
 pub use self::text::{Format, render};

@@ -151,9 +151,15 @@ impl Backend for DomainBackend {
             let is = |report: &&ElementReport| {
                 report.status.as_ref().is_some_and(|status| status.role == "gateway")
             };
-            let gateway = status.elements.iter().find(is).ok_or("the gateway does not answer")?;
-            let read = self.elements.read_lists(&gateway.name).await;
-            read.map_err(|error| format!("element {}: {}", gateway.name, chain(&error)))
+            let mut told = Vec::new();
+            for gateway in status.elements.iter().filter(is) {
+                let read = self.elements.read_lists(&gateway.name).await;
+                let error = |error| format!("element {}: {}", gateway.name, chain(&error));
+                // A standby reads the same ones.
+                let lists = read.map_err(error)?;
+                told = if told.is_empty() { lists } else { told };
+            }
+            if told.is_empty() { Err("the gateway does not answer".to_owned()) } else { Ok(told) }
         };
         ask.boxed()
     }

@@ -205,15 +205,19 @@ impl Up {
         }
     }
 
-    /// Lets the gateway take no more connections and finish what is under way, for at most `limits.drain_ms`; everything
+    /// Lets gateways take no more connections and finish what is under way, for at most `limits.drain_ms`; everything
     /// else goes on meanwhile. Before [`Up::stop`], which does not wait. Somebody who asks for the end again cuts it short.
     pub async fn drain(&mut self) {
-        let Some((gateway, within)) = self.changer.as_ref().and_then(|changer| changer.gateway())
+        let Some((mut gateways, within)) = self.changer.as_ref().map(|changer| changer.gateways())
         else {
             return;
         };
         let grace_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-        if self.handle().send(&gateway, ToElement::Shutdown { grace_ms }).is_err() {
+        let told = |gateway: &String| {
+            self.handle().send(gateway, ToElement::Shutdown { grace_ms }).is_ok()
+        };
+        gateways.retain(told);
+        if gateways.is_empty() {
             return;
         }
         let over = tokio::time::sleep(within + DRAIN_ENDS_WITHIN);
@@ -223,7 +227,12 @@ impl Up {
                 () = &mut over => return tracing::warn!("the gateway does not drain in time"),
                 () = self.stop.notified() => return,
                 error = self.supervisor.conduct_until_end(&mut *self.conductor) => match error {
-                    StartError::Ended { element, .. } if element == gateway => return,
+                    StartError::Ended { element, .. } if gateways.contains(&element) => {
+                        gateways.retain(|gateway| *gateway != element);
+                        if gateways.is_empty() {
+                            return;
+                        }
+                    }
                     other => tracing::warn!(error = &other as &dyn std::error::Error, "while draining"),
                 },
             }

@@ -17,8 +17,8 @@ use crate::manual::blocks::{Block, Step, blocks, chapters, folder};
 /// How long one command may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The chapter whose blocks name machines.
-const MACHINES: &str = "three-machines.md";
+/// The chapters whose blocks name machines.
+const MACHINES: [&str; 2] = ["three-machines.md", "two-gateways.md"];
 
 /// A reader's shell.
 struct Shell {
@@ -184,7 +184,7 @@ fn copy(from: &Path, to: &Path) {
 fn its_chapters_can_be_followed() {
     live(|_| {
         let mut followed = 0;
-        for chapter in chapters().iter().filter(|chapter| *chapter != MACHINES) {
+        for chapter in chapters().iter().filter(|chapter| !MACHINES.contains(&chapter.as_str())) {
             let text = fs::read_to_string(folder().join(chapter)).expect("a chapter");
             let blocks: Vec<_> =
                 blocks(&text).into_iter().filter(|b| b.not_run.is_none()).collect();

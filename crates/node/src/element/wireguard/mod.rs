@@ -19,7 +19,7 @@ use anyhow::{Context, Result};
 use ringmail_dataplane_io::Link;
 use ringmail_gateway::access::{AccessLog, AccessSink};
 use ringmail_gateway::wireguard::{FrontLimits, Peer, Plan};
-use ringmail_gateway::{Counters, Rates};
+use ringmail_gateway::{Counters, Rates, bind_ahead};
 use ringmail_model::PathId;
 use ringmail_model::domain::{Domain, Listener, ListenerKind};
 use ringmail_model::pathset::{Direction, PathSet};
@@ -116,11 +116,12 @@ impl Wireguard {
         let keys = keys.context("the gateway's WireGuard key was not told")?;
         let key = <[u8; 32]>::try_from(keys.key.danger_bytes())?;
         let plan = plan(domain, set, keys)?;
+        let shared = domain.gateway.standby.is_some();
         let listen = |listener: &Listener| {
             let address = listener.address;
             let socket = match self.open.contains(&address) {
                 true => None,
-                false => Some(bind(address).with_context(|| {
+                false => Some(bind(address, shared).with_context(|| {
                     format!("listener `{}` cannot have {address}", listener.name)
                 })?),
             };
@@ -207,7 +208,8 @@ pub(super) fn wrap(inner: Vec<Box<dyn Link>>) -> Result<(Vec<Box<dyn Link>>, Joi
     join(inner).context("no link between WireGuard and the workers")
 }
 
-fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+/// `shared`: two gateways have the address, and it need not be here now.
+fn bind(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     let domain = socket2::Domain::for_address(address);
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
@@ -217,6 +219,9 @@ fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     let _less = socket.set_recv_buffer_size(WIREGUARD_SOCKET_BYTES);
     let _less = socket.set_send_buffer_size(WIREGUARD_SOCKET_BYTES);
     socket.set_nonblocking(true)?;
+    if shared {
+        bind_ahead(&socket, address)?;
+    }
     socket.bind(&address.into())?;
     Ok(socket.into())
 }

@@ -7,6 +7,8 @@
 //!                  gateway     sf1         egress
 //!                  control
 //! ```
+//!
+//! A fourth machine is there for the chapter with two gateways, on the fabric and outside.
 
 mod alone;
 mod change;
@@ -14,6 +16,7 @@ mod load;
 mod manual;
 mod mixed;
 mod rotation;
+mod standby;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
@@ -32,6 +35,8 @@ use serde_json::Value;
 use crate::live::world::{Folder, eventually};
 
 const MACHINES: [&str; 5] = ["client", "one", "two", "three", "service"];
+/// The machine of the chapter with two gateways.
+const FOURTH: &str = "four";
 
 /// A block of the chapter: whose it is, how it is run, and what it says.
 #[derive(Debug)]
@@ -43,9 +48,12 @@ struct Block {
 }
 
 fn chapter() -> Vec<Block> {
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/manual/src/three-machines.md");
-    let chapter = std::fs::read_to_string(path).expect("the chapter");
+    chapter_of("three-machines.md")
+}
+
+fn chapter_of(file: &str) -> Vec<Block> {
+    let chapters = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/manual/src");
+    let chapter = std::fs::read_to_string(chapters.join(file)).expect("the chapter");
     let mut blocks = Vec::new();
     let mut lines = chapter.lines();
     while let Some(line) = lines.next() {
@@ -107,7 +115,7 @@ struct Machines {
 impl Machines {
     fn new(privilege: Privilege) -> Machines {
         let folder = Folder::new(&format!("three-{}", std::process::id()));
-        for machine in MACHINES {
+        for machine in MACHINES.iter().chain([&FOURTH]) {
             std::fs::create_dir(folder.0.join(machine)).expect("a new folder");
         }
         let topology = topology(&format!("three{}", std::process::id()));
@@ -416,13 +424,14 @@ fn answer(reload: &Output, name: &str) -> Value {
 
 fn topology(name: &str) -> Topology {
     let mut plan = Topology::new(name);
-    let fabric = Bridge { name: "br0".to_owned(), mtu: 1500 };
+    // Between the machines, and outside.
+    let bridges = ["br0", "br1"].map(|name| Bridge { name: name.to_owned(), mtu: 1500 });
     plan.namespaces.push(Namespace {
         name: "fabric".to_owned(),
-        bridges: vec![fabric],
+        bridges: bridges.to_vec(),
         ..Namespace::default()
     });
-    for machine in MACHINES {
+    for machine in MACHINES.into_iter().chain([FOURTH]) {
         let sysctls = Sysctl::tcp_buffers(6 << 20);
         plan.namespaces.push(Namespace {
             name: machine.to_owned(),
@@ -437,18 +446,27 @@ fn topology(name: &str) -> Topology {
         addresses: vec![address(at)],
         ..End::default()
     };
-    for (machine, at) in [("one", "198.18.0.1"), ("two", "198.18.0.2"), ("three", "198.18.0.3")] {
-        let port = End {
-            namespace: "fabric".to_owned(),
-            interface: machine.to_owned(),
-            bridge: Some("br0".to_owned()),
-            ..End::default()
-        };
-        plan.cables.push(Cable { mtu: 1500, ends: [port, end(machine, "eth0", at)] });
+    let port = |bridge: &str, machine: &str| End {
+        namespace: "fabric".to_owned(),
+        interface: format!("{machine}-{bridge}"),
+        bridge: Some(bridge.to_owned()),
+        ..End::default()
+    };
+    for (machine, at) in [
+        ("one", "198.18.0.1"),
+        ("two", "198.18.0.2"),
+        ("three", "198.18.0.3"),
+        (FOURTH, "198.18.0.5"),
+    ] {
+        let ends = [port("br0", machine), end(machine, "eth0", at)];
+        plan.cables.push(Cable { mtu: 1500, ends });
     }
-    let outside = [end("client", "eth0", "192.0.2.10"), end("one", "eth1", "192.0.2.1")];
+    let fourth = End { addresses: Vec::new(), ..end(FOURTH, "eth1", "192.0.2.1") };
+    for outside in [end("client", "eth0", "192.0.2.10"), end("one", "eth1", "192.0.2.1"), fourth] {
+        let ends = [port("br1", &outside.namespace), outside];
+        plan.cables.push(Cable { mtu: 1500, ends });
+    }
     let inside = [end("three", "eth1", "10.79.0.1"), end("service", "eth0", "10.79.0.10")];
-    plan.cables.push(Cable { mtu: 1500, ends: outside });
     plan.cables.push(Cable { mtu: 1500, ends: inside });
     plan
 }
