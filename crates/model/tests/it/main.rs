@@ -21,5 +21,6 @@ mod rules;
 mod schema;
 mod shadow;
 mod show;
+mod standby;
 mod strict;
 mod wire;

@@ -204,7 +204,7 @@ impl Machines {
         let Block { language, machine, option, text } = block;
         let option = option.as_ref().map(|(name, value)| (name.as_str(), value.as_str()));
         match (language.as_str(), option) {
-            ("yaml", Some(("file", name))) => {
+            ("yaml" | "conf", Some(("file", name))) => {
                 std::fs::write(self.folder(machine).join(name), text).expect("a file");
             }
             ("nft", None) => {
