@@ -47,6 +47,8 @@ counters! {
     ReceivedSpilled = "received_spilled" in "packets",
     /// Packets from an address that is no neighbour of this element.
     ReceivedFromUnknown = "received_from_unknown" in "packets",
+    /// Packets that came by another interface than the one with the link address; they are dropped.
+    ReceivedElsewhere = "received_elsewhere" in "packets",
     /// Datagrams and super-packets dropped: cut short by the kernel, or no well-formed super-packet.
     ReceivedBad = "received_bad" in "datagrams",
     /// Packets that the kernel dropped, mostly since nobody took them in time; a GRO datagram counts as one.

@@ -29,6 +29,10 @@ defences! {
     EspEncryption = "esp_encryption",
     /// A sequence number of ESP is accepted once.
     ReplayWindow = "replay_window",
+    /// A frame comes by the interface of the link.
+    LinkInterface = "link_interface",
+    /// What ICMP says of the MTU between elements is not believed.
+    LinkMtu = "link_mtu",
     /// A frame comes from the neighbour that its path names.
     PreviousElement = "previous_element",
     /// The labels of a frame are those of its association's path.

@@ -52,6 +52,22 @@ pub(crate) fn interface_index(name: &str) -> io::Result<i32> {
 
 /// The interface of the calling thread's namespace that has this address.
 pub(super) fn interface_of(address: Ipv4Addr) -> io::Result<String> {
+    Ok(interface_with(address)?.0)
+}
+
+/// The index of the cable that has this address in the calling thread's namespace; `None` if what has it is the loopback
+/// interface or one like it (IFF_NOARP), which frames do not come by.
+pub(crate) fn cable_with(address: Ipv4Addr) -> io::Result<Option<u32>> {
+    let (name, flags) = interface_with(address)?;
+    let apart = (libc::IFF_LOOPBACK | libc::IFF_NOARP) as u32;
+    if flags & apart != 0 {
+        return Ok(None);
+    }
+    Ok(u32::try_from(interface_index(&name)?).ok())
+}
+
+/// Name and flags of the interface with this address.
+fn interface_with(address: Ipv4Addr) -> io::Result<(String, u32)> {
     let mut all = std::ptr::null_mut();
     // SAFETY: the call sets the pointer to a list of its own.
     check(unsafe { libc::getifaddrs(&raw mut all) })?;
@@ -69,7 +85,8 @@ pub(super) fn interface_of(address: Ipv4Addr) -> io::Result<String> {
             if known.sin_addr.s_addr == u32::from_ne_bytes(address.octets()) {
                 let name = CStr::from_ptr(entry.ifa_name).to_string_lossy();
                 // An address with a label of its own is listed as `eth0:label`.
-                found = Ok(name.split(':').next().unwrap_or_default().to_owned());
+                let name = name.split(':').next().unwrap_or_default().to_owned();
+                found = Ok((name, entry.ifa_flags));
                 break;
             }
         }

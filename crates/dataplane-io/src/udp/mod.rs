@@ -4,10 +4,12 @@
 //! sends, from a source port that stays, so that all of a worker's packets take one way. Packets are never fragmented.
 //! UDP checksums stay on (RFC 7510 section 3.1 wants them by default): the kernel refuses GSO without them, and where the
 //! interface offloads them they cost nothing. The ECN field of the IP header is that of the header which the frame carries
-//! (RFC 6040), and a mark that routers set on it goes back in there.
+//! (RFC 6040), and a mark that routers set on it goes back in there. Frames are taken by the interface with the link address
+//! alone, and what ICMP says of them is not believed.
 
 mod ecn;
 mod group;
+mod own;
 mod peers;
 mod receive;
 mod send;

@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use ringmail_dataplane::{Batch, Neighbour};
 use ringmail_packet::ip::Ecn;
 
+use super::own::Own;
 use super::peers::Peers;
 use super::{UdpConfig, ecn, sys};
 use crate::counters::{LinkCounter as C, LinkCounters};
@@ -20,6 +21,7 @@ pub(super) struct Receiver {
     pub(super) buffer_bytes: usize,
     /// What the kernel said when it was asked last.
     dropped: u32,
+    own: Own,
     spill: Spill,
 }
 
@@ -47,6 +49,7 @@ impl Receiver {
             buffer_bytes: sys::set_receive_buffer(&socket, config.receive_buffer_bytes)?,
             socket: socket.into(),
             dropped: 0,
+            own: Own::of(config.local),
             spill: Spill {
                 bytes: vec![0; limits::GRO_BUFFER_BYTES].into_boxed_slice(),
                 start: 0,
@@ -125,6 +128,11 @@ impl Receiver {
         };
         if received.truncated || received.len == 0 {
             counters.add(C::ReceivedBad, 1);
+            return Ok(Next::Datagram);
+        }
+        if !self.own.allows(received.interface) {
+            let packets = received.len.div_ceil(received.segment) as u64;
+            counters.add(C::ReceivedElsewhere, packets);
             return Ok(Next::Datagram);
         }
         let source = received.from.and_then(|from| peers.neighbour(from.ip()));

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use ringmail_dataplane::BATCH_PACKETS;
+use ringmail_model::defence::{Defence, off};
 use ringmail_packet::ip::Ecn;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
@@ -31,17 +32,22 @@ pub(super) struct Received {
     pub(super) from: Option<SocketAddr>,
     /// The field of its IP header; datagrams that differ in it are not joined.
     pub(super) ecn: Ecn,
+    /// The interface that it came by, where the socket was asked to say.
+    pub(super) interface: Option<u32>,
     pub(super) truncated: bool,
 }
 
-/// Room for two control messages that hold an int each.
+/// Room for two control messages that hold an int each, and for one that says which interface.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
 struct Control([u8; CONTROL_BYTES]);
 
-// SAFETY: CMSG_SPACE only computes.
 const CONTROL_BYTES: usize =
-    2 * unsafe { libc::CMSG_SPACE(size_of::<libc::c_int>() as u32) } as usize;
+    // SAFETY: CMSG_SPACE only computes.
+    unsafe {
+        2 * libc::CMSG_SPACE(size_of::<libc::c_int>() as u32)
+            + libc::CMSG_SPACE(size_of::<libc::in_pktinfo>() as u32)
+    } as usize;
 
 /// A socket that receives GRO datagrams whole.
 pub(super) fn receiver(local: SocketAddr) -> io::Result<Socket> {
@@ -50,6 +56,7 @@ pub(super) fn receiver(local: SocketAddr) -> io::Result<Socket> {
     set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 1)?;
     if local.is_ipv4() {
         set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVTOS, 1)?;
+        set_option(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
     } else {
         set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)?;
     }
@@ -57,13 +64,17 @@ pub(super) fn receiver(local: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// A socket whose packets are never fragmented.
+/// A socket whose packets are never fragmented. What routers say of a smaller MTU it does not hear: nobody vouches for
+/// that, and whoever can write an ICMP message would close the link to all but the shortest packets.
 pub(super) fn sender(local: SocketAddr) -> io::Result<Socket> {
     let socket = open(local)?;
+    let believes = off(Defence::LinkMtu);
     if local.is_ipv4() {
-        set_option(&socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO)?;
+        let how = if believes { libc::IP_PMTUDISC_DO } else { libc::IP_PMTUDISC_PROBE };
+        set_option(&socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, how)?;
     } else {
-        set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO)?;
+        let how = if believes { libc::IPV6_PMTUDISC_DO } else { libc::IPV6_PMTUDISC_PROBE };
+        set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, how)?;
     }
     // Nobody reads this socket; what strangers send to it should not take memory.
     socket.set_recv_buffer_size(0)?;
@@ -123,6 +134,7 @@ pub(super) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<R
         segment: told.segment.filter(|size| *size > 0).unwrap_or(len).max(1),
         from: from.as_socket(),
         ecn: told.ecn,
+        interface: told.interface,
         truncated: message.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0,
     })
 }
@@ -233,10 +245,12 @@ struct Told {
     segment: Option<usize>,
     /// Of IP_TOS, a byte, or IPV6_TCLASS, an int.
     ecn: Ecn,
+    /// IP_PKTINFO.
+    interface: Option<u32>,
 }
 
 fn told(message: &libc::msghdr) -> Told {
-    let mut told = Told { segment: None, ecn: Ecn::NotEct };
+    let mut told = Told { segment: None, ecn: Ecn::NotEct, interface: None };
     // SAFETY: the kernel wrote `msg_controllen` bytes of control messages; the macros stay within them, and each of these
     // holds what is read of it.
     unsafe {
@@ -249,6 +263,10 @@ fn told(message: &libc::msghdr) -> Told {
                     told.segment = usize::try_from(size).ok();
                 }
                 (libc::IPPROTO_IP, libc::IP_TOS) => told.ecn = Ecn::from_bits(data.read()),
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                    let info = data.cast::<libc::in_pktinfo>().read_unaligned();
+                    told.interface = u32::try_from(info.ipi_ifindex).ok();
+                }
                 (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
                     let class = data.cast::<libc::c_int>().read_unaligned();
                     told.ecn = Ecn::from_bits(class as u8);

@@ -17,6 +17,7 @@ mod fuzz_bodies;
 #[allow(unreachable_pub, reason = "the fuzz workspace's, where it is shared")]
 #[path = "../../../../fuzz/src/replay.rs"]
 mod fuzz_replay;
+mod guards;
 mod netns;
 mod packet;
 mod packets;

@@ -41,6 +41,7 @@ mod returns;
 mod rotation;
 mod sight;
 mod switch;
+mod two_gateways;
 mod variants;
 mod wire;
 mod wireguard;
