@@ -9,13 +9,14 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ringmail_dataplane::nsh::cmac::{CmacKey, LANES};
-use ringmail_dataplane::nsh::link::{Covered, Parts, holds};
+use ringmail_dataplane::labels::LabelStack;
+use ringmail_dataplane::nsh::cmac::LANES;
+use ringmail_dataplane::nsh::link::{Constant, Covered, LinkKey, Parts, holds};
 use ringmail_dataplane::nsh::proof::{Claim, Prover};
 use ringmail_dataplane::nsh::verify::{Arrived, ProvedPath, Seen, Verifier};
 use ringmail_dataplane::sa::Lease;
 use ringmail_model::nsh::{Layout, Shape};
-use ringmail_model::{ElementId, PathDigest};
+use ringmail_model::{ElementId, Label, PathDigest, SaSpi};
 
 const HOPS: usize = 6;
 
@@ -28,9 +29,11 @@ fn layout() -> Layout {
 fn hop(c: &mut Criterion) {
     let layout = layout();
     let mac = layout.mac().expect("there is a code");
-    let (came, goes) = (CmacKey::new(&[1; 16]), CmacKey::new(&[2; 16]));
+    let labels = LabelStack::new(&[Label::new(17).expect("a label"); 5]).expect("five");
+    let constant = Constant::new([5; 6].into_iter(), &labels);
+    let [came, goes] = [1, 2].map(|key| LinkKey::new(&[key; 16], SaSpi(1), &constant));
     let prover = Prover::new(&[3; 16], 1, &PathDigest([4; 32]), 3);
-    let (labels, ip, esp) = ([5; 4 * 5], [6; 20], [7; 100]);
+    let (ip, esp) = ([6; 20], [7; 100]);
     let mut nsh = vec![[8; 256]; LANES];
     let claims = [Claim::default(); LANES];
     let mut covered = Covered::default();
@@ -41,12 +44,7 @@ fn hop(c: &mut Criterion) {
             for key in [&came, &goes] {
                 covered.clear();
                 for nsh in &nsh {
-                    let parts = Parts {
-                        labels: &labels,
-                        nsh: &nsh[..layout.len_bytes()],
-                        ip: &ip,
-                        esp: &esp,
-                    };
+                    let parts = Parts { nsh: &nsh[..layout.len_bytes()], ip: &ip, esp: &esp };
                     covered.push(parts, mac).expect("it fits");
                 }
                 let codes = covered.codes(key);

@@ -58,6 +58,11 @@ impl LabelStack {
         differing == 0
     }
 
+    /// The entries, traffic class and TTL zero.
+    pub(crate) fn steering(&self) -> impl Iterator<Item = u32> + '_ {
+        self.entries[..self.len].iter().copied()
+    }
+
     /// Writes the stack with this TTL in every entry. `out` must hold [`LabelStack::len_bytes`]; what is beyond the
     /// shorter of the two is not written.
     pub fn write(&self, ttl: u8, out: &mut [u8]) {

@@ -218,13 +218,15 @@ impl PathTable {
             self.states.resize_with(index + 1, || None);
         }
         let (id, nsh) = (config.id, config.nsh.clone());
+        let leaving = config.leaving.as_ref().map_or(LabelStack::NONE, |leaving| leaving.labels);
+        let labels = nsh::path::Labels { arriving: config.arriving, leaving };
         let state =
             self.states[index].get_or_insert_with(|| Box::new(PathState::new(config.clone())));
         state.config = config;
         match (&mut state.nsh, nsh) {
-            (Some(held), Some(nsh)) => held.change(nsh, &self.seen),
+            (Some(held), Some(nsh)) => held.change(nsh, labels, &self.seen),
             (held, nsh) => {
-                let fresh = |nsh| PathNsh::new(id, nsh, self.origin.clone(), &self.seen);
+                let fresh = |nsh| PathNsh::new(id, nsh, labels, self.origin.clone(), &self.seen);
                 *held = nsh.map(|nsh| Box::new(fresh(nsh)));
             }
         }

@@ -252,11 +252,10 @@ fn push(
 ) -> Result<(), DropReason> {
     let frame = batch.packet(item.index);
     let malformed = DropReason::Malformed;
-    let (labels, rest) = frame.split_at_checked(item.stack).ok_or(malformed)?;
+    let rest = frame.get(item.stack..).ok_or(malformed)?;
     let (nsh, rest) = rest.split_at_checked(state.len_bytes()).ok_or(malformed)?;
     let (ip, esp) = rest.split_at_checked(OUTER_BYTES).ok_or(malformed)?;
-    let labels = if state.config.covers_labels { labels } else { &[] };
-    covered.push(Parts { labels, nsh, ip, esp }, mac)
+    covered.push(Parts { nsh, ip, esp }, mac)
 }
 
 fn id_at(nsh: &[u8], at: usize) -> Option<SaSpi> {

@@ -11,10 +11,11 @@ use ringmail_model::nsh::{CLASS, Context, KEY_ID_BYTES, Layout, ProofLayout, WOR
 use ringmail_model::{ElementId, PathDigest, PathId, SaSpi, WorkerId};
 use ringmail_packet::nsh::{FIRST_TTL, md_type, next_protocol};
 
-use super::cmac::CmacKey;
 use super::journal::Journal;
+use super::link::{Constant, LinkKey};
 use super::proof::{NO_TAG, Prover};
 use super::verify::{ProvedPath, Seen, Verifier};
+use crate::labels::LabelStack;
 use crate::limits::LINK_KEYS;
 use crate::sa::Lease;
 use crate::sap::MacKey;
@@ -41,8 +42,6 @@ pub struct NshConfig {
     pub seals: Vec<bool>,
     /// Who may begin packets of the path, and at which position: where it begins, and hops that are granted it.
     pub origins: Vec<(ElementId, u8)>,
-    /// Whether labels of elements are below the link's headers, so that the code covers them.
-    pub covers_labels: bool,
     /// Whether a packet whose way is not proved goes nowhere; otherwise it is only counted.
     pub enforce: bool,
 }
@@ -70,12 +69,26 @@ impl Origin {
     }
 }
 
-/// A key of a link, and what the packet calls it.
+/// A key of a link, what the packet calls it, and how long it may be used.
 #[derive(Clone, Debug)]
-pub(crate) struct LinkKey {
+pub(crate) struct Held {
     pub(crate) id: SaSpi,
-    pub(crate) key: Arc<CmacKey>,
+    pub(crate) key: Arc<LinkKey>,
     pub(crate) lease: Lease,
+}
+
+impl Held {
+    fn new(id: SaSpi, key: &MacKey, lease: Lease, constant: &Constant) -> Held {
+        let key = Arc::new(LinkKey::new(key.danger_bytes(), id, constant));
+        Held { id, key, lease }
+    }
+}
+
+/// The labels that packets of a path come with, and those that they go on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Labels {
+    pub(crate) arriving: LabelStack,
+    pub(crate) leaving: LabelStack,
 }
 
 /// What an element keeps for the header of one path.
@@ -88,11 +101,12 @@ pub struct PathNsh {
     pub(crate) mark: Option<Range<usize>>,
     /// The words of a header that comes here which do not differ between packets: where, and what is there.
     fixed: Vec<(usize, u32)>,
-    /// The same of a header that begins here.
+    /// The same of a header that goes on from here, or begins here.
     begun: Vec<(usize, u32)>,
+    labels: Labels,
     /// The keys of the link by which packets come, the newest last.
-    came: Vec<LinkKey>,
-    goes: Option<LinkKey>,
+    came: Vec<Held>,
+    goes: Option<Held>,
     /// The lease of the last key that packets went on with, while there is none.
     ended: Option<Lease>,
     prover: Option<(SaSpi, Prover, Lease)>,
@@ -107,7 +121,13 @@ impl PathNsh {
     }
 
     /// What is kept at first: no keys.
-    pub(crate) fn new(path: PathId, config: NshConfig, origin: Origin, seen: &Seen) -> PathNsh {
+    pub(crate) fn new(
+        path: PathId,
+        config: NshConfig,
+        labels: Labels,
+        origin: Origin,
+        seen: &Seen,
+    ) -> PathNsh {
         let ends = usize::from(config.position) == config.seals.len();
         let proof = config.layout.proof().filter(|_| ends);
         let verifier =
@@ -117,14 +137,28 @@ impl PathNsh {
         let fixed = fixed(&config.layout, path, index);
         let mark = mark_of_arrival(&config);
         let (came, goes, ended, prover) = Default::default();
-        PathNsh { config, path, origin, mark, fixed, begun, came, goes, ended, prover, verifier }
+        PathNsh {
+            config,
+            path,
+            origin,
+            mark,
+            fixed,
+            begun,
+            labels,
+            came,
+            goes,
+            ended,
+            prover,
+            verifier,
+        }
     }
 
     /// Takes another description of the same path; keys stay where it is the same.
-    pub(crate) fn change(&mut self, config: NshConfig, seen: &Seen) {
-        match self.config.digest == config.digest && self.config.position == config.position {
+    pub(crate) fn change(&mut self, config: NshConfig, labels: Labels, seen: &Seen) {
+        let place = |config: &NshConfig, labels| (config.digest, config.position, labels);
+        match place(&self.config, self.labels) == place(&config, labels) {
             true => self.config = config,
-            false => *self = PathNsh::new(self.path, config, self.origin.clone(), seen),
+            false => *self = PathNsh::new(self.path, config, labels, self.origin.clone(), seen),
         }
     }
 
@@ -135,8 +169,9 @@ impl PathNsh {
         if self.came.len() == LINK_KEYS {
             self.came.remove(0);
         }
-        let key = Arc::new(CmacKey::new(key.danger_bytes()));
-        self.came.push(LinkKey { id, key, lease });
+        let words = self.fixed.iter().map(|(_, word)| *word);
+        let constant = Constant::new(words, &self.labels.arriving);
+        self.came.push(Held::new(id, key, lease, &constant));
     }
 
     /// They may not any more.
@@ -146,13 +181,14 @@ impl PathNsh {
 
     /// Packets that go on have a code under this key from now on; answers with the one before it.
     pub fn install_goes(&mut self, id: SaSpi, key: &MacKey, lease: Lease) -> Option<SaSpi> {
-        let key = Arc::new(CmacKey::new(key.danger_bytes()));
-        self.goes.replace(LinkKey { id, key, lease }).map(|before| before.id)
+        let words = self.begun.iter().map(|(_, word)| *word);
+        let constant = Constant::new(words, &self.labels.leaving);
+        self.goes.replace(Held::new(id, key, lease, &constant)).map(|before| before.id)
     }
 
     /// They have none under this key any more.
     pub fn remove_goes(&mut self, id: SaSpi) {
-        if let Some(LinkKey { lease, .. }) = self.goes.take_if(|known| known.id == id) {
+        if let Some(Held { lease, .. }) = self.goes.take_if(|known| known.id == id) {
             self.ended = Some(lease);
         }
     }
@@ -246,7 +282,7 @@ impl PathNsh {
     }
 
     /// The key that a packet's code is made with.
-    pub(crate) fn link_key(&self, nsh: &[u8], now: Instant) -> Result<&LinkKey, DropReason> {
+    pub(crate) fn link_key(&self, nsh: &[u8], now: Instant) -> Result<&Held, DropReason> {
         let at = self.config.layout.mac().ok_or(DropReason::WrongNsh)?;
         let id = nsh.get(at..).and_then(<[u8]>::first_chunk::<KEY_ID_BYTES>);
         let id = SaSpi(u32::from_be_bytes(*id.ok_or(DropReason::WrongNsh)?));
@@ -271,7 +307,7 @@ impl PathNsh {
     }
 
     /// The key that the codes of packets which go on are made with.
-    pub(crate) fn goes(&self, now: Instant) -> Result<&LinkKey, DropReason> {
+    pub(crate) fn goes(&self, now: Instant) -> Result<&Held, DropReason> {
         let goes = self.goes.as_ref().ok_or_else(|| self.unkeyed(now))?;
         if goes.lease.is_live(now) { Ok(goes) } else { Err(DropReason::LeaseExpired) }
     }

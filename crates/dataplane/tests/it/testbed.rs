@@ -240,7 +240,6 @@ impl Chain {
             position: place as u8,
             seals,
             origins: granted.map(|(at, who)| (ElementId(*who as u16), at as u8)).collect(),
-            covers_labels: self.wire == Wire::MplsNsh,
             enforce: true,
         })
     }

@@ -124,7 +124,6 @@ fn header(set: &PathSet, path: &Path, position: usize) -> Option<NshConfig> {
         position: position as u8,
         seals: once(true).chain(path.hops.iter().map(|hop| hop.intrusive)).collect(),
         origins: once((path.origin, 0)).chain(granted).collect(),
-        covers_labels: set.profile == domain::Profile::MplsNsh,
         enforce: true,
     })
 }

@@ -1,9 +1,10 @@
 //! Frames made by somebody who owns an element of the path and all of its keys.
 
-use ringmail_dataplane::nsh::cmac::CmacKey;
-use ringmail_dataplane::nsh::link::{Covered, Parts};
+use ringmail_dataplane::labels::LabelStack;
+use ringmail_dataplane::nsh::link::{Constant, Covered, LinkKey, Parts};
 use ringmail_dataplane::nsh::verify::Verdict as Proof;
 use ringmail_dataplane::{DropReason, Verdict};
+use ringmail_model::{Label, SaSpi};
 
 use super::{header, header_at, pinned, proofs};
 use crate::packets;
@@ -24,14 +25,32 @@ fn passed_on(chain: &Chain, frame: &Frame, change: impl FnOnce(&mut [u8], usize)
     // The ids and keys of the testbed, of the link behind place 1.
     let number = FORWARD.0 * 64 + 1;
     bytes[at + mac..at + mac + 4].copy_from_slice(&(0x2000 + number).to_be_bytes());
+    let constant = constant(&bytes[..at], &bytes[at..at + len]);
+    let key = LinkKey::new(&[0x10 + number as u8; 16], SaSpi(0x2000 + number), &constant);
     let mut covered = Covered::default();
-    let (labels, rest) = bytes.split_at(at);
-    let (nsh, rest) = rest.split_at(len);
+    let (nsh, rest) = bytes[at..].split_at(len);
     let (ip, esp) = rest.split_at(20);
-    covered.push(Parts { labels, nsh, ip, esp }, mac).expect("a packet");
-    let code = covered.codes(&CmacKey::new(&[0x10 + number as u8; 16]))[0];
+    covered.push(Parts { nsh, ip, esp }, mac).expect("a packet");
+    let code = covered.codes(&key)[0];
     bytes[at + mac + 4..at + mac + 20].copy_from_slice(&code);
     Frame { from: 1, to: 2, bytes }
+}
+
+/// What of a frame is the same in all of its path, read off the frame itself.
+fn constant(labels: &[u8], nsh: &[u8]) -> Constant {
+    let word = |at: usize| u32::from_be_bytes(nsh[at..at + 4].try_into().expect("a word"));
+    let mut words = vec![word(0) & !(0x3f << 22), word(4)];
+    let mut at = 8;
+    while at < nsh.len() {
+        words.push(word(at));
+        at += 4 + usize::from(nsh[at + 3]).next_multiple_of(4);
+    }
+    let labels: Vec<_> = labels
+        .chunks(4)
+        .map(|entry| u32::from_be_bytes(entry.try_into().expect("an entry")) >> 12)
+        .map(|label| Label::new(label).expect("a label"))
+        .collect();
+    Constant::new(words.into_iter(), &LabelStack::new(&labels).expect("a stack"))
 }
 
 fn arrived(chain: &mut Chain) -> Frame {
