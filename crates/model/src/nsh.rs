@@ -74,8 +74,9 @@ pub struct Shape {
 pub struct Layout {
     /// Each context header: what it is, and where its value is.
     contexts: Vec<(Context, Range<usize>)>,
-    hops: usize,
     len: usize,
+    proof: Option<ProofLayout>,
+    mac: Option<usize>,
 }
 
 /// The operator asked for more on a path than its header can carry: fewer functions or less metadata would fit.
@@ -97,7 +98,8 @@ impl Layout {
     /// # Errors
     /// [`TooLong`].
     pub fn new(shape: &Shape) -> Result<Layout, TooLong> {
-        let mut layout = Layout { contexts: Vec::new(), hops: shape.hops, len: HEADER_BYTES };
+        let hops = shape.hops;
+        let mut layout = Layout { contexts: Vec::new(), len: HEADER_BYTES, proof: None, mac: None };
         if shape.proof {
             let key_ids = PROVER_KEY_ID_BYTES * (shape.hops + 1);
             layout.push(Context::Proof, 2 * WORD_BYTES + TAG_BYTES + key_ids)?;
@@ -111,6 +113,10 @@ impl Layout {
         if shape.mac {
             layout.push(Context::Mac, KEY_ID_BYTES + TAG_BYTES)?;
         }
+        let value = |context| layout.value(context);
+        let (marks, mac) = (value(Context::Marks), value(Context::Mac));
+        let proof = value(Context::Proof).map(|origin| ProofLayout { origin, marks, hops });
+        (layout.proof, layout.mac) = (proof, mac);
         Ok(layout)
     }
 
@@ -144,15 +150,15 @@ impl Layout {
     }
 
     /// Where the proof's parts are, if there is a proof.
+    #[inline]
     pub fn proof(&self) -> Option<ProofLayout> {
-        let origin = self.value(Context::Proof)?;
-        let marks = self.value(Context::Marks);
-        Some(ProofLayout { origin, marks, hops: self.hops })
+        self.proof
     }
 
     /// Where the key id of the code over all is, if there is one; the code is behind it.
+    #[inline]
     pub fn mac(&self) -> Option<usize> {
-        self.value(Context::Mac)
+        self.mac
     }
 
     /// Where the metadata of each reader is, in the order of the shape.

@@ -296,14 +296,11 @@ impl PathNsh {
         self.goes.is_some() && (self.prover.is_some() || self.config.layout.proof().is_none())
     }
 
-    /// Whether packets can go on: there are keys to prove their passage and to make their codes.
+    /// Whether there are keys for packets to go on with. Whether their leases run is looked at once a group, when they are
+    /// used.
     #[inline]
     pub(crate) fn ready(&self, now: Instant) -> Result<(), DropReason> {
-        self.goes(now)?;
-        if self.config.layout.proof().is_some() {
-            self.prover(now)?;
-        }
-        Ok(())
+        if self.is_keyed() { Ok(()) } else { Err(self.unkeyed(now)) }
     }
 
     /// The key that the codes of packets which go on are made with.

@@ -20,8 +20,9 @@ use crate::supervise::LineSink;
 use crate::testbed::{Settings, Testbed};
 use crate::topology::Privilege;
 
-/// How long each step of the search for the load takes.
-const SEARCH_STEP: Duration = Duration::from_millis(500);
+/// How long each step of the search for the load takes: much longer than it takes to fill the queues on the way, which
+/// otherwise hide that a rate cannot be kept up.
+const SEARCH_STEP: Duration = Duration::from_secs(3);
 
 /// How long a chain is under load before it is measured.
 const WARM_UP: Duration = Duration::from_secs(1);
