@@ -14,6 +14,7 @@ mod answer;
 mod flows;
 mod front;
 mod gate;
+mod inside;
 mod inspect;
 mod peers;
 mod reassembly;
