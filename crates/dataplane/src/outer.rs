@@ -10,6 +10,8 @@
 //! In tunnel mode every segment sender writes an outer header of its own without options. In transport mode the inner
 //! packet's header stands there, of either IP version. Anything else is refused.
 
+use std::net::Ipv4Addr;
+
 use ringmail_model::overhead::EspMode;
 use ringmail_model::pathset::SFF_LABEL;
 use ringmail_model::{Label, PathId, SaSpi};
@@ -29,6 +31,9 @@ pub(crate) const FIRST_TTL: u8 = 64;
 
 /// Version 4, five words of header: what the first byte of an outer header is.
 const VERSION_AND_LENGTH: u8 = 0x45;
+
+/// Where the checksum is, in words of 16 bits (RFC 791 section 3.1).
+const CHECKSUM_WORD: usize = 5;
 
 /// What stands where in a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,15 +218,25 @@ pub(crate) fn write(
 ) {
     labels.write(ttl, &mut frame[..outer]);
     let total_len = frame.len() - outer;
-    let header = &mut frame[outer..outer + OUTER_BYTES];
-    header[0] = VERSION_AND_LENGTH;
-    header[1] = ecn.bits();
-    header[2..4].copy_from_slice(&(total_len as u16).to_be_bytes());
-    // Identification 0 and "don't fragment": an atomic datagram (RFC 6864 section 4.1).
-    header[4..8].copy_from_slice(&[0, 0, 0x40, 0]);
-    header[8] = FIRST_TTL;
-    header[9] = ip::protocol::ESP;
-    header[12..16].copy_from_slice(&tunnel.source.octets());
-    header[16..20].copy_from_slice(&tunnel.destination.octets());
-    ipv4::Packet::new_unchecked(header).fill_checksum();
+    let [source, destination] = [tunnel.source, tunnel.destination].map(Ipv4Addr::to_bits);
+    // As numbers: what has just been written byte by byte is slow to read again for the checksum.
+    let mut words = [
+        u16::from_be_bytes([VERSION_AND_LENGTH, ecn.bits()]),
+        total_len as u16,
+        // Identification 0 and "don't fragment": an atomic datagram (RFC 6864 section 4.1).
+        0,
+        0x4000,
+        u16::from_be_bytes([FIRST_TTL, ip::protocol::ESP]),
+        0,
+        (source >> 16) as u16,
+        source as u16,
+        (destination >> 16) as u16,
+        destination as u16,
+    ];
+    let sum: u32 = words.iter().map(|word| u32::from(*word)).sum();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    words[CHECKSUM_WORD] = !((sum + (sum >> 16)) as u16);
+    for (place, word) in frame[outer..outer + OUTER_BYTES].chunks_exact_mut(2).zip(words) {
+        place.copy_from_slice(&word.to_be_bytes());
+    }
 }

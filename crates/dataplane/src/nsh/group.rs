@@ -111,11 +111,11 @@ fn check_alike(
     covered.clear();
     let mut alike = 0;
     for item in items {
-        let there = header(batch, item, state).ok().and_then(|nsh| id_at(nsh, mac));
-        if item.path != first.path || there != Some(key.id) {
+        let frame = batch.packet(item.index);
+        if item.path != first.path || id_at(frame, item.stack + mac) != Some(key.id) {
             break;
         }
-        match push(batch, item, state, mac, covered) {
+        match push(frame, item, state, mac, covered) {
             Err(reason) if alike == 0 => return Err(reason),
             Err(_) => break,
             Ok(()) => alike += 1,
@@ -186,9 +186,10 @@ pub(crate) fn finish_alike(
     }
     covered.clear();
     for item in items {
-        let nsh = header_mut(batch, item, state)?;
-        nsh[mac..mac + KEY_ID_BYTES].copy_from_slice(&goes.id.0.to_be_bytes());
-        push(batch, item, state, mac, covered)?;
+        let frame = batch.packet_mut(item.index);
+        let id = frame.get_mut(item.stack + mac..).and_then(<[u8]>::first_chunk_mut);
+        *id.ok_or(DropReason::Malformed)? = goes.id.0.to_be_bytes();
+        push(frame, item, state, mac, covered)?;
     }
     for (item, code) in items.iter().zip(covered.codes(&goes.key)) {
         let nsh = header_mut(batch, item, state)?;
@@ -244,13 +245,12 @@ fn header_mut<'a>(
 }
 
 fn push(
-    batch: &Batch,
+    frame: &[u8],
     item: &Item,
     state: &PathNsh,
     mac: usize,
     covered: &mut Covered,
 ) -> Result<(), DropReason> {
-    let frame = batch.packet(item.index);
     let malformed = DropReason::Malformed;
     let rest = frame.get(item.stack..).ok_or(malformed)?;
     let (nsh, rest) = rest.split_at_checked(state.len_bytes()).ok_or(malformed)?;
@@ -258,8 +258,8 @@ fn push(
     covered.push(Parts { nsh, ip, esp }, mac)
 }
 
-fn id_at(nsh: &[u8], at: usize) -> Option<SaSpi> {
-    let id = nsh.get(at..)?.first_chunk()?;
+fn id_at(frame: &[u8], at: usize) -> Option<SaSpi> {
+    let id = frame.get(at..)?.first_chunk()?;
     Some(SaSpi(u32::from_be_bytes(*id)))
 }
 

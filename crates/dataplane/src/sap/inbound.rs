@@ -282,21 +282,28 @@ impl Inbounds {
         }
     }
 
-    /// Lets associations of segments that are no more run out.
+    /// Lets associations of segments that are no more run out, and tells the sender at once: where the path comes back before
+    /// the time is over, the data plane may have forgotten what it had for it.
     pub(super) fn set_segments(
         &mut self,
         now: Instant,
         segments: &BTreeMap<SegmentKey, SegmentView>,
+        current: Option<SessionId>,
+        out: &mut Outbox,
     ) {
-        for inbound in self.by_spi.values_mut() {
+        for (spi, inbound) in &mut self.by_spi {
             let worker = inbound.place.worker;
             let view = segments.get(&inbound.key);
             let stays = view.is_some_and(|view| {
                 worker.0 < view.workers() && view.place(worker) == inbound.place
             });
-            if !stays {
-                inbound.drain(now + WITHDRAWN_GRACE, Cause::Withdrawn);
+            if stays {
+                continue;
             }
+            if let (State::Installed, Some(session)) = (inbound.state, current) {
+                out.send(session, Message::Deleted { spi: *spi });
+            }
+            inbound.drain(now + WITHDRAWN_GRACE, Cause::Withdrawn);
         }
     }
 

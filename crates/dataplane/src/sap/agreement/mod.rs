@@ -119,7 +119,7 @@ impl Sap {
         self.leases.set_paths(now, paths);
         let sent = self.segments.values().filter(|view| view.sender == element);
         self.outbounds.set_segments(now, sent, &mut self.out);
-        self.inbounds.set_segments(now, &self.segments);
+        self.inbounds.set_segments(now, &self.segments, self.current, &mut self.out);
         self.advance(now);
     }
 

@@ -243,16 +243,34 @@ fn r6_an_ended_lease_removes_and_says_so() {
 }
 
 #[test]
-fn r7_a_withdrawn_path_drains_and_says_so() {
+fn r7_a_withdrawn_path_says_so_and_drains() {
     let mut pair = Pair::sending();
     pair.clear();
     let now = pair.now().instant;
     pair.ends[1].sap.set_segments(now, &[segment(2, 0, 2, 1, 1)]);
+    pair.pass_unmoved(Duration::ZERO);
+    assert_eq!(pair.sent(1), [Message::Deleted { spi: SPI }], "nobody sends in vain");
     pair.pass_unmoved(Duration::from_millis(4999));
     assert!(!pair.seen(1).iter().any(|seen| matches!(seen, Seen::RemoveInbound(..))));
     pair.pass_unmoved(Duration::from_millis(1));
     assert_eq!(pair.seen(1), [Seen::RemoveInbound(SPI, "path withdrawn".into(), None)]);
     assert_eq!(pair.sent(1).last(), Some(&Message::Deleted { spi: SPI }));
+}
+
+/// Found by a soak: what the data plane kept for a path went with it, and the sender went on as if nothing had been.
+#[test]
+fn r7_a_path_that_comes_back_is_agreed_upon_anew() {
+    let mut pair = Pair::sending();
+    pair.clear();
+    let now = pair.now().instant;
+    let whole = [segment(1, 0, 1, 2, 1), segment(2, 0, 2, 1, 1)];
+    pair.ends[1].sap.set_segments(now, &whole[1..]);
+    pair.ends[1].sap.set_segments(now, &whole);
+    pair.renew_leases(1);
+    pair.pass(Duration::from_secs(1));
+    assert!(pair.seen(0).contains(&Seen::StopSending(SPI, "deleted by the receiver".into())));
+    assert!(pair.seen(1).contains(&Seen::InstallInbound(place(0), NEXT_SPI)), "with other keys");
+    assert!(pair.ends[0].keys_out.contains_key(&NEXT_SPI));
 }
 
 /// Found by the simulation: a path that went and came back made the data plane's answer look as if it had come.
