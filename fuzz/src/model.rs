@@ -15,16 +15,18 @@ use ringmail_model::pdp::{
     PublisherConfig, PublisherEvent, SessionId,
 };
 use ringmail_model::rules::{CertificateFacts, RequestFacts, RuleSet, host, url};
+use ringmail_model::summary::{SummaryFile, audit};
 
 /// The body of one target.
 pub type Body = fn(&[u8]);
 
 /// Every target by name; the name is the corpus's folder too.
-pub const TARGETS: [(&str, Body); 4] = [
+pub const TARGETS: [(&str, Body); 5] = [
     ("model_domain", fuzz_domain),
     ("model_pathset", fuzz_pathset),
     ("model_pdp", fuzz_pdp),
     ("model_request", fuzz_request),
+    ("model_summary", fuzz_summary),
 ];
 
 /// Rules with every kind of condition.
@@ -118,6 +120,19 @@ pub fn fuzz_pdp(data: &[u8]) {
             assert!(!matches!(event, PublisherEvent::Commit(_) | PublisherEvent::Reissue { .. }));
         }
         assert_eq!(follower.held(), Held::default());
+    }
+}
+
+/// A summary of proofs: whatever is read is written as it was; whoever audits what nobody checked says something of it, and
+/// no more than was claimed.
+pub fn fuzz_summary(data: &[u8]) {
+    let Ok((file, _)) = SummaryFile::from_bytes(data) else { return };
+    assert_eq!(file.to_bytes(), data);
+    for path in audit([&file.summary, &file.summary]).paths {
+        assert!(path.proved <= path.claimed);
+        for element in path.elements {
+            assert!(element.agrees.max(element.within).max(element.unsettled) <= path.claimed);
+        }
     }
 }
 

@@ -59,6 +59,7 @@ pub(crate) struct Lab {
     testbed: Testbed,
     runtime: Runtime,
     folder: PathBuf,
+    program: PathBuf,
     log: Log,
     /// The file of switches, where there are any.
     switches: Option<PathBuf>,
@@ -116,6 +117,7 @@ impl Lab {
             testbed,
             runtime,
             folder,
+            program: program.to_owned(),
             log,
             switches,
             ports: 9_000,
@@ -190,6 +192,11 @@ impl Lab {
     /// A folder for files.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The program that the elements are.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
     }
 
     /// The domain file.

@@ -52,6 +52,11 @@ impl Which {
 }
 
 impl Whom {
+    /// The state directory of whoever is meant, if one was named.
+    pub(crate) fn state(&self) -> Option<&Path> {
+        self.state.as_deref()
+    }
+
     pub(crate) fn find(&self) -> Result<Answering, Failure> {
         let Some(dir) = &self.state else {
             let Running { dir, record } = self.which.find()?;

@@ -13,6 +13,7 @@ use ringmail_dataplane::labels::LabelStack;
 use ringmail_dataplane::nsh::cmac::LANES;
 use ringmail_dataplane::nsh::link::{Constant, Covered, LinkKey, Parts, holds};
 use ringmail_dataplane::nsh::proof::{Claim, Prover};
+use ringmail_dataplane::nsh::trail::Trail;
 use ringmail_dataplane::nsh::verify::{Arrived, ProvedPath, Seen, Verifier};
 use ringmail_dataplane::sa::Lease;
 use ringmail_model::nsh::{Layout, Shape};
@@ -84,5 +85,22 @@ fn end(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, hop, end);
+/// Keep a trail for auditors, beside what else becomes of a packet.
+fn trail(c: &mut Criterion) {
+    let mut group = c.benchmark_group("nsh");
+    group.throughput(Throughput::Elements(1));
+    for (name, width) in [("trail, hop", 1), ("trail, end of six functions", HOPS + 1)] {
+        let mut trail = Trail::new(PathDigest([4; 32]), width);
+        let (now, mut sequence) = (Instant::now(), 0);
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                sequence += 1;
+                trail.note(now, &[5; 8], black_box(sequence), |_| [6; 8]);
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, hop, end, trail);
 criterion_main!(benches);

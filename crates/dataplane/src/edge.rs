@@ -407,7 +407,7 @@ impl Edge {
 
     /// Makes tag and code of packets that begin here.
     fn finish(&mut self, now: Instant, batch: &mut Batch, items: &[Item]) {
-        group::finish(batch, items, &self.paths, &mut self.covered, &self.counters, now);
+        group::finish(batch, items, &mut self.paths, &mut self.covered, &self.counters, now);
     }
 
     /// Opens a frame of a path that ends here.

@@ -294,7 +294,7 @@ impl Hop {
             count += 1;
         }
         let items = &items[..count];
-        group::finish(batch, items, &self.paths, &mut self.covered, &self.counters, now);
+        group::finish(batch, items, &mut self.paths, &mut self.covered, &self.counters, now);
     }
 
     fn act(

@@ -91,5 +91,16 @@ pub const PROOFS_KEPT: usize = 128;
 /// As many that failed, besides: they stay however many are proved after them.
 pub const PROOFS_KEPT_FAILED: usize = 128;
 
+/// Groups of 64 sequences that an element keeps open for each origin of a path: packets that overtake one another by more
+/// are counted as late. Twice the window of an origin at the end of the path, so that what is proved there was not late before.
+pub const TRAIL_OPEN_GROUPS: usize = 2 * PROOF_WINDOW_PACKETS as usize / 64;
+
+/// Roots of an origin on a path that an element keeps between two summaries; of more, neighbours become one.
+pub const TRAIL_NODES: usize = 256;
+
+/// Origins of a path that a worker keeps trails of. Each takes 32 kilobytes at a hop, and at the end of a path as many more
+/// for each of its other segments.
+pub const TRAIL_ORIGINS: usize = 64;
+
 /// Seconds that a metered flow lasts after its end was seen, for what still belongs to it.
 pub const METER_CLOSING_S: u32 = 2;

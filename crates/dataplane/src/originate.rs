@@ -106,8 +106,13 @@ impl Origin<'_> {
 }
 
 /// Makes tag and code of the packet, if its path wants them.
-fn sign(now: Instant, path: &PathState, made: &mut Batch, index: usize) -> Result<(), DropReason> {
-    match (Item::begun(index, path), &path.nsh) {
+fn sign(
+    now: Instant,
+    path: &mut PathState,
+    made: &mut Batch,
+    index: usize,
+) -> Result<(), DropReason> {
+    match (Item::begun(index, path), &mut path.nsh) {
         (Some(item), Some(nsh)) => {
             group::finish_alike(made, &[item], nsh, &mut Covered::default(), now)
         }

@@ -128,6 +128,9 @@ pub struct ProofCounts {
 
 impl ProofCounts {
     pub(crate) fn count(&self, finding: &Finding) {
+        if finding.verdict != nsh::verify::Verdict::Proved && off(Defence::ProofRecord) {
+            return;
+        }
         self.verdicts[finding.verdict as usize].add(1);
         if finding.verdict == nsh::verify::Verdict::Proved
             && let Some(count) = self.from.get(usize::from(finding.from))
@@ -249,6 +252,12 @@ impl PathTable {
     pub(crate) fn nsh(&self, id: PathId) -> Result<&PathNsh, DropReason> {
         let state = self.get(id).ok_or(DropReason::UnknownServicePath)?;
         state.nsh.as_deref().ok_or(DropReason::WrongProfile)
+    }
+
+    /// The same, for packets that go on.
+    pub(crate) fn nsh_to_finish(&mut self, id: PathId) -> Result<&mut PathNsh, DropReason> {
+        let state = self.get_mut(id).ok_or(DropReason::UnknownServicePath)?;
+        state.nsh.as_deref_mut().ok_or(DropReason::WrongProfile)
     }
 
     pub(crate) fn nsh_mut(&mut self, id: PathId) -> Option<&mut PathNsh> {

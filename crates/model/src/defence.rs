@@ -45,6 +45,10 @@ defences! {
     LinkCode = "link_code",
     /// The end of a path drops what is not proved to have come the whole way.
     TransitProof = "transit_proof",
+    /// What is not proved is counted and noted.
+    ProofRecord = "proof_record",
+    /// What the end of a path says was proved is compared with what the other elements sign.
+    SummaryRoots = "summary_roots",
     /// Every segment, session and life has traffic keys and SPIs of its own.
     OwnKeys = "own_keys",
     /// A neighbour has a certificate of the domain's authority.

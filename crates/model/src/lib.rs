@@ -28,6 +28,7 @@ pub mod rules;
 pub mod show;
 pub mod splitmix;
 mod suggest;
+pub mod summary;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use domain::Domain;

@@ -60,6 +60,18 @@ pub const FLOW_TIMEOUT_S: u32 = 86_400;
 pub const FLOW_MESSAGE_MIN_BYTES: u16 = 1_200;
 /// Bytes of the longest.
 pub const FLOW_MESSAGE_MAX_BYTES: u16 = 65_000;
+/// Bytes of one file of what elements sign of packets.
+pub const SUMMARY_FILE_BYTES: usize = 64 << 20;
+/// Seconds from one summary of proofs to the next at most.
+pub const SUMMARY_EVERY_S: u32 = 86_400;
+/// Summaries that are kept at most: two years of hours.
+pub const SUMMARIES_KEPT: u32 = 17_568;
+/// Milliseconds by which clocks of elements may differ, where an auditor asks who said something first.
+pub const SUMMARY_CLOCKS_MS: u64 = 1_000;
+/// What an auditor is told of one after another, of each kind; the rest is counted.
+pub const SUMMARY_PROBLEMS: usize = 64;
+/// As many of one element about one origin: others have their say, too.
+pub const SUMMARY_CONTRADICTIONS: usize = 4;
 /// Paths that a DSCP can name, for attached functions: 6 bits, of which 0 means none.
 pub const DSCP_PATHS: usize = 63;
 /// Replicas of one function.

@@ -62,6 +62,7 @@ pub fn plan(
         topology,
         elements,
         changer: Some(Arc::new(changer)),
+        issuer: Some(conductor.issuer()),
         conductor: Box::new(conductor),
         layout: match layout {
             Layout::Processes => "processes",

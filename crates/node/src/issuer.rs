@@ -105,6 +105,16 @@ impl Issuer {
         Ok(Issuer { authority, psk, state, identities: Mutex::default() })
     }
 
+    /// Who signs.
+    pub(crate) fn authority(&self) -> &EmbeddedCa {
+        &self.authority
+    }
+
+    /// The authority's directory.
+    pub(crate) fn authority_dir(&self) -> &Path {
+        self.authority.dir()
+    }
+
     /// The version that elements begin with.
     pub fn active(&self) -> Arc<Issued> {
         Arc::clone(&self.state().active)
@@ -231,6 +241,11 @@ impl State {
 }
 
 impl Issued {
+    /// Where relative paths of the file begin.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// `before` lends its certificates to listeners that are the same.
     fn sign(
         authority: &EmbeddedCa,

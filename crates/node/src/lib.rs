@@ -24,6 +24,7 @@ pub mod runtime;
 pub mod sap;
 pub mod see;
 pub mod site;
+pub mod summary;
 pub mod supervise;
 pub mod testbed;
 pub mod topology;

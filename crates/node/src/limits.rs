@@ -26,6 +26,15 @@ pub const LEFTOVER_ENDS_WITHIN: Duration = Duration::from_secs(5);
 /// Longest record of a runtime directory.
 pub const RECORD_BYTES: u64 = 1 << 20;
 
+/// Roots of one statement of an element: as text they take no more than half a message.
+pub const STATEMENT_ROOTS: usize = 24_000;
+
+/// Statements of one element in one summary; at most so many that the file can still be read.
+pub const STATEMENTS_AT_ONCE: usize = 16;
+
+/// How long a change of how often summaries are written may go unnoticed.
+pub const SUMMARY_LOOKED_AT_EVERY: Duration = Duration::from_secs(5);
+
 /// Longest message on a control channel or the admin socket, newline included.
 pub const MESSAGE_BYTES: usize = 4 << 20;
 

@@ -2,6 +2,7 @@
 
 mod admin;
 mod agreement;
+mod claims;
 mod classify;
 mod clients;
 mod esp;
@@ -20,6 +21,7 @@ pub(crate) fn all() -> Vec<Case> {
     [
         esp::CASES,
         nsh::CASES,
+        claims::CASES,
         insider::CASES,
         classify::CASES,
         inspect::CASES,

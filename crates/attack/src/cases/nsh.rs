@@ -329,7 +329,7 @@ fn ended(lab: &Lab, flow: &Flow, payload: &Vec<u8>, before: &crate::lab::Drops) 
 /// Where the tag is in the first context header, which is that of the proof.
 const TAG: std::ops::Range<usize> = 28..44;
 
-fn proof_altered(lab: &mut Lab) -> Result<Trial> {
+pub(super) fn proof_altered(lab: &mut Lab) -> Result<Trial> {
     let flow = lab.flow("inspected")?;
     if !lab.has_nsh() {
         return Ok(Trial::of(true, "profile mpls has no proof of the way that a packet came"));

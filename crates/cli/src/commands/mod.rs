@@ -116,6 +116,8 @@ pub(crate) fn schemas() -> Vec<ReportSchema> {
         ReportSchema::of::<health::Healthy>(),
         ReportSchema::of::<keys::Keys>(),
         ReportSchema::of::<prove::Proved>(),
+        ReportSchema::of::<prove::Summaries>(),
+        prove::file_schema(),
         ReportSchema::of::<rekey::Rekeyed>(),
         ReportSchema::of::<reload::Reloaded>(),
         ReportSchema::of::<status::Status>(),

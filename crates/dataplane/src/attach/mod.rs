@@ -209,7 +209,7 @@ impl Attached {
 
     /// Makes tag and code of packets that begin here.
     fn finish(&mut self, now: Instant, batch: &mut Batch, items: &[Item]) {
-        group::finish(batch, items, &self.paths, &mut self.covered, &self.counters, now);
+        group::finish(batch, items, &mut self.paths, &mut self.covered, &self.counters, now);
     }
 
     fn put_in(

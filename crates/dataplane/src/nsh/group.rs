@@ -135,7 +135,7 @@ fn check_alike(
 pub(crate) fn finish(
     batch: &mut Batch,
     items: &[Item],
-    paths: &PathTable,
+    paths: &mut PathTable,
     covered: &mut Covered,
     counters: &Counters,
     now: Instant,
@@ -145,7 +145,7 @@ pub(crate) fn finish(
     while let Some(first) = items.get(begin) {
         let alike = items[begin..].iter().take_while(|item| item.path == first.path).count();
         let these = &items[begin..begin + alike];
-        let state = paths.nsh(first.path);
+        let state = paths.nsh_to_finish(first.path);
         let finished = state.and_then(|state| finish_alike(batch, these, state, covered, now));
         if let Err(reason) = finished {
             outcomes[begin..begin + alike].fill(Err(reason));
@@ -159,15 +159,15 @@ pub(crate) fn finish(
 pub(crate) fn finish_alike(
     batch: &mut Batch,
     items: &[Item],
-    state: &PathNsh,
+    state: &mut PathNsh,
     covered: &mut Covered,
     now: Instant,
 ) -> Result<(), DropReason> {
-    let goes = state.goes(now)?;
+    state.goes(now)?;
     let mac = state.config.layout.mac().ok_or(DropReason::WrongNsh)?;
+    let mut claims = [Claim::default(); LANES];
     if let Some(proof) = state.config.layout.proof() {
         let prover = state.prover(now)?;
-        let mut claims = [Claim::default(); LANES];
         for (claim, item) in claims.iter_mut().zip(items) {
             let nsh = header(batch, item, state)?;
             claim.origin = *part(nsh, proof.origin().start)?;
@@ -184,6 +184,7 @@ pub(crate) fn finish_alike(
             nsh[key_id.clone()].copy_from_slice(&prover.key_id().to_be_bytes());
         }
     }
+    let goes = state.goes(now)?;
     covered.clear();
     for item in items {
         let frame = batch.packet_mut(item.index);
@@ -195,6 +196,7 @@ pub(crate) fn finish_alike(
         let nsh = header_mut(batch, item, state)?;
         nsh[mac + KEY_ID_BYTES..][..code.len()].copy_from_slice(&code);
     }
+    state.note(now, &claims[..items.len()]);
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use ringmail_model::defence::{Defence, off};
 use ringmail_model::nsh::WORD_BYTES;
 use ringmail_model::{ElementId, WorkerId};
 
@@ -57,6 +58,9 @@ impl Journal {
     /// Notes one.
     #[inline]
     pub(crate) fn note(&mut self, at: Instant, finding: Finding) {
+        if finding.verdict != Verdict::Proved && off(Defence::ProofRecord) {
+            return;
+        }
         self.noted += 1;
         let entry = Entry { nth: self.noted, at, finding };
         self.all.push(entry);

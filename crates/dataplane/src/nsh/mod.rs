@@ -8,6 +8,7 @@ pub mod journal;
 pub mod link;
 pub mod path;
 pub mod proof;
+pub mod trail;
 pub mod verify;
 
 pub use path::{NshConfig, Origin, PathNsh};

@@ -13,7 +13,8 @@ use ringmail_packet::nsh::{FIRST_TTL, md_type, next_protocol};
 
 use super::journal::Journal;
 use super::link::{Constant, LinkKey};
-use super::proof::{NO_TAG, Prover};
+use super::proof::{Claim, NO_TAG, Prover};
+use super::trail::{Stretch, Trail};
 use super::verify::{ProvedPath, Seen, Verifier};
 use crate::labels::LabelStack;
 use crate::limits::LINK_KEYS;
@@ -44,6 +45,8 @@ pub struct NshConfig {
     pub origins: Vec<(ElementId, u8)>,
     /// Whether a packet whose way is not proved goes nowhere; otherwise it is only counted.
     pub enforce: bool,
+    /// Whether the element keeps trails of what it passed, for auditors.
+    pub summaries: bool,
 }
 
 /// Who begins proofs at a worker, and how far it has counted. Clones count together.
@@ -110,6 +113,8 @@ pub struct PathNsh {
     /// The lease of the last key that packets went on with, while there is none.
     ended: Option<Lease>,
     prover: Option<(SaSpi, Prover, Lease)>,
+    /// What went on from here, for auditors.
+    trail: Option<Trail>,
     /// At the end of the path.
     verifier: Option<Verifier>,
 }
@@ -136,8 +141,8 @@ impl PathNsh {
         let begun = fixed(&config.layout, path, FIRST_INDEX - config.position);
         let fixed = fixed(&config.layout, path, index);
         let mark = mark_of_arrival(&config);
-        let (came, goes, ended, prover) = Default::default();
-        PathNsh {
+        let (came, goes, ended, prover, trail) = Default::default();
+        let mut nsh = PathNsh {
             config,
             path,
             origin,
@@ -149,16 +154,41 @@ impl PathNsh {
             goes,
             ended,
             prover,
+            trail,
             verifier,
-        }
+        };
+        nsh.keep_trails();
+        nsh
     }
 
     /// Takes another description of the same path; keys stay where it is the same.
     pub(crate) fn change(&mut self, config: NshConfig, labels: Labels, seen: &Seen) {
         let place = |config: &NshConfig, labels| (config.digest, config.position, labels);
         match place(&self.config, self.labels) == place(&config, labels) {
-            true => self.config = config,
+            true => {
+                self.config = config;
+                self.keep_trails();
+            }
             false => *self = PathNsh::new(self.path, config, labels, self.origin.clone(), seen),
+        }
+    }
+
+    /// Begins trails where they are wanted and not kept, and ends them where they are kept and not wanted.
+    fn keep_trails(&mut self) {
+        let NshConfig { summaries, digest, .. } = self.config;
+        let proves = self.config.layout.proof().is_some();
+        match &mut self.verifier {
+            Some(verifier) => verifier.keep_trail(summaries),
+            None if !summaries || !proves => self.trail = None,
+            None => {
+                let own = self.origin.id;
+                let element = ElementId(u16::from_be_bytes([own[0], own[1]]));
+                let begins = self.begins(element).is_some();
+                let trail = self.trail.get_or_insert_with(|| Trail::new(digest, 1));
+                if begins {
+                    trail.expect(own);
+                }
+            }
         }
     }
 
@@ -228,6 +258,44 @@ impl PathNsh {
     /// What was found last of packets that end here; nothing is elsewhere.
     pub fn journal(&self) -> Option<&Journal> {
         self.verifier.as_ref().map(Verifier::journal)
+    }
+
+    /// Notes packets that went on from here.
+    pub(crate) fn note(&mut self, now: Instant, claims: &[Claim]) {
+        if let Some(trail) = &mut self.trail {
+            for claim in claims {
+                trail.note(now, &claim.origin, claim.sequence, |_| claim.mark);
+            }
+        }
+    }
+
+    /// How the header looks, and who may begin packets.
+    pub fn config(&self) -> &NshConfig {
+        &self.config
+    }
+
+    /// Packets of origins that the trail had no room for.
+    pub fn untold(&self) -> u64 {
+        let trail = match &self.verifier {
+            Some(verifier) => verifier.kept_trail(),
+            None => self.trail.as_ref(),
+        };
+        trail.map_or(0, Trail::untold)
+    }
+
+    /// What packets were passed since the last time that this was asked, by origin; nothing where no trail is kept.
+    pub fn tell(&mut self) -> Vec<Stretch> {
+        let trail = match &mut self.verifier {
+            Some(verifier) => verifier.trail(),
+            None => self.trail.as_mut(),
+        };
+        trail.map(Trail::tell).unwrap_or_default()
+    }
+
+    /// The position at which an element begins packets of the path, if it may.
+    pub fn begins(&self, element: ElementId) -> Option<u8> {
+        let granted = self.config.origins.iter().find(|(who, _)| *who == element);
+        granted.map(|(_, position)| *position)
     }
 
     pub(crate) fn verifier(&mut self) -> Option<&mut Verifier> {

@@ -11,6 +11,7 @@ use ringmail_model::{ElementId, PathDigest};
 use super::cmac::{self, KEY_BYTES, LANES, Tag};
 use super::journal::{Finding, Journal};
 use super::proof::{Claim, Mark, NO_TAG, Prover};
+use super::trail::Trail;
 use crate::limits::{PROOF_ORIGINS, PROOF_ORIGINS_MET, PROOF_WINDOW_PACKETS, PROVER_KEYS};
 use crate::replay::{Refused, ReplayWindow, WindowPackets};
 use crate::sa::Lease;
@@ -132,6 +133,8 @@ pub struct Verifier {
     known: HashMap<[u8; WORD_BYTES], Arc<ReplayWindow>>,
     /// What was found last.
     journal: Journal,
+    /// What was proved, for auditors.
+    trail: Option<Trail>,
 }
 
 impl Verifier {
@@ -144,7 +147,27 @@ impl Verifier {
         let leaves = sealed.collect();
         let keys = path.seals.iter().map(|_| Vec::new()).collect();
         let (known, journal) = Default::default();
-        Verifier { path, leaves, keys, seen, known, journal }
+        Verifier { path, leaves, keys, seen, known, journal, trail: None }
+    }
+
+    /// Keeps a trail of what was proved from now on, or none.
+    pub fn keep_trail(&mut self, wanted: bool) {
+        let kept = self.trail.take().filter(|_| wanted);
+        let another = || Trail::new(self.path.digest, self.segments());
+        self.trail = kept.or_else(|| wanted.then(another));
+    }
+
+    /// The trail of what was proved.
+    pub fn trail(&mut self) -> Option<&mut Trail> {
+        self.trail.as_mut()
+    }
+
+    pub(crate) fn kept_trail(&self) -> Option<&Trail> {
+        self.trail.as_ref()
+    }
+
+    fn segments(&self) -> usize {
+        self.leaves.last().map_or(0, |last| last + 1)
     }
 
     /// Takes the key of the element at a position beside those that are there; of too many the oldest goes. False if the
@@ -215,7 +238,21 @@ impl Verifier {
             findings[lane] = Finding { verdict, origin, sequence, from };
             self.journal.note(now, findings[lane]);
         }
+        self.walk(packets, &findings, now);
         findings
+    }
+
+    /// Notes what was proved: the marks of all segments.
+    fn walk(&mut self, packets: &[Arrived<'_>], findings: &[Finding; LANES], now: Instant) {
+        let (layout, segments) = (self.path.layout, self.segments());
+        let Some(trail) = &mut self.trail else { return };
+        for ((nsh, icv), finding) in packets.iter().zip(findings) {
+            if finding.verdict == Verdict::Proved {
+                trail.note(now, &finding.origin, finding.sequence, |segment| {
+                    mark_of(&layout, segment, segments, nsh, icv)
+                });
+            }
+        }
     }
 
     /// What the packet says of itself, the tag that it came with, and where it began if it may have begun there. `None` if
@@ -278,10 +315,7 @@ impl Verifier {
     }
 
     fn mark(&self, position: usize, nsh: &[u8], icv: &Mark) -> Mark {
-        let segments = self.leaves.last().map_or(0, |last| last + 1);
-        let place = self.path.layout.mark(self.leaves[position], segments);
-        let left = place.and_then(|place| nsh.get(place)?.first_chunk());
-        *left.unwrap_or(icv)
+        mark_of(&self.path.layout, self.leaves[position], self.segments(), nsh, icv)
     }
 
     /// Whether a packet that was proved came before.
@@ -299,6 +333,13 @@ impl Verifier {
             Err(Refused::TooOld | Refused::OutOfRange) => Verdict::TooOld,
         }
     }
+}
+
+/// With which mark a packet left a segment: what its end wrote down, or of the last one what the packet came with.
+fn mark_of(layout: &ProofLayout, segment: usize, segments: usize, nsh: &[u8], icv: &Mark) -> Mark {
+    let place = layout.mark(segment, segments);
+    let left = place.and_then(|place| nsh.get(place)?.first_chunk());
+    *left.unwrap_or(icv)
 }
 
 #[cfg(test)]

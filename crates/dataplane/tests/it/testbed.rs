@@ -241,6 +241,7 @@ impl Chain {
             seals,
             origins: granted.map(|(at, who)| (ElementId(*who as u16), at as u8)).collect(),
             enforce: true,
+            summaries: true,
         })
     }
 

@@ -33,6 +33,9 @@ impl Checker<'_> {
         let a = &self.domain.availability;
         self.range("availability.probe_every_ms", a.probe_every_ms, 20, 60_000);
         self.range("availability.probes_missed", a.probes_missed, 1, 100);
+        let p = &self.domain.proofs;
+        self.range("proofs.summary_every_s", p.summary_every_s, 1, limits::SUMMARY_EVERY_S);
+        self.range("proofs.summaries_kept", p.summaries_kept, 1, limits::SUMMARIES_KEPT);
         self.range("links.udp_port", self.domain.links.udp_port, 1, u16::MAX);
         self.range("links.control_port", self.domain.links.control_port, 1, u16::MAX);
     }

@@ -19,6 +19,7 @@ mod packets;
 mod parse;
 mod path;
 mod position;
+mod proofs;
 mod protocol;
 mod rate;
 mod replicas;
@@ -55,6 +56,7 @@ pub use packets::PacketMatch;
 pub use parse::{parse, parse_with_positions};
 pub use path::{Path, ReturnPath};
 pub use position::{Position, Positions};
+pub use proofs::Proofs;
 pub use protocol::ApplicationProtocol;
 pub use rate::{Per, Rate};
 pub(crate) use replicas::numbered;
@@ -128,6 +130,9 @@ pub struct Domain {
     /// How dead replicas of functions are found, and what becomes of their connections.
     #[serde(default)]
     pub availability: Availability,
+    /// What is kept of the way that packets came.
+    #[serde(default)]
+    pub proofs: Proofs,
     /// Where metrics and health are served besides the Unix socket in the runtime directory.
     #[serde(default)]
     pub metrics: Metrics,

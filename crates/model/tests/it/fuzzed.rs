@@ -8,8 +8,9 @@ use ringmail_model::domain;
 use ringmail_model::ids::PathVersion;
 use ringmail_model::pathset::{Issue, PathSet};
 use ringmail_model::pdp::Message;
+use ringmail_model::summary::SummaryFile;
 
-use crate::fuzz_bodies::{fuzz_domain, fuzz_pathset, fuzz_pdp, fuzz_request};
+use crate::fuzz_bodies::{fuzz_domain, fuzz_pathset, fuzz_pdp, fuzz_request, fuzz_summary};
 
 const CAMPUS: &str = include_str!("../../../../examples/campus.yaml");
 
@@ -34,6 +35,17 @@ fn the_corpus_of_domain_files_is_replayed() {
         }
     }
     assert!(seen > 100, "the corpus is gone");
+}
+
+/// Otherwise nothing of them is fuzzed but the reader.
+#[test]
+fn every_summary_of_the_corpus_is_read() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/model_summary");
+    for entry in fs::read_dir(folder).expect("a corpus") {
+        let path = entry.expect("an entry").path();
+        let read = SummaryFile::from_bytes(&fs::read(&path).expect("a file"));
+        assert!(read.is_ok(), "{}: {read:?}", path.display());
+    }
 }
 
 #[test]
@@ -102,6 +114,25 @@ proptest! {
             bytes[at] = byte;
         }
         fuzz_pathset(&bytes);
+    }
+
+    /// Numbers and roots of statements, each another one that reads as well.
+    #[test]
+    fn summaries_with_some_values_changed_are_no_trouble(
+        which in any::<prop::sample::Index>(),
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)
+    ) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/model_summary");
+        let mut files: Vec<_> =
+            fs::read_dir(folder).expect("a corpus").map(|entry| entry.expect("an entry").path()).collect();
+        files.sort();
+        let mut bytes = fs::read(which.get(&files)).expect("a file");
+        for (at, byte) in changes {
+            let digits: Vec<usize> =
+                (0..bytes.len()).filter(|at| bytes[*at].is_ascii_digit()).collect();
+            bytes[*at.get(&digits)] = b'0' + byte % 10;
+        }
+        fuzz_summary(&bytes);
     }
 
     #[test]

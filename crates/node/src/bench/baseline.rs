@@ -44,6 +44,7 @@ pub(super) fn plan(file: &DomainFile, authority: Arc<EmbeddedCa>, program: &Path
         topology,
         elements,
         changer: None,
+        issuer: None,
         conductor: Box::new(conductor),
         layout: "processes",
     })

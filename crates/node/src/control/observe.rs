@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ringmail_model::summary::Signed;
 use ringmail_packet::flow::FlowKey;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,8 @@ pub enum Observe {
         /// How many verdicts of a path, and how many of those that failed.
         last: u32,
     },
+    /// Sign what was passed since this was asked last. Answered with [`Observed::Statement`].
+    Statement,
     /// Write what passes in plain, as pcapng, to a Unix socket that somebody listens on.
     Tap {
         /// The path's name.
@@ -74,6 +77,13 @@ pub enum Observed {
     },
     /// To [`Observe::Proofs`].
     Proofs(Vec<PathProofs>),
+    /// To [`Observe::Statement`].
+    Statement {
+        /// Nothing where no trails are kept.
+        signed: Option<Box<Signed>>,
+        /// Whether there is more, to be asked for at once.
+        more: bool,
+    },
 }
 
 /// What the end of a path said of the way that its packets came.

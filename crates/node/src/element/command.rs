@@ -20,6 +20,7 @@ use super::flows::Metering;
 use super::header::HeaderKey;
 use super::proofs::Findings;
 use super::report::Report;
+use super::statement::Walked;
 use super::watch::Watch;
 use super::worker::{Core, Handle};
 
@@ -64,6 +65,8 @@ pub(crate) enum Command {
     Report(oneshot::Sender<Report>),
     /// Say what was said last of the way that packets of these paths came, and how many of each.
     Proofs(HashSet<PathId>, usize, oneshot::Sender<Vec<Findings>>),
+    /// Say what was passed of each path since this was asked last.
+    Tell(oneshot::Sender<Vec<Walked>>),
     /// Let somebody look.
     Watch(Watch),
     /// Stop working.
@@ -158,6 +161,9 @@ impl Command {
             Command::FlowIdle(seconds) => core.set_flow_idle_s(seconds),
             Command::Proofs(paths, last, answer) => {
                 let _gone = answer.send(Findings::of(core, &paths, last));
+            }
+            Command::Tell(answer) => {
+                let _gone = answer.send(Walked::of(core));
             }
             Command::Alive(answer) => {
                 let closed = core.paths().iter().filter(|state| state.is_keyed() == Some(false));

@@ -35,6 +35,7 @@ mod relations;
 mod replicas;
 mod report;
 mod run;
+mod statement;
 mod status;
 mod summary;
 mod told;

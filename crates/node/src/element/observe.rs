@@ -15,15 +15,17 @@ use ringmail_model::PathId;
 use ringmail_model::domain::Domain;
 use ringmail_model::pathset::{Element, Path, PathSet, Role};
 use ringmail_packet::flow::FlowKey;
+use ringmail_trust::Identity;
 use tokio::sync::oneshot;
 
 use super::chain::Chains;
 use super::command::Command;
 use super::legend::Legend;
 use super::proofs::{Clock, Told};
+use super::statement::Notary;
 use super::watch::{Tapping, Watch};
 use super::worker::Handle;
-use crate::control::{Mark, Observe, Observed, TraceFlow};
+use crate::control::{Mark, Observe, Observed, PathProofs, TraceFlow};
 use crate::limits::{PROBE_WITHIN, PROOFS_TOLD, TAP_FLUSHED_EVERY, TRACE_PASSAGES};
 
 /// Looks into one element. Clones look into the same.
@@ -38,6 +40,9 @@ pub(super) struct Observer {
     /// At a gateway, by which probes go.
     pub(super) chains: Option<Chains>,
     pub(super) taps: Arc<Taps>,
+    /// Who the element is, and what it signed before.
+    pub(super) identity: Identity,
+    pub(super) notary: Arc<tokio::sync::Mutex<Notary>>,
 }
 
 /// The taps of an element.
@@ -82,7 +87,10 @@ impl Observer {
                 })
             }
             Observe::Tap { path, socket } => self.tap(&path, &socket).await,
-            Observe::Proofs { path, last } => self.proofs(path.as_deref(), last).await,
+            Observe::Proofs { path, last } => {
+                Ok(Observed::Proofs(self.told_proofs(path.as_deref(), last).await?))
+            }
+            Observe::Statement => self.statement().await,
         }
     }
 
@@ -100,7 +108,11 @@ impl Observer {
         Ok(Observed::Passages { passages, overwritten })
     }
 
-    async fn proofs(&self, path: Option<&str>, last: u32) -> Result<Observed> {
+    pub(super) async fn told_proofs(
+        &self,
+        path: Option<&str>,
+        last: u32,
+    ) -> Result<Vec<PathProofs>> {
         let named = |known: &&Path| path.is_none_or(|path| known.name == path);
         let ends = |known: &&Path| known.end.element == self.element.id;
         let paths = self.versions.iter().flat_map(|set| &set.paths).filter(named).filter(ends);
@@ -113,7 +125,7 @@ impl Observer {
             worker.give(Command::Proofs(paths.keys().copied().collect(), last, answer));
             told.add(found.await.context("a worker has stopped")?, clock);
         }
-        Ok(Observed::Proofs(told.paths(last)))
+        Ok(told.paths(last))
     }
 
     async fn tap(&self, path: &str, socket: &path::Path) -> Result<Observed> {

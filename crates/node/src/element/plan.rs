@@ -85,7 +85,7 @@ fn config(set: &PathSet, domain: &Domain, path: &Path, position: usize) -> Resul
             Some(before) => stack(&set.labels_on_wire(path, before))?,
             None => LabelStack::NONE,
         },
-        nsh: header(set, path, position),
+        nsh: header(set, domain, path, position),
         return_path: opposite(set, path),
         mode: set.esp_mode,
         inner_mtu_bytes: path.inner_mtu,
@@ -115,7 +115,7 @@ fn stack(labels: &[Label]) -> Result<LabelStack> {
 }
 
 /// The path's Network Service Header at this position.
-fn header(set: &PathSet, path: &Path, position: usize) -> Option<NshConfig> {
+fn header(set: &PathSet, domain: &Domain, path: &Path, position: usize) -> Option<NshConfig> {
     let hops = (1u8..).zip(&path.hops);
     let granted = hops.filter(|(_, hop)| hop.originates).map(|(at, hop)| (hop.element, at));
     Some(NshConfig {
@@ -125,6 +125,7 @@ fn header(set: &PathSet, path: &Path, position: usize) -> Option<NshConfig> {
         seals: once(true).chain(path.hops.iter().map(|hop| hop.intrusive)).collect(),
         origins: once((path.origin, 0)).chain(granted).collect(),
         enforce: true,
+        summaries: domain.proofs.summaries,
     })
 }
 

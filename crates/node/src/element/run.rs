@@ -20,6 +20,7 @@ use super::command::Command;
 use super::flows::Flows;
 use super::observe::Observer;
 use super::proxy::Proxy;
+use super::statement::Notary;
 use super::summary::Summaries;
 use super::told::{self, learn};
 use super::worker::Handle;
@@ -56,6 +57,7 @@ async fn serve(
     // Who looks into the element is answered beside the element's other work.
     let (seen, mut sights) = mpsc::unbounded_channel();
     let taps = Arc::default();
+    let notary = Arc::new(tokio::sync::Mutex::new(Notary::new()?));
     let mut ready = false;
     let mut terminate = Terminate::catch(workshop)?;
     let mut ending: Option<Ending> = None;
@@ -89,6 +91,8 @@ async fn serve(
                         workers: serving.workers.clone(),
                         chains: serving.proxy.as_ref().map(|(_, chains)| chains.clone()),
                         taps: Arc::clone(&taps),
+                        identity: serving.identity.clone(),
+                        notary: Arc::clone(&notary),
                     };
                     let seen = seen.clone();
                     tokio::spawn(async move {

@@ -16,7 +16,7 @@ pub(super) fn asked(question: Observe) -> Option<Look> {
         }
         Observe::TraceStop => Look::Stop,
         // The end of a path says itself what it found.
-        Observe::Tap { .. } | Observe::Proofs { .. } => return None,
+        Observe::Tap { .. } | Observe::Proofs { .. } | Observe::Statement => return None,
     })
 }
 
@@ -46,7 +46,9 @@ pub(super) fn seen(observed: Observed) -> Seen {
             overwritten,
             more: false,
         },
-        Observed::Proofs(_) => Seen::Refused("that was not asked".to_owned()),
+        Observed::Proofs(_) | Observed::Statement { .. } => {
+            Seen::Refused("that was not asked".to_owned())
+        }
     }
 }
 

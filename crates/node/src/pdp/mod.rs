@@ -22,6 +22,7 @@ mod session;
 mod store;
 mod tls;
 
+pub(crate) use control::control_identity;
 pub use control::{Control, ControlError, ControlSettings, Distributed};
 pub use machine::{MachineSettings, run};
 pub use press::Press;

@@ -69,6 +69,18 @@ impl Proofs {
     }
 }
 
+impl Proofs {
+    /// Forgets verdicts of before `time`, which is RFC 3339 with microseconds, UTC; whether one since then failed, or an end
+    /// did not answer.
+    pub fn failed_since(&mut self, time: &str) -> bool {
+        for path in &mut self.paths {
+            path.last.retain(|record| record.time.as_str() >= time);
+        }
+        let failed = |path: &PathProofs| path.last.iter().any(|record| !record.is_proved());
+        !self.silent.is_empty() || self.paths.iter().any(failed)
+    }
+}
+
 impl ProofRecord {
     /// Whether this packet came the way that it should.
     pub fn is_proved(&self) -> bool {
@@ -111,6 +123,23 @@ mod tests {
         let verdict = "repeated".to_owned();
         noted.paths[1].last.push(ProofRecord { verdict, ..ProofRecord::default() });
         assert!(noted.failed());
+    }
+
+    #[test]
+    fn what_failed_before_a_time_does_not_count_since_then() {
+        let mut proofs = Proofs { paths: vec![path("a", 1)], ..Proofs::default() };
+        let record = |time: &str, verdict: &str| ProofRecord {
+            time: time.to_owned(),
+            verdict: verdict.to_owned(),
+            ..ProofRecord::default()
+        };
+        let (bad, good) = ("2026-11-22T08:00:00.000000Z", "2026-11-22T08:00:01.000000Z");
+        proofs.paths[0].last = vec![record(bad, "wrong_tag"), record(good, "proved")];
+        assert!(proofs.clone().failed_since(bad));
+        assert!(!proofs.failed_since("2026-11-22T08:00:00.000001Z"));
+        assert_eq!(proofs.paths[0].last, [record(good, "proved")]);
+        let silent = vec![Silent::default()];
+        assert!(Proofs { silent, ..Proofs::default() }.failed_since(good));
     }
 
     #[test]

@@ -22,9 +22,11 @@ use self::restart::Restarts;
 use crate::admin::{SOCKET_FILE, Server};
 use crate::change::Changer;
 use crate::control::ToElement;
+use crate::issuer::Issuer;
 use crate::limits::{DRAIN_ENDS_WITHIN, READY_WITHIN};
 use crate::runtime::{Claim, Leftovers, Place, ProcessId};
 use crate::see;
+use crate::summary::{DomainSite, Keeper};
 use crate::supervise::{
     Body, Conductor, ElementSpec, Exit, Handle, LineSink, Program, RequestError, StartError,
     Supervisor,
@@ -41,6 +43,8 @@ pub struct Plan {
     pub conductor: Box<dyn Conductor>,
     /// Changes it while it runs, where it can be changed.
     pub changer: Option<Arc<Changer>>,
+    /// Who issues what its elements are told, if summaries of proofs are kept.
+    pub issuer: Option<Arc<Issuer>>,
     /// `processes` or `single`, for `status`.
     pub layout: &'static str,
 }
@@ -65,6 +69,8 @@ pub struct Up {
     backend: Arc<DomainBackend>,
     stop: Arc<Notify>,
     changer: Option<Arc<Changer>>,
+    /// Writes summaries of proofs.
+    keeper: Option<Arc<Keeper>>,
     /// The elements that are programs, and so can be started again, with their namespaces.
     programs: BTreeMap<String, (String, Program)>,
     restarts: Restarts,
@@ -88,7 +94,7 @@ impl Up {
         privilege: Privilege,
         sink: LineSink,
     ) -> Result<Up, UpError> {
-        let Plan { topology, elements, conductor, changer, layout } = plan;
+        let Plan { topology, elements, conductor, changer, issuer, layout } = plan;
         topology.check().map_err(|error| UpError::Topology(error.into()))?;
         let (mut claim, leftovers) = Claim::take(place, &topology.domain, privilege)?;
         tell(leftovers);
@@ -129,6 +135,10 @@ impl Up {
             };
             servers.push(AbortOnDrop(tokio::spawn(renew)));
         }
+        let keeper = issuer.map(|issuer| {
+            let site = DomainSite::new(issuer, supervisor.handle());
+            Arc::new(Keeper::new(Arc::new(site)))
+        });
         let (programs, restarts) = Default::default();
         let mut up = Up {
             supervisor,
@@ -137,6 +147,7 @@ impl Up {
             backend,
             stop,
             changer,
+            keeper,
             programs,
             restarts,
             moves,
@@ -145,7 +156,13 @@ impl Up {
             claim,
         };
         match up.start_elements(elements).await {
-            Ok(()) => Ok(up),
+            Ok(()) => {
+                if let Some(keeper) = up.keeper.clone() {
+                    let keeping = async move { keeper.run().await };
+                    up.servers.push(AbortOnDrop(tokio::spawn(keeping)));
+                }
+                Ok(up)
+            }
             Err(error) => {
                 // The elements get the chance to end in order; what went wrong first is what is told.
                 drop(up.stop().await);
@@ -208,6 +225,9 @@ impl Up {
     /// Lets gateways take no more connections and finish what is under way, for at most `limits.drain_ms`; everything
     /// else goes on meanwhile. Before [`Up::stop`], which does not wait. Somebody who asks for the end again cuts it short.
     pub async fn drain(&mut self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.write().await;
+        }
         let Some((mut gateways, within)) = self.changer.as_ref().map(|changer| changer.gateways())
         else {
             return;

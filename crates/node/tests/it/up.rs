@@ -25,6 +25,7 @@ fn plan(domain: &str, roles: &[(&str, &'static str)]) -> Plan {
         topology: campus(domain),
         elements: roles.iter().map(element).collect(),
         changer: None,
+        issuer: None,
         conductor: Box::new(TestConductor),
         layout: "processes",
     }

@@ -1,6 +1,6 @@
 //! A report as lines of a terminal: a pure function of the report and the size.
 
-use super::rates::{DropRates, ElementRates, PathRates, Top};
+use super::rates::{DropRates, ElementRates, PathRates, ProofRates, Top};
 
 /// Cells of a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,14 @@ pub(super) fn draw(top: &Top, size: Size) -> Vec<String> {
         "ELEMENT", "", "in/s", "Mbit/s", "out/s", "drops/s", "flows", "µs", "µs p99"
     ));
     lines.extend(top.elements.iter().map(element));
+    if !top.proofs.is_empty() {
+        lines.push(String::new());
+        lines.push(format!(
+            "{:<20} {:<12} {:>12} {:>14} {:>9}",
+            "PROOFS", "end", "proved/s", "proved", "failed"
+        ));
+        lines.extend(top.proofs.iter().map(proofs));
+    }
     if !top.drops.is_empty() {
         lines.push(String::new());
         lines.push(format!(
@@ -92,6 +100,11 @@ fn element(element: &ElementRates) -> String {
     )
 }
 
+fn proofs(proofs: &ProofRates) -> String {
+    let ProofRates { path, end, proved_per_s, proved, failed } = proofs;
+    format!("{path:<20} {end:<12} {proved_per_s:>12.0} {proved:>14} {failed:>9}")
+}
+
 fn drops(drops: &DropRates) -> String {
     let DropRates { element, reason, packets, packets_per_s } = drops;
     format!("{element:<12} {reason:<20} {packets:>12} {packets_per_s:>12.0}")
@@ -125,6 +138,6 @@ mod tests {
             assert!(lines.iter().all(|line| line.chars().count() <= columns), "{columns}");
         }
         let cut = draw(&top(), Size { columns: 80, rows: 4 });
-        assert_eq!(cut.last().map(String::as_str), Some("… 8 more lines"));
+        assert_eq!(cut.last().map(String::as_str), Some("… 11 more lines"));
     }
 }

@@ -20,8 +20,25 @@ pub(crate) struct Top {
     pub(crate) paths: Vec<PathRates>,
     /// Its elements.
     pub(crate) elements: Vec<ElementRates>,
+    /// What ends of paths said of the way that packets came.
+    pub(crate) proofs: Vec<ProofRates>,
     /// What elements dropped since they started, and drop now.
     pub(crate) drops: Vec<DropRates>,
+}
+
+/// What the end of a path said of the way that its packets came.
+#[derive(Debug, Default, PartialEq, Serialize, JsonSchema)]
+pub(crate) struct ProofRates {
+    /// The path.
+    pub(crate) path: String,
+    /// Where it ends.
+    pub(crate) end: String,
+    /// Packets a second that were proved.
+    pub(crate) proved_per_s: f64,
+    /// Packets that were proved since the end started.
+    pub(crate) proved: u64,
+    /// Packets that were not.
+    pub(crate) failed: u64,
 }
 
 /// A path.
@@ -101,6 +118,7 @@ impl Top {
             }
         }
         top.paths(before, now);
+        top.proofs.sort_by(|one, other| (&one.path, &one.end).cmp(&(&other.path, &other.end)));
         top
     }
 
@@ -140,6 +158,13 @@ impl Top {
             });
         }
         self.elements.push(rates);
+        for path in now.paths.iter().filter(|path| !path.proofs.is_empty()) {
+            let earlier = before.paths.iter().find(|known| known.name == path.name);
+            let (proved, failed) = proofs(path);
+            let proved_per_s = self.rate(proved, earlier.map_or(0, |path| proofs(path).0));
+            let (path, end) = (path.name.clone(), element.name.clone());
+            self.proofs.push(ProofRates { path, end, proved_per_s, proved, failed });
+        }
     }
 
     fn paths(&mut self, before: &DomainStatus, now: &DomainStatus) {
@@ -181,6 +206,15 @@ impl Top {
     }
 }
 
+/// Packets that were proved, and that were not.
+fn proofs(path: &PathStatus) -> (u64, u64) {
+    let sum = |proved: bool| {
+        let of = path.proofs.iter().filter(|count| count.is_proved() == proved);
+        of.map(|count| count.packets).sum()
+    };
+    (sum(true), sum(false))
+}
+
 fn counter(status: &ElementStatus, name: &str) -> u64 {
     status.counters.iter().find(|known| known.name == name).map_or(0, |known| known.value)
 }
@@ -206,9 +240,13 @@ fn quantile_us(buckets: &[u64], quantile: f64) -> Option<f64> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use ringmail_node::control::{Counter, Drops};
+    use ringmail_node::control::{Counter, Drops, ProofCount};
 
     use super::*;
+
+    fn said(verdict: &str, packets: u64) -> ProofCount {
+        ProofCount { verdict: verdict.into(), packets, ..ProofCount::default() }
+    }
 
     fn element(name: &str, hop: u32, packets: u64) -> ElementReport {
         let count = |name: &str, value| Counter { name: name.into(), value, ..Counter::default() };
@@ -219,6 +257,11 @@ pub(super) mod tests {
             packets_out: packets,
             bytes_out: packets * 1000,
             hop,
+            proofs: if hop == 1 {
+                vec![said("proved", packets), said("wrong_tag", 2)]
+            } else {
+                vec![]
+            },
             ..PathStatus::default()
         };
         let drop = Drops { reason: "replayed".into(), packets: packets / 10, ..Drops::default() };
@@ -255,6 +298,9 @@ pub(super) mod tests {
         assert_eq!(top.elements[1].in_packets_per_s, 2000.0);
         let [drop] = &top.drops[..] else { panic!("{:?}", top.drops) };
         assert_eq!((drop.packets, drop.packets_per_s), (300, 100.0));
+        let [proofs] = &top.proofs[..] else { panic!("{:?}", top.proofs) };
+        assert_eq!((proofs.path.as_str(), proofs.end.as_str()), ("plain", "sf1"));
+        assert_eq!((proofs.proved, proofs.failed, proofs.proved_per_s), (3000, 2, 1000.0));
     }
 
     #[test]

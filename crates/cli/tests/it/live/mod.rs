@@ -40,6 +40,7 @@ mod replicas;
 mod returns;
 mod rotation;
 mod sight;
+mod summaries;
 mod switch;
 mod two_gateways;
 mod variants;

@@ -2,6 +2,7 @@
 
 mod altered;
 mod insider;
+mod trails;
 
 use ringmail_dataplane::nsh::verify::Verdict as Proof;
 use ringmail_dataplane::{Function, Verdict};

@@ -25,6 +25,7 @@ use self::accept::{Arrived, accept};
 use self::desk::ControlDesk;
 use self::hub::Hub;
 use self::looks::Looker;
+pub(crate) use self::trust::identity as control_identity;
 use self::trust::{Trust, identity};
 use super::desk::Desk;
 use super::limits::INPUTS;

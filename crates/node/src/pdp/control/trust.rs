@@ -95,7 +95,7 @@ fn told_bundle(bundle: &TrustBundle) -> Message {
 }
 
 /// A new key and certificate for control itself.
-pub(super) fn identity(authority: &EmbeddedCa) -> Result<Identity> {
+pub(crate) fn identity(authority: &EmbeddedCa) -> Result<Identity> {
     let key = ElementKey::generate()?;
     let request = key.signing_request(authority.trust_domain(), &"control".parse()?)?;
     let certificates = authority.sign_control(&request)?;

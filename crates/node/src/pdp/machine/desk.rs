@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::Machine;
+use super::{Machine, auditing};
 use crate::admin::{
     Backend, DomainStatus, ElementRekeyed, ElementReport, Exposure, RefusedVersion, Reloading,
     TapWish, VersionReport,
@@ -25,6 +25,8 @@ use crate::see::trace::{Trace, TraceWish};
 pub(super) enum Question {
     /// What it knows itself.
     Standing(oneshot::Sender<Standing>),
+    /// What files for auditors are made of.
+    Auditing(oneshot::Sender<auditing::Standing>),
     /// Something that its runtime knows: the message with this number in it.
     Runtime(Box<dyn FnOnce(u64) -> ToElement + Send>, oneshot::Sender<FromElement>),
 }
@@ -52,6 +54,11 @@ impl MachineDesk {
         let (questions, asked) = mpsc::channel(PENDING_REQUESTS);
         let (exposure, since) = (Exposure::new(dir), Instant::now());
         (MachineDesk { questions, exposure, since, stop }, asked)
+    }
+
+    /// Where questions go.
+    pub(super) fn questions(&self) -> mpsc::Sender<Question> {
+        self.questions.clone()
     }
 
     async fn report(&self) -> DomainStatus {
@@ -84,7 +91,7 @@ impl MachineDesk {
         DomainStatus { domain, elements: vec![element], ..status }
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         within: std::time::Duration,
         question: impl FnOnce(u64) -> ToElement + Send + 'static,
@@ -198,6 +205,7 @@ impl Machine {
         match question {
             // Who asked may be gone.
             Question::Standing(answer) => drop(answer.send(self.standing())),
+            Question::Auditing(answer) => drop(answer.send(self.auditing())),
             Question::Runtime(question, answer) => {
                 self.operators.retain(|_, waiting| !waiting.is_closed());
                 if let Some(feed) = &mut self.feed

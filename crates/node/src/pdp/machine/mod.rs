@@ -1,5 +1,6 @@
 //! One element on a machine of its own: it enrols, follows control, keeps what it was told, and runs without control too.
 
+mod auditing;
 mod certificates;
 mod desk;
 mod enrolled;
@@ -24,6 +25,7 @@ use ringmail_trust::Token;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{sleep_until, timeout};
 
+use self::auditing::OwnElement;
 use self::certificates::Wanted;
 use self::desk::{MachineDesk, Question};
 use self::enrolled::enrolled;
@@ -39,6 +41,7 @@ use crate::control::{FromElement, ListenerTls, ToElement};
 use crate::limits::{DRAIN_ENDS_WITHIN, SHUTDOWN_GRACE};
 use crate::notify::Notifier;
 use crate::random;
+use crate::summary::Keeper;
 
 /// Which element runs here, and where its things are.
 #[derive(Debug)]
@@ -78,16 +81,25 @@ pub async fn run(settings: MachineSettings, mut stop: impl AsyncFnMut()) -> Resu
             () = ending.notified() => tracing::info!("asked to end"),
         }
     };
-    let _desk = Desk::open(&settings.state, Arc::new(backend), settings.metrics).await?;
+    let backend = Arc::new(backend);
+    let own = OwnElement { questions: backend.questions(), desk: Arc::clone(&backend) };
+    let keeper = Keeper::new(Arc::new(own));
+    let _desk = Desk::open(&settings.state, backend, settings.metrics).await?;
     let mut machine = Machine::new(settings, dir, enrolled, questions)?;
     machine.start_from_disk().await?;
     machine.notifier.ready();
     let outcome = tokio::select! {
         outcome = machine.serve() => outcome,
+        () = keeper.run() => Ok(()),
         () = stop() => Ok(()),
     };
     machine.notifier.stopping();
     if outcome.is_ok() {
+        tokio::select! {
+            () = keeper.write() => {}
+            ended = machine.serve() => drop(ended),
+            () = stop() => {}
+        }
         tokio::select! {
             () = machine.drain() => {}
             () = stop() => {}

@@ -1,12 +1,19 @@
 //! `ringmail prove`: what the ends of paths said last of the way that packets came.
 
+mod since;
+mod summary;
+
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use ringmail_node::control::{PathProofs, ProofCount, ProofRecord};
 use ringmail_node::see::prove::{Proofs, ProveWish, Silent};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use self::since::Since;
+use self::summary::Places;
+pub(crate) use self::summary::{Summaries, file_schema};
 use crate::context::Context;
 use crate::error::{Failure, Outcome};
 use crate::output::Report;
@@ -18,6 +25,10 @@ use crate::running::Whom;
 /// egress on the way there, the gateway on the way back. The last verdicts are kept, and besides the last that failed,
 /// however many packets are proved after them. Exits with 3 if a packet failed since the ends started, or an end does not
 /// answer. Where elements are on machines of their own, ask the end of the path there (`--state`).
+///
+/// With `--summary` nothing that runs is asked: files that elements signed are checked against the domain's root, what ends
+/// say against what the other elements say. Exits with 3 if a signature does not hold, something is missing, an element
+/// contradicts an end, or packets failed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The path's name; the answers of path NAME come by NAME.return. All paths, without it
@@ -27,6 +38,26 @@ pub(crate) struct Args {
     /// How many verdicts of each path are shown, and how many of those that failed
     #[arg(long, value_name = "N", default_value_t = 10)]
     last: u32,
+
+    /// Only what was said since then: a time such as 2026-11-22T08:00:00Z, or how long ago, such as 90s, 2h or 7d
+    #[arg(long, value_name = "TIME")]
+    since: Option<Since>,
+
+    /// Check what elements signed: files, or all in a directory; those of the state directory if none is named
+    #[arg(long)]
+    summary: bool,
+
+    /// The domain's root certificates in PEM
+    #[arg(long, value_name = "FILE", requires = "summary")]
+    roots: Option<PathBuf>,
+
+    /// Where the authority is whose root, and whose summaries, are meant unless others are named
+    #[arg(long, value_name = "DIR", default_value = "ringmail-ca", requires = "summary")]
+    ca: PathBuf,
+
+    /// Summaries, or directories of them
+    #[arg(value_name = "FILE", requires = "summary")]
+    files: Vec<PathBuf>,
 
     #[command(flatten)]
     whom: Whom,
@@ -88,10 +119,24 @@ fn of_path(path: &PathProofs, out: &mut dyn Write) -> io::Result<()> {
 
 /// Asks; the verdict is no where a packet failed or somebody does not say.
 pub(crate) fn run(args: Args, context: &mut Context) -> Result<Outcome, Failure> {
-    let wish = ProveWish { path: args.path, last: args.last };
+    if args.summary {
+        let (state, roots) = match args.whom.state() {
+            Some(state) => (state.to_owned(), state.join("roots.pem")),
+            None => (args.ca.clone(), args.ca.join("root.pem")),
+        };
+        let places = Places { files: args.files, roots: args.roots.unwrap_or(roots), state };
+        let since = args.since.map_or(0, Since::unix_ms);
+        return summary::run(places, args.path.as_deref(), since, context);
+    }
+    // All that is kept, where the time decides.
+    let last = if args.since.is_some() { u32::MAX } else { args.last };
+    let wish = ProveWish { path: args.path, last };
     let answering = args.whom.find()?;
-    let proofs = answering.ask(async move |client| client.prove(wish.clone()).await)?;
-    let failed = proofs.failed();
+    let mut proofs = answering.ask(async move |client| client.prove(wish.clone()).await)?;
+    let failed = match args.since {
+        Some(since) => proofs.failed_since(&since.text()),
+        None => proofs.failed(),
+    };
     context.emit(&Proved { proofs })?;
     Ok(if failed { Outcome::VerdictNo } else { Outcome::Done })
 }
