@@ -70,6 +70,8 @@ pub const SUMMARIES_KEPT: u32 = 17_568;
 pub const SUMMARY_CLOCKS_MS: u64 = 1_000;
 /// What an auditor is told of one after another, of each kind; the rest is counted.
 pub const SUMMARY_PROBLEMS: usize = 64;
+/// Groups of sequences of one origin that may be open at one element.
+pub const SUMMARY_OPEN_GROUPS: usize = 64;
 /// As many of one element about one origin: others have their say, too.
 pub const SUMMARY_CONTRADICTIONS: usize = 4;
 /// Paths that a DSCP can name, for attached functions: 6 bits, of which 0 means none.

@@ -302,6 +302,8 @@ struct Compared<'c, 'a> {
 impl Compared<'_, '_> {
     /// What is over.
     fn over(&mut self) {
+        // Each packet that came late excuses one that is missing.
+        let mut late = self.side.late;
         for (level, index) in side::largest(self.end, self.side) {
             let groups = (index << level, (index << level).saturating_add(1 << level));
             let (claimed, root) = self.end.below(level, index, self.side.segment);
@@ -311,12 +313,16 @@ impl Compared<'_, '_> {
             let (passed, own) = self.side.below(level, index, 0);
             if !self.end.covers(groups) || !self.side.covers(groups) {
                 add(&mut self.of.unsettled, claimed);
-            } else if claimed > passed.saturating_add(self.side.late) {
-                self.against(groups, claimed - passed, "that it never passed");
-            } else if claimed > passed {
+            } else if claimed > passed && claimed - passed <= late {
+                late -= claimed - passed;
                 add(&mut self.of.unsettled, claimed);
+            } else if claimed > passed {
+                self.against(groups, claimed - passed, "that it never passed");
             } else if claimed == passed && root.is_some() && root == own {
                 add(&mut self.of.agrees, claimed);
+            } else if claimed == passed && root.is_some() && own.is_some() && late > 0 {
+                late -= 1;
+                add(&mut self.of.unsettled, claimed);
             } else if claimed == passed && root.is_some() && own.is_some() {
                 self.against(groups, claimed, "and it as many, but others");
             } else {

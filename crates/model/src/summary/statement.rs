@@ -299,6 +299,9 @@ impl Trail {
             return Some("a root is over what it is not about");
         }
         let open = |node: &Node| node.level == 0 && placed(node, to, u64::MAX);
+        if self.open.len() > limits::SUMMARY_OPEN_GROUPS {
+            return Some("more is open than can be");
+        }
         (!self.open.iter().all(open)).then_some("what is open is no group, or was over before")
     }
 }

@@ -189,6 +189,13 @@ fn what_came_late_or_before_an_element_began_anew_is_not_settled() {
     late[1].trails[0].late = 1;
     let found = path(late);
     assert_eq!((found.verdict, found.elements[1].unsettled), (PathVerdict::Proved, 64));
+    // One that was late excuses one, and not another.
+    let missing = (1..=300).filter(|sequence| ![70, 140].contains(sequence));
+    let mut late = same();
+    late[1] = said(1, trail(1, 0, 4, missing));
+    late[1].trails[0].late = 1;
+    let found = path(late);
+    assert_eq!((found.verdict, found.elements[1].contradicted), (PathVerdict::Contradicted, 1));
 
     let mut anew = same();
     anew[1] = said(1, trail(1, 0, 4, 100..=300));
