@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use ringmail_model::defence::Defence;
-use ringmail_model::summary::{ElementAudit, PathAudit, Signed, Statement, Summary};
+use ringmail_model::summary::{ElementAudit, Node, PathAudit, Signed, Statement, Summary, Trail};
 use ringmail_node::control::{Observe, Observed};
 use ringmail_node::summary::{check, seal_statement, seal_summary};
 use ringmail_trust::{Authority, ElementKey, Identity};

@@ -333,7 +333,7 @@ impl Compared<'_, '_> {
                 match extra.map_or(0, |(claimed, passed)| claimed & !passed) {
                     0 => add(&mut self.of.within, claimed),
                     extra => {
-                        self.against(groups, extra.count_ones().into(), "that it never passed")
+                        self.against(groups, extra.count_ones().into(), "that it never passed");
                     }
                 }
             }
