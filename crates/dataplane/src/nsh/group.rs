@@ -163,7 +163,6 @@ pub(crate) fn finish_alike(
     covered: &mut Covered,
     now: Instant,
 ) -> Result<(), DropReason> {
-    state.goes(now)?;
     let mac = state.config.layout.mac().ok_or(DropReason::WrongNsh)?;
     let mut claims = [Claim::default(); LANES];
     if let Some(proof) = state.config.layout.proof() {
