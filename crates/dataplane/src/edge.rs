@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use ringmail_model::PathId;
 use ringmail_model::defence::{Defence, off};
+use ringmail_model::metadata::{Facts, Kinds, Ports, Said};
 use ringmail_packet::flow::FlowKey;
 use ringmail_packet::ip::protocol;
 use ringmail_packet::tcp::Flags;
@@ -55,6 +56,9 @@ pub struct Edge {
     pub inbound: SaTable,
     /// The path of each flow, by the key of the packets that leave on it.
     flows: FlowTable<FlowKey, Known>,
+    /// What is known of each flow besides, by the same key, where somebody on a path is told of it.
+    facts: Option<FlowTable<FlowKey, Facts>>,
+    seeds: [u64; 4],
     /// Whether there are other workers to tell what this one learns, and what it learned from the last batch.
     shares: bool,
     learned: Vec<Learned>,
@@ -95,11 +99,13 @@ impl Known {
 }
 
 /// A flow that one worker of an egress learned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Learned {
     flow: FlowKey,
     path: PathId,
     idle_s: u32,
+    /// What it was told besides.
+    facts: Option<Box<Facts>>,
 }
 
 /// A packet between its classification and the look-up of its flow.
@@ -114,6 +120,13 @@ struct Work {
     path: PathId,
     start: usize,
     end: usize,
+    /// Where in its frame that is which this element is told of it.
+    told: Option<(u32, u32)>,
+}
+
+impl Work {
+    const NONE: Work =
+        Work { index: 0, error: false, idle_s: 0, path: PathId(0), start: 0, end: 0, told: None };
 }
 
 impl Edge {
@@ -132,14 +145,15 @@ impl Edge {
             paths: PathTable::default(),
             inbound,
             flows: FlowTable::new(flows, seeds),
+            facts: None,
+            seeds,
             shares: false,
             learned: Vec::with_capacity(BATCH_PACKETS),
             counters: Arc::default(),
             started: now,
             other_idle_s: OTHER_IDLE_S,
             link_port: LINK_PORT,
-            work: [Work { index: 0, error: false, idle_s: 0, path: PathId(0), start: 0, end: 0 };
-                BATCH_PACKETS],
+            work: [Work::NONE; BATCH_PACKETS],
             keys: [NO_FLOW; BATCH_PACKETS],
             came: 0,
             findings: None,
@@ -202,8 +216,12 @@ impl Edge {
     /// Takes over what another worker learned. A full table keeps what it has.
     pub fn hear(&mut self, now: Instant, learned: &[Learned]) {
         let now_s = self.seconds(now);
-        for &Learned { flow, path, idle_s } in learned {
-            let until = now_s.saturating_add(idle_s);
+        for Learned { flow, path, idle_s, facts } in learned {
+            let (flow, path) = (*flow, *path);
+            let until = now_s.saturating_add(*idle_s);
+            if let Some(facts) = facts {
+                let _full = self.facts().insert(flow, **facts, until);
+            }
             match self.flows.get_mut(&flow, now_s) {
                 Some((known, expires_s)) => {
                     *known = Known { path, told_s: now_s };
@@ -224,11 +242,28 @@ impl Edge {
         self.flows.insert(flow, Known { path, told_s: 0 }, PINNED)
     }
 
+    /// Says what is known of a flow that is pinned, for those on its path who are told; in place of what was said before.
+    ///
+    /// # Errors
+    /// [`TableFull`]; nothing changed.
+    pub fn tell(&mut self, flow: FlowKey, facts: &Facts) -> Result<(), TableFull> {
+        self.facts().insert(flow, *facts, PINNED)
+    }
+
+    /// Room for what is known of flows, taken where somebody is told for the first time.
+    fn facts(&mut self) -> &mut FlowTable<FlowKey, Facts> {
+        let (flows, seeds) = (self.flows.capacity(), self.seeds);
+        self.facts.get_or_insert_with(|| FlowTable::new(flows, seeds))
+    }
+
     /// Lets a pinned flow go after `linger`, which covers TIME_WAIT; packets of the flow do not lengthen that. False if
     /// there was no such flow.
     pub fn unpin(&mut self, now: Instant, flow: &FlowKey, linger: Duration) -> bool {
-        let until = self.seconds(now).saturating_add(linger.as_secs() as u32);
-        self.flows.set_expiry(flow, until.min(PINNED - 1))
+        let until = self.seconds(now).saturating_add(linger.as_secs() as u32).min(PINNED - 1);
+        if let Some(facts) = &mut self.facts {
+            facts.set_expiry(flow, until);
+        }
+        self.flows.set_expiry(flow, until)
     }
 
     /// Decides over a batch of plain packets, each with room around it, that came from the inner side.
@@ -240,8 +275,8 @@ impl Edge {
             self.counters.inner_in.count(packet.len());
             match guard::subject(packet, self.other_idle_s, self.link_port) {
                 Ok(Subject { flow, error, idle_s }) => {
-                    let (index, path, start, end) = (index as u8, PathId(0), 0, packet.len());
-                    self.work[ready] = Work { index, error, idle_s, path, start, end };
+                    let (index, end) = (index as u8, packet.len());
+                    self.work[ready] = Work { index, error, idle_s, end, ..Work::NONE };
                     self.keys[ready] = flow;
                     self.flows.approach(&flow);
                     ready += 1;
@@ -267,7 +302,7 @@ impl Edge {
             }
         }
         self.finish(now, batch, &items[..count]);
-        self.flows.sweep(now_s, SWEEP_ENTRIES_PER_BATCH);
+        self.sweep(now_s);
     }
 
     /// Decides over a batch of frames that came from the link.
@@ -290,13 +325,20 @@ impl Edge {
                 self.refuse(batch, work.index.into(), reason);
             }
         }
-        self.flows.sweep(now_s, SWEEP_ENTRIES_PER_BATCH);
+        self.sweep(now_s);
     }
 
     /// Lets flows age while there is no traffic.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now_s = self.seconds(now);
+        self.sweep(now_s);
+    }
+
+    fn sweep(&mut self, now_s: u32) {
         self.flows.sweep(now_s, SWEEP_ENTRIES_PER_BATCH);
+        if let Some(facts) = &mut self.facts {
+            facts.sweep(now_s, SWEEP_ENTRIES_PER_BATCH);
+        }
     }
 
     /// Sends a plain packet of this flow on its path; where it has an NSH, tag and code are still to be made.
@@ -325,9 +367,18 @@ impl Edge {
         let path = path.or_else(|| self.any_path()).ok_or_else(unknown)?;
         let state = self.paths.get_mut(path).ok_or(DropReason::PathRemoved)?;
         encap::encapsulate(batch, index, state, now)?;
+        let item = Item::begun(index, state);
+        if let Some(item) = item.as_ref().filter(|_| state.writes_metadata()) {
+            let until = now_s.saturating_add(work.idle_s);
+            let known = self.facts.as_mut().and_then(|facts| facts.touch(flow, now_s, until));
+            let mut facts = known.map_or(Facts::NONE, |facts| *facts);
+            let (source, destination, protocol) = (flow.src_port, flow.dst_port, flow.protocol);
+            facts.set_ports(Ports { source, destination, protocol });
+            group::tell(batch, item, state, &facts, now)?;
+        }
         self.counters.sealed.count(work.end);
         self.counters.link_out.count(batch.packet(index).len());
-        Ok(Item::begun(index, state))
+        Ok(item)
     }
 
     /// Opens some frames of a batch; what is authentic, and came the way that it should, waits for its flow.
@@ -426,10 +477,12 @@ impl Edge {
         let mark = group::mark(bytes)?;
         let Inner { start, end, .. } =
             decap::decapsulate(bytes, frame, state, sa, now, &self.counters)?;
+        let told = group::told(bytes, frame, state, now)?;
         let inner = &bytes[start..end];
         let Subject { flow, error, idle_s } =
             guard::subject(inner, self.other_idle_s, self.link_port)?;
-        Ok((Work { index: index as u8, error, idle_s, path, start, end }, flow, mark))
+        let index = index as u8;
+        Ok((Work { index, error, idle_s, path, start, end, told }, flow, mark))
     }
 
     /// Delivers an opened packet, if its flow, whose answers have the key `back`, may be here.
@@ -460,18 +513,35 @@ impl Edge {
             Role::Egress => {
                 check_destination(&state.config, &back.reversed())?;
                 let path = state.config.return_path.ok_or(DropReason::NoPath)?;
+                let until = now_s.saturating_add(work.idle_s);
+                let items = work.told.and_then(|(start, end)| {
+                    batch.packet(index).get(start as usize..end as usize)
+                });
+                let said = items.and_then(|items| Said::parse(items, Kinds::ALL).ok());
+                let facts = said.map(|said| Facts::of(&said));
+                let news = facts.filter(|facts| {
+                    let held = self.facts.as_mut().and_then(|it| it.touch(&back, now_s, until));
+                    held.is_none_or(|held| *held != *facts)
+                });
                 let known = self.shares.then(|| self.flows.get(&back, now_s));
                 let told_s = match known.flatten() {
                     _ if !self.shares => 0,
-                    Some(known) if known.is_told(path, now_s, work.idle_s) => known.told_s,
+                    Some(known) if known.is_told(path, now_s, work.idle_s) && news.is_none() => {
+                        known.told_s
+                    }
                     _ => {
-                        self.learned.push(Learned { flow: back, path, idle_s: work.idle_s });
+                        let (idle_s, facts) = (work.idle_s, facts.map(Box::new));
+                        self.learned.push(Learned { flow: back, path, idle_s, facts });
                         now_s
                     }
                 };
-                self.flows
-                    .insert(back, Known { path, told_s }, now_s.saturating_add(work.idle_s))
-                    .map_err(|TableFull| DropReason::FlowTableFull)?;
+                let full = |TableFull| DropReason::FlowTableFull;
+                self.flows.insert(back, Known { path, told_s }, until).map_err(full)?;
+                if let Some(news) = news {
+                    let (flows, seeds) = (self.flows.capacity(), self.seeds);
+                    let table = self.facts.get_or_insert_with(|| FlowTable::new(flows, seeds));
+                    table.insert(back, news, until).map_err(full)?;
+                }
             }
         }
         state.traffic_in.count(end - start);

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Instant;
 
 use ringmail_model::PathId;
+use ringmail_model::metadata::{Kinds, Said};
 use ringmail_model::pathset::Direction;
 use ringmail_packet::flow::FlowKey;
 
@@ -118,6 +119,8 @@ pub struct Entry {
     pub direction: Direction,
     /// Where in the packet its Network Service Header begins; [`Entry::NO_HEADER`] if it has none.
     pub header: u32,
+    /// Where in the packet the metadata begins and ends that the hop was told of it, if it was told any.
+    pub metadata: Option<(u32, u32)>,
     /// What the function said; `Pass` until it says otherwise.
     pub action: Action,
 }
@@ -134,6 +137,7 @@ impl Entry {
         path: PathId(0),
         direction: Direction::Forward,
         header: Entry::NO_HEADER,
+        metadata: None,
         action: Action::Pass,
     };
 }
@@ -181,6 +185,17 @@ impl<'a> FunctionBatch<'a> {
         let entry = &self.entries[nth];
         let packet = self.batch.packet(entry.index as usize);
         Beginning::read(packet.get(entry.header as usize..)?)
+    }
+
+    /// What the hop is granted to know of packet `nth`, as whoever began the packet said it; `None` where nobody said
+    /// anything, which is no statement either.
+    #[inline]
+    pub fn metadata(&self, nth: usize) -> Option<Said<'_>> {
+        let entry = &self.entries[nth];
+        let (start, end) = entry.metadata?;
+        let items = self.batch.packet(entry.index as usize).get(start as usize..end as usize)?;
+        // Looked at before by who opened it: of kinds that are granted.
+        Said::parse(items, Kinds::ALL).ok()
     }
 
     /// Says what is to be done with packet `nth`.

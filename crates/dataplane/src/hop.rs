@@ -268,6 +268,7 @@ impl Hop {
             let end = bytes.len().min(frame.esp + VISIBLE_ESP_BYTES);
             (Inner { start: frame.outer, end, next_header: 0 }, bytes.len() - frame.outer)
         };
+        let metadata = group::told(bytes, &frame, state, now)?;
         self.work[index].inner = visible;
         state.traffic_in.count(inner_bytes);
         Ok(Entry {
@@ -277,6 +278,7 @@ impl Hop {
             path: state.config.id,
             direction: state.config.direction,
             header: frame.path.map_or(Entry::NO_HEADER, |_| frame.stack as u32),
+            metadata,
             action: Action::Pass,
         })
     }

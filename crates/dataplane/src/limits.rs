@@ -85,6 +85,10 @@ pub const LINK_KEYS: usize = 4;
 /// Keys of one element of a path that its end takes side by side: those of two epochs, and of a restart between them.
 pub const PROVER_KEYS: usize = 4;
 
+/// Keys of metadata that a reader takes side by side: those of two epochs, and of a restart between them, of as many workers
+/// as an element can have.
+pub const METADATA_KEYS: usize = 4 * ringmail_model::limits::WORKERS as usize;
+
 /// Findings of one path that each worker at its end keeps, whatever they say.
 pub const PROOFS_KEPT: usize = 128;
 

@@ -165,6 +165,12 @@ impl PathState {
         sealing.into_iter().chain(steering).reduce(|one, other| one && other)
     }
 
+    /// Whether others on the path are told of packets that begin here.
+    #[inline]
+    pub(crate) fn writes_metadata(&self) -> bool {
+        self.nsh.as_ref().is_some_and(|nsh| nsh.writes())
+    }
+
     /// Takes out the association of this SPI, if it is the one in use.
     pub fn end_outbound(&mut self, spi: SaSpi) -> Option<OutboundSa> {
         let ended = self.outbound.take_if(|sa| sa.spi() == spi)?;

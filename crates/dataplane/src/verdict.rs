@@ -149,6 +149,12 @@ reasons! {
     ProofRepeated = "proof_repeated",
     /// The proof of transit is so old that nobody knows whether it came before.
     ProofTooOld = "proof_too_old",
+    /// Who began the packet owes this element metadata, and said nothing.
+    MetadataMissing = "metadata_missing",
+    /// The metadata was sealed with a key that this element does not share with who began the packet.
+    MetadataUnknownKey = "metadata_unknown_key",
+    /// The metadata does not open: it was changed, is of another packet, path or reader, or says what is not granted.
+    MetadataWrong = "metadata_wrong",
     /// Congestion was marked on a packet whose inner header cannot carry the mark (RFC 6040 section 4.2).
     CongestionNotEct = "congestion_not_ect",
 }

@@ -83,6 +83,8 @@ mod tests {
             firewall: None,
             replicas: None,
             logger: None,
+            metadata: Vec::new(),
+            may_add: Vec::new(),
             workers: None,
             address: None,
             label: None,

@@ -49,6 +49,8 @@ defences! {
     ProofRecord = "proof_record",
     /// What the end of a path says was proved is compared with what the other elements sign.
     SummaryRoots = "summary_roots",
+    /// Metadata is sealed for its reader.
+    MetadataSecrecy = "metadata_secrecy",
     /// Every segment, session and life has traffic keys and SPIs of its own.
     OwnKeys = "own_keys",
     /// A neighbour has a certificate of the domain's authority.

@@ -18,6 +18,7 @@ pub mod domain;
 pub mod ids;
 pub mod limits;
 pub mod mac;
+pub mod metadata;
 pub mod names;
 pub mod net;
 pub mod nsh;

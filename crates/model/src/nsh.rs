@@ -65,7 +65,7 @@ pub struct Shape {
     pub proof: bool,
     /// Whether there is a code over the header on every link.
     pub mac: bool,
-    /// Bytes of the items that each reader gets, by position.
+    /// Bytes of the items that each reader gets, by position; those that get none are left out.
     pub metadata: Vec<usize>,
 }
 

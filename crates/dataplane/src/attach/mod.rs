@@ -224,8 +224,9 @@ impl Attached {
         let sa = self.inbound.get(frame.spi)?;
         let state = self.paths.get(path).ok_or(DropReason::UnknownSpi)?;
         let inner = decap::decapsulate(bytes, frame, state, sa, now, &self.counters)?;
+        let told = group::told(bytes, frame, state, now)?;
         if self.config.aware {
-            return self.tell(batch, index, path, frame, inner);
+            return self.tell(batch, index, path, frame, inner, told);
         }
         let packet = &mut bytes[inner.start..inner.end];
         let state = self.paths.get(path).ok_or(DropReason::UnknownSpi)?;
@@ -313,21 +314,28 @@ impl Attached {
         path: PathId,
         frame: &Frame,
         inner: Inner,
+        told: Option<(u32, u32)>,
     ) -> Result<(), DropReason> {
         let state = self.paths.get(path).ok_or(DropReason::UnknownSpi)?;
         let direction = state.config.direction;
         let len = inner.end - inner.start;
+        let mut metadata = aware::Metadata::default();
+        if let Some((start, end)) = told {
+            let items = batch.packet(index).get(start as usize..end as usize);
+            metadata.lay_down(items.ok_or(DropReason::Malformed)?);
+        }
         let mut stack = [0; MAX_LABELS * ENTRY_BYTES];
         let stack = stack.get_mut(..frame.stack).ok_or(DropReason::Malformed)?;
         let bytes = batch.packet(index);
         stack.copy_from_slice(&bytes[..frame.stack]);
         let tail = bytes.len() - inner.end;
-        let head = aware::HEADER_BYTES + stack.len();
+        let head = aware::HEADER_BYTES + stack.len() + metadata.bytes().len();
         // The outer header and that of ESP were longer.
         let front = inner.start.checked_sub(head).ok_or(DropReason::Malformed)?;
         let cut = batch.trim_front(index, front) && batch.trim_back(index, tail);
         debug_assert!(cut);
-        aware::write(path, direction, stack, &mut batch.packet_mut(index)[..head]);
+        let out = &mut batch.packet_mut(index)[..head];
+        aware::write(path, direction, stack, metadata.bytes(), out);
         self.tracker.owe(direction);
         state.traffic_in.count(len);
         self.attached.sent_in.count(len);
@@ -343,8 +351,8 @@ impl Attached {
         batch: &mut Batch,
         index: usize,
     ) -> Result<Option<Item>, DropReason> {
-        let (path, head) = match aware::read(batch.packet(index))? {
-            Answer::Packet(path, head) => (path, head),
+        let (path, head, added) = match aware::read(batch.packet(index))? {
+            Answer::Packet(path, head, metadata) => (path, head, metadata),
             Answer::Dropped(path) => {
                 let state = self.paths.get(path).ok_or(DropReason::NoPath)?;
                 if self.tracker.settle(state.config.direction) {
@@ -354,6 +362,10 @@ impl Attached {
             }
         };
         let state = self.paths.get_mut(path).ok_or(DropReason::NoPath)?;
+        let facts = match state.writes_metadata() {
+            true => Some(aware::facts(batch.packet(index).get(added).unwrap_or_default())?),
+            false => None,
+        };
         let cut = batch.trim_front(index, head);
         debug_assert!(cut);
         let len = batch.packet(index).len();
@@ -363,6 +375,9 @@ impl Attached {
         }
         encap::encapsulate(batch, index, state, now)?;
         let item = Item::begun(index, state);
+        if let (Some(item), Some(facts)) = (&item, &facts) {
+            group::tell(batch, item, state, facts, now)?;
+        }
         self.counters.sealed.count(len);
         self.counters.link_out.count(batch.packet(index).len());
         Ok(item)

@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use ringmail_model::defence::{Defence, off};
+use ringmail_model::metadata::Facts;
 use ringmail_model::nsh::KEY_ID_BYTES;
 use ringmail_model::{PathId, SaSpi};
 
@@ -229,6 +230,36 @@ pub(crate) fn verify(
 pub(crate) fn mark(frame: &[u8]) -> Result<Mark, DropReason> {
     let icv = frame.len().checked_sub(ICV_BYTES).and_then(|at| frame.get(at..));
     icv.and_then(<[u8]>::first_chunk).copied().ok_or(DropReason::Malformed)
+}
+
+/// Opens what this element is told of the packet of a frame, in place; from where to where in the frame it is.
+#[inline]
+pub(crate) fn told(
+    bytes: &mut [u8],
+    frame: &Frame,
+    state: &PathState,
+    now: Instant,
+) -> Result<Option<(u32, u32)>, DropReason> {
+    let Some(nsh) = state.nsh.as_ref().filter(|nsh| nsh.reads()) else { return Ok(None) };
+    let mark = mark(bytes)?;
+    let header = bytes.get_mut(frame.stack..frame.outer).ok_or(DropReason::Malformed)?;
+    let items = nsh.read_metadata(header, &mark, now)?;
+    let place = |at: usize| (frame.stack + at) as u32;
+    Ok(items.map(|items| (place(items.start), place(items.end))))
+}
+
+/// Tells others on the path of a packet that begins here, which is whole but for tag and code.
+#[inline]
+pub(crate) fn tell(
+    batch: &mut Batch,
+    item: &Item,
+    state: &PathState,
+    facts: &Facts,
+    now: Instant,
+) -> Result<(), DropReason> {
+    let Some(nsh) = state.nsh.as_ref().filter(|nsh| nsh.writes()) else { return Ok(()) };
+    let mark = mark(batch.packet(item.index))?;
+    nsh.write_metadata(header_mut(batch, item, nsh)?, &mark, facts, now)
 }
 
 fn header<'a>(batch: &'a Batch, item: &Item, state: &PathNsh) -> Result<&'a [u8], DropReason> {

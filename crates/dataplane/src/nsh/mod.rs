@@ -6,10 +6,12 @@ pub mod cmac;
 pub(crate) mod group;
 pub mod journal;
 pub mod link;
+pub mod metadata;
 pub mod path;
 pub mod proof;
 pub mod trail;
 pub mod verify;
 
+pub use metadata::{MetadataKey, ToldConfig};
 pub use path::{NshConfig, Origin, PathNsh};
 pub use verify::Seen;

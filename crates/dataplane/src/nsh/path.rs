@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use ringmail_model::defence::{Defence, off};
+use ringmail_model::metadata::Facts;
 use ringmail_model::nsh::{CLASS, Context, KEY_ID_BYTES, Layout, ProofLayout, WORD_BYTES};
 use ringmail_model::{ElementId, PathDigest, PathId, SaSpi, WorkerId};
 use ringmail_packet::nsh::{FIRST_TTL, md_type, next_protocol};
 
 use super::journal::Journal;
 use super::link::{Constant, LinkKey};
-use super::proof::{Claim, NO_TAG, Prover};
+use super::metadata::{Metadata, MetadataKey, ToldConfig};
+use super::proof::{Claim, Mark, NO_TAG, Prover};
 use super::trail::{Stretch, Trail};
 use super::verify::{ProvedPath, Seen, Verifier};
 use crate::labels::LabelStack;
@@ -43,6 +45,8 @@ pub struct NshConfig {
     pub seals: Vec<bool>,
     /// Who may begin packets of the path, and at which position: where it begins, and hops that are granted it.
     pub origins: Vec<(ElementId, u8)>,
+    /// Who is told what of its packets.
+    pub told: Vec<ToldConfig>,
     /// Whether a packet whose way is not proved goes nowhere; otherwise it is only counted.
     pub enforce: bool,
     /// Whether the element keeps trails of what it passed, for auditors.
@@ -115,6 +119,8 @@ pub struct PathNsh {
     prover: Option<(SaSpi, Prover, Lease)>,
     /// What went on from here, for auditors.
     trail: Option<Trail>,
+    /// Where the element is told something of packets, or tells others.
+    metadata: Option<Box<Metadata>>,
     /// At the end of the path.
     verifier: Option<Verifier>,
 }
@@ -141,6 +147,7 @@ impl PathNsh {
         let begun = fixed(&config.layout, path, FIRST_INDEX - config.position);
         let fixed = fixed(&config.layout, path, index);
         let mark = mark_of_arrival(&config);
+        let metadata = Metadata::of(&config);
         let (came, goes, ended, prover, trail) = Default::default();
         let mut nsh = PathNsh {
             config,
@@ -155,6 +162,7 @@ impl PathNsh {
             ended,
             prover,
             trail,
+            metadata,
             verifier,
         };
         nsh.keep_trails();
@@ -251,6 +259,71 @@ impl PathNsh {
         }
     }
 
+    /// What this element says to the reader at this position goes under this key from now on; answers with the one before
+    /// it.
+    pub fn install_writing(
+        &mut self,
+        reader: u8,
+        id: SaSpi,
+        key: Arc<MetadataKey>,
+        lease: Lease,
+    ) -> Option<SaSpi> {
+        self.metadata.as_mut()?.install_writing(reader, (id, key, lease))
+    }
+
+    /// It does not go under this key any more.
+    pub fn remove_writing(&mut self, reader: u8, id: SaSpi) {
+        let removed = self.metadata.as_mut().and_then(|it| it.remove_writing(reader, id));
+        self.ended = removed.or(self.ended.take());
+    }
+
+    /// What is said to this element may be under this key from now on. Of too many the oldest goes.
+    pub fn install_reading(&mut self, id: SaSpi, key: Arc<MetadataKey>, lease: Lease) {
+        if let Some(metadata) = &mut self.metadata {
+            metadata.install_reading((id, key, lease));
+        }
+    }
+
+    /// It may not be any more.
+    pub fn remove_reading(&mut self, id: SaSpi) {
+        if let Some(metadata) = &mut self.metadata {
+            metadata.remove_reading(id);
+        }
+    }
+
+    /// Whether this element tells others of the packets that it begins.
+    #[inline]
+    pub(crate) fn writes(&self) -> bool {
+        self.metadata.as_ref().is_some_and(|metadata| metadata.writes())
+    }
+
+    /// Whether this element is told something of packets.
+    #[inline]
+    pub(crate) fn reads(&self) -> bool {
+        self.metadata.as_ref().is_some_and(|metadata| metadata.reads())
+    }
+
+    /// Tells others of a packet that begins here, which is sealed and has this mark.
+    pub(crate) fn write_metadata(
+        &self,
+        nsh: &mut [u8],
+        mark: &Mark,
+        facts: &Facts,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        self.metadata.as_ref().map_or(Ok(()), |metadata| metadata.write(nsh, mark, facts, now))
+    }
+
+    /// Opens in place what is said to this element of a packet that came with this mark; where it is then.
+    pub(crate) fn read_metadata(
+        &self,
+        nsh: &mut [u8],
+        mark: &Mark,
+        now: Instant,
+    ) -> Result<Option<Range<usize>>, DropReason> {
+        self.metadata.as_ref().map_or(Ok(None), |metadata| metadata.read(nsh, mark, now))
+    }
+
     pub(crate) fn len_bytes(&self) -> usize {
         self.config.layout.len_bytes()
     }
@@ -344,6 +417,9 @@ impl PathNsh {
     /// Makes the header that came here that of a packet which goes on.
     #[inline]
     pub(crate) fn step(&self, nsh: &mut [u8]) {
+        if let Some(metadata) = &self.metadata {
+            metadata.wipe(nsh);
+        }
         let mut header = ringmail_packet::nsh::Packet::new_unchecked(nsh);
         header.set_ttl(header.ttl().saturating_sub(1));
         header.set_si(FIRST_INDEX - self.config.position);
@@ -361,7 +437,9 @@ impl PathNsh {
 
     /// Whether there are keys for packets to go on with.
     pub(crate) fn is_keyed(&self) -> bool {
-        self.goes.is_some() && (self.prover.is_some() || self.config.layout.proof().is_none())
+        self.goes.is_some()
+            && (self.prover.is_some() || self.config.layout.proof().is_none())
+            && self.metadata.as_ref().is_none_or(|metadata| metadata.is_keyed())
     }
 
     /// Whether there are keys for packets to go on with. Whether their leases run is looked at once a group, when they are

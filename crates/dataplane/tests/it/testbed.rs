@@ -14,7 +14,7 @@ use ringmail_dataplane::edge::{Edge, Role};
 use ringmail_dataplane::hop::Hop;
 use ringmail_dataplane::labels::LabelStack;
 use ringmail_dataplane::limits::{HEADROOM_BYTES, TAILROOM_BYTES};
-use ringmail_dataplane::nsh::{NshConfig, Origin, PathNsh, Seen};
+use ringmail_dataplane::nsh::{MetadataKey, NshConfig, Origin, PathNsh, Seen, ToldConfig};
 use ringmail_dataplane::paths::{Destination, Leaving, PathConfig, PathTable, Tunnel};
 use ringmail_dataplane::sa::{
     InboundOptions, InboundSa, Lease, OutboundOptions, OutboundSa, SaKey, SaTable, SegmentIndex,
@@ -23,6 +23,7 @@ use ringmail_dataplane::sa::{
 use ringmail_dataplane::sap::MacKey;
 use ringmail_dataplane::{Batch, Form, Function, Neighbour, Verdict};
 use ringmail_functions::Forward;
+use ringmail_model::metadata::Kinds;
 use ringmail_model::nsh::{Layout, Shape};
 use ringmail_model::overhead::EspMode;
 use ringmail_model::pathset::{Direction, SFF_LABEL};
@@ -54,6 +55,8 @@ pub(crate) struct Chain {
     intrusive: Vec<bool>,
     /// Which hops may begin packets, by position.
     pub(crate) granted: Vec<Position>,
+    /// Who is told what on paths that are laid from now on: the path, the place of the reader on it, and what.
+    pub(crate) told: Vec<(PathId, u8, Kinds)>,
 }
 
 /// What stands in front of ESP.
@@ -179,7 +182,21 @@ impl Chain {
             wire,
             intrusive,
             granted: vec![],
+            told: vec![],
         }
+    }
+
+    /// As [`Chain::on`], with these told of packets by who begins them.
+    pub(crate) fn telling(
+        wire: Wire,
+        granted: &[Position],
+        told: &[(PathId, u8, Kinds)],
+        functions: Vec<Served>,
+    ) -> Chain {
+        let mut chain = Chain::without_paths(wire, functions);
+        (chain.granted, chain.told) = (granted.to_vec(), told.to_vec());
+        chain.lay_both();
+        chain
     }
 
     /// Lays a path over these positions, with keys for each segment.
@@ -229,14 +246,27 @@ impl Chain {
         let (hops, seals) = (route.len() - 2, &route[..route.len() - 1]);
         let seals: Vec<bool> = seals.iter().map(|position| self.intrusive[*position]).collect();
         let segments = seals.iter().filter(|seals| **seals).count();
-        let shape = Shape { hops, segments, proof: true, mac: true, metadata: vec![] };
+        let told = || self.told.iter().filter(|(path, _, _)| *path == id);
+        let metadata = told().map(|(_, _, kinds)| kinds.len_bytes()).collect();
+        let shape = Shape { hops, segments, proof: true, mac: true, metadata };
+        let layout = Layout::new(&shape).expect("it fits");
+        let headers = told().zip(layout.metadata());
+        let told = headers.map(|((_, reader, kinds), value)| ToldConfig {
+            reader: *reader,
+            writer: 0,
+            writer_element: ElementId(route[0] as u16),
+            kinds: *kinds,
+            value,
+        });
+        let told = told.collect();
         let granted = route
             .iter()
             .enumerate()
             .filter(|(place, position)| *place == 0 || self.granted.contains(position));
         (self.wire != Wire::Mpls).then(|| NshConfig {
             digest: PathDigest([id.0 as u8; 32]),
-            layout: Layout::new(&shape).expect("it fits"),
+            layout,
+            told,
             position: place as u8,
             seals,
             origins: granted.map(|(at, who)| (ElementId(*who as u16), at as u8)).collect(),
@@ -258,6 +288,60 @@ impl Chain {
             self.header(pair[0], id).install_prover(proof, &key, lease.clone());
             self.header(end, id).install_proved(place as u8, proof, &key, lease.clone());
         }
+        for (path, reader, _) in self.told.clone() {
+            if path == id {
+                let spi = SaSpi(0x4000 + id.0 * 64 + u32::from(reader));
+                self.key_metadata(id, route[0], (route[usize::from(reader)], reader), spi, 0);
+            }
+        }
+    }
+
+    /// A key for what the first element says to the reader at this position, which is at this place of the path.
+    pub(crate) fn key_metadata(
+        &mut self,
+        id: PathId,
+        writer: Position,
+        to: (Position, u8),
+        spi: SaSpi,
+        epoch: u8,
+    ) {
+        let mut material = [0x3c; 20];
+        material[..3].copy_from_slice(&[id.0 as u8, to.1, epoch]);
+        self.key_metadata_of(id, writer, to, spi, material);
+    }
+
+    /// As [`Chain::key_metadata`], with the key that another path has at first.
+    pub(crate) fn key_metadata_as(
+        &mut self,
+        other: PathId,
+        id: PathId,
+        writer: Position,
+        to: (Position, u8),
+        spi: SaSpi,
+    ) {
+        let mut material = [0x3c; 20];
+        material[..3].copy_from_slice(&[other.0 as u8, to.1, 0]);
+        self.key_metadata_of(id, writer, to, spi, material);
+    }
+
+    /// Keys of headers once more, where a description changed and they were lost.
+    pub(crate) fn rekey(&mut self, id: PathId, route: &[Position]) {
+        self.key_nsh(id, route);
+    }
+
+    fn key_metadata_of(
+        &mut self,
+        id: PathId,
+        writer: Position,
+        (element, reader): (Position, u8),
+        spi: SaSpi,
+        material: [u8; 20],
+    ) {
+        let key = SaKey::new(Suite::Aes128Gcm, &material).expect("a key");
+        let key = Arc::new(MetadataKey::new(&key).expect("a cipher"));
+        let lease = self.lease.clone();
+        self.header(writer, id).install_writing(reader, spi, Arc::clone(&key), lease.clone());
+        self.header(element, id).install_reading(spi, key, lease);
     }
 
     pub(crate) fn header(&mut self, position: Position, path: PathId) -> &mut PathNsh {

@@ -7,7 +7,7 @@ use crate::domain::{Keying, LinkDriver, LinkKind};
 use crate::limits;
 use crate::names::Name;
 use crate::overhead::{EspMode, LABEL_BYTES, Steering, frame_bytes, inner_mtu_bytes};
-use crate::pathset::Extent;
+use crate::pathset::{Direction, Extent, grants};
 use crate::suggest;
 
 impl Checker<'_> {
@@ -109,15 +109,22 @@ impl Checker<'_> {
         }
         let d = self.domain;
         let mode = self.esp_mode();
-        let forward = d.paths.iter().map(|p| (&p.name, &p.hops));
-        let back = d.return_paths.iter().map(|p| (&p.name, &p.hops));
+        let forward = d.paths.iter().map(|p| (&p.name, p.hops.clone(), Direction::Forward));
+        // The way back that the file leaves out has other metadata than the path.
+        let implied = d.paths.iter().filter(|p| p.return_path.is_none()).map(|p| {
+            (&p.name, p.hops.iter().rev().cloned().collect::<Vec<_>>(), Direction::Return)
+        });
+        let back = d.return_paths.iter().map(|p| (&p.name, p.hops.clone(), Direction::Return));
         let mut longest: Option<(&Name, Steering)> = None;
-        for (path, hops) in
-            forward.chain(back).filter(|(_, hops)| hops.len() <= limits::HOPS_A_PATH)
+        for (path, hops, direction) in
+            forward.chain(implied).chain(back).filter(|(_, hops, _)| hops.len() <= limits::HOPS_A_PATH)
         {
             let opens = |hop: &Name| d.functions.iter().any(|f| f.name == *hop && f.intrusive);
             let intrusive = hops.iter().filter(|hop| opens(hop)).count();
-            match (Extent { hops: hops.len(), intrusive }).steering(d.profile, links.kind) {
+            let told = grants(d, direction, &hops).into_iter().map(|grant| grant.reads);
+            let told: Vec<_> = told.filter(|kinds| !kinds.is_empty()).collect();
+            let grants_any = !told.is_empty();
+            match (Extent { hops: hops.len(), intrusive, told }).steering(d.profile, links.kind) {
                 Ok(steering)
                     if longest.is_none_or(|(_, most)| most.len_bytes() < steering.len_bytes()) =>
                 {
@@ -126,7 +133,10 @@ impl Checker<'_> {
                 Ok(_) => {}
                 Err(why) => {
                     let message = format!("path `{path}` is too long for the profile: {why}");
-                    let mend = "take functions out of the path, or write `profile: mpls`";
+                    let mend = match grants_any {
+                        true => "grant less `metadata`, or take functions out of the path",
+                        false => "take functions out of the path, or write `profile: mpls`",
+                    };
                     self.error("profile", "nsh-too-long", message, mend);
                     return;
                 }

@@ -13,6 +13,7 @@ mod gateway;
 mod last_leg;
 mod links;
 mod logger;
+mod metadata;
 mod names;
 mod paths;
 mod replicas;
@@ -60,6 +61,7 @@ pub fn check(domain: &Domain, positions: &Positions, file_name: &str) -> Diagnos
     checker.standby();
     checker.functions();
     checker.paths();
+    checker.metadata();
     checker.replicas();
     checker.rules();
     checker.decision_points();

@@ -20,6 +20,9 @@ pub struct Client {
     /// `dns:NAME` or `email:ADDRESS`.
     #[serde(default)]
     pub identity: Identity,
+    /// Whose it is, for functions that are granted `tenant`. At most 12 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Name>,
     /// The address of its namespace, where `ringmail up` builds one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]

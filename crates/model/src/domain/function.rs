@@ -10,6 +10,7 @@ use super::attach::AttachSettings;
 use super::firewall::FirewallSettings;
 use super::logger::LoggerSettings;
 use crate::ids::Label;
+use crate::metadata::Kind;
 use crate::names::{Name, shorten};
 
 /// One instance of a function, together with its hop.
@@ -37,6 +38,12 @@ pub struct Function {
     /// Settings of `kind: logger`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logger: Option<LoggerSettings>,
+    /// What of a flow's metadata it is told. Nobody else on the path can read it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metadata: Vec<Kind>,
+    /// What an SFC-aware function may tell those behind it, with the packets that it sends on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub may_add: Vec<Kind>,
     /// Workers, where not the domain's number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<u16>,
@@ -186,6 +193,18 @@ impl Function {
                 FunctionKind::Dpi => self.dpi.as_ref().is_some_and(resets),
                 FunctionKind::Forward | FunctionKind::Logger => false,
             }
+    }
+
+    /// Whether everything that it sends begins with it: nothing of what came with a packet goes on with what it made of it.
+    #[must_use]
+    pub fn begins_anew(&self) -> bool {
+        self.kind == FunctionKind::Attached
+    }
+
+    /// Whether it is told of paths and labels, and may be of metadata.
+    #[must_use]
+    pub fn is_aware(&self) -> bool {
+        self.attached.as_ref().is_some_and(|attached| attached.socket.is_some())
     }
 
     /// What of it makes the paths over it others when it changes. Where it runs does not, nor what a firewall takes in

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::Label;
 use crate::mac::MacAddress;
+use crate::metadata::Kind;
 use crate::names::Name;
 use crate::net::Cidr;
 use crate::overhead::EspMode;
@@ -197,6 +198,9 @@ pub struct Egress {
     /// One egress element for each service instead of one for all.
     #[serde(default)]
     pub per_service: bool,
+    /// What of a flow's metadata it is told, to pass it on to functions on the way back. Ports it knows anyway.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metadata: Vec<Kind>,
     /// Workers, where not the domain's number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<u16>,

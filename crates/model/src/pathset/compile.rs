@@ -5,10 +5,11 @@ use std::net::Ipv4Addr;
 
 use super::elements::{egress_name, elements};
 use super::numbering::{Definition, Numbers};
-use super::{Direction, Extent, Hop, LinkSet, Numbering, Path, PathSet, Role, Segment};
+use super::{Direction, Hop, LinkSet, Numbering, Path, PathSet, Role, Segment, grants};
 use crate::domain::{Domain, Keying, LinkKind, STANDBY};
 use crate::ids::{ElementId, Label, PathDigest, PathId, PathVersion};
 use crate::limits;
+use crate::metadata::Kinds;
 use crate::names::Name;
 use crate::nsh::TooLong;
 use crate::overhead::{self, EspMode};
@@ -272,7 +273,8 @@ impl Router<'_> {
             });
         }
         let mut hops: Vec<Hop> = Vec::with_capacity(functions.len());
-        for function in functions {
+        let granted = grants(self.domain, direction, functions);
+        for (function, grant) in functions.iter().zip(&granted) {
             let unknown = || CompileError::UnknownFunction {
                 path: name.to_owned(),
                 function: function.clone(),
@@ -293,24 +295,22 @@ impl Router<'_> {
                 label: element.label,
                 intrusive: spec.intrusive,
                 originates: self.set.profile.has_nsh() && spec.originates(),
+                reads: grant.reads,
+                adds: grant.adds,
             });
         }
         let last = self.set.element(end).or(self.set.elements.first());
         let last =
             last.ok_or(CompileError::TooMany { what: "elements", most: limits::ELEMENTS })?;
-        let end = Hop { element: end, label: last.label, intrusive: true, originates: false };
-        let intrusive = hops.iter().filter(|hop| hop.intrusive).count();
-        let (extent, link) = (Extent { hops: hops.len(), intrusive }, self.set.link.kind());
-        let steering = extent.steering(self.set.profile, link);
-        let steering =
-            steering.map_err(|why| CompileError::NshTooLong { path: name.to_owned(), why })?;
-        let link_mtu = usize::from(self.set.link_mtu);
-        let left = overhead::inner_mtu_bytes(link, link_mtu, steering, self.set.esp_mode);
-        let left = left.unwrap_or(0);
-        if left < usize::from(limits::INNER_MTU_MIN_BYTES) {
-            return Err(CompileError::MtuTooSmall { path: name.to_owned(), left_bytes: left });
-        }
-        Ok(Path {
+        let end = Hop {
+            element: end,
+            label: last.label,
+            intrusive: true,
+            originates: false,
+            reads: granted.last().copied().unwrap_or_default().reads,
+            adds: Kinds::NONE,
+        };
+        let mut path = Path {
             id,
             name: name.to_owned(),
             direction,
@@ -320,9 +320,21 @@ impl Router<'_> {
             end,
             return_path: None,
             service: None,
-            inner_mtu: left as u16,
+            inner_mtu: 0,
             digest: PathDigest([0; 32]),
-        })
+        };
+        let link = self.set.link.kind();
+        let steering = path.extent().steering(self.set.profile, link);
+        let steering =
+            steering.map_err(|why| CompileError::NshTooLong { path: name.to_owned(), why })?;
+        let link_mtu = usize::from(self.set.link_mtu);
+        let left = overhead::inner_mtu_bytes(link, link_mtu, steering, self.set.esp_mode);
+        let left = left.unwrap_or(0);
+        if left < usize::from(limits::INNER_MTU_MIN_BYTES) {
+            return Err(CompileError::MtuTooSmall { path: name.to_owned(), left_bytes: left });
+        }
+        path.inner_mtu = left as u16;
+        Ok(path)
     }
 
     /// The gateway that paths begin at.

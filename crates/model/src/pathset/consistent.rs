@@ -87,6 +87,16 @@ impl PathSet {
         {
             return Err(wrong("a hop begins packets that it cannot"));
         }
+        // The end of a path tells nobody, and on the way back it is the gateway, which knows.
+        let at_end = path.direction == Direction::Return && !path.end.reads.is_empty();
+        let without_header = !self.profile.has_nsh()
+            && path.visits().any(|hop| !hop.reads.or(hop.adds).is_empty());
+        if at_end
+            || without_header
+            || path.visits().any(|hop| !hop.adds.is_empty() && !hop.originates)
+        {
+            return Err(wrong("metadata is granted to who cannot have it"));
+        }
         if path.extent().steering(self.profile, self.link.kind()).is_err() {
             return Err(wrong("a path is too long for its profile"));
         }

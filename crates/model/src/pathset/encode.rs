@@ -8,6 +8,7 @@ use super::{Direction, Element, Hop, LinkSet, Path, PathSet, Role, Segment};
 use crate::domain::{Keying, LinkKind, Profile, Suite};
 use crate::ids::{ElementId, PathDigest, PathId, PathVersion};
 use crate::limits;
+use crate::metadata::Kinds;
 use crate::names::{Name, TrustDomain};
 use crate::overhead::EspMode;
 
@@ -25,6 +26,8 @@ const PROFILES: [(Profile, LinkKind, u8); 6] = [
 /// Bits of a hop.
 const INTRUSIVE: u8 = 1;
 const ORIGINATES: u8 = 2;
+/// Two bytes follow: what it reads and what it adds.
+const GRANTED: u8 = 4;
 const DIGEST_CONTEXT: &str = "ringmail path 1";
 
 /// Why bytes are no path set.
@@ -240,8 +243,14 @@ pub(super) fn write_path(out: &mut Writer, path: &Path) {
     for hop in path.visits() {
         out.u16(hop.element.0);
         out.u32(hop.label.get());
-        let bits = [(hop.intrusive, INTRUSIVE), (hop.originates, ORIGINATES)];
+        let granted = !hop.reads.or(hop.adds).is_empty();
+        let bits =
+            [(hop.intrusive, INTRUSIVE), (hop.originates, ORIGINATES), (granted, GRANTED)];
         out.u8(bits.into_iter().filter(|(set, _)| *set).map(|(_, bit)| bit).sum());
+        if granted {
+            out.u8(hop.reads.bits());
+            out.u8(hop.adds.bits());
+        }
     }
     out.u8(path.segments.len() as u8);
     for segment in &path.segments {
@@ -297,11 +306,22 @@ fn read_path(input: &mut Reader<'_>) -> Result<Path, DecodeError> {
 fn read_hop(input: &mut Reader<'_>) -> Result<Hop, DecodeError> {
     let (element, label) = (ElementId(input.u16("a hop")?), input.label()?);
     let bits = input.u8("a hop")?;
-    if bits & !(INTRUSIVE | ORIGINATES) != 0 {
+    if bits & !(INTRUSIVE | ORIGINATES | GRANTED) != 0 {
         return Err(DecodeError::Value("bits of a hop"));
     }
     let (intrusive, originates) = (bits & INTRUSIVE != 0, bits & ORIGINATES != 0);
-    Ok(Hop { element, label, intrusive, originates })
+    let [reads, adds] = match bits & GRANTED {
+        0 => [Kinds::NONE; 2],
+        _ => [read_kinds(input)?, read_kinds(input)?],
+    };
+    if bits & GRANTED != 0 && reads.or(adds).is_empty() {
+        return Err(DecodeError::Value("metadata of a hop"));
+    }
+    Ok(Hop { element, label, intrusive, originates, reads, adds })
+}
+
+fn read_kinds(input: &mut Reader<'_>) -> Result<Kinds, DecodeError> {
+    Kinds::from_bits(input.u8("a hop")?).ok_or(DecodeError::Value("metadata of a hop"))
 }
 
 fn read_segment(input: &mut Reader<'_>) -> Result<Segment, DecodeError> {

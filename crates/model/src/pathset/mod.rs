@@ -7,6 +7,7 @@ mod compile;
 mod consistent;
 mod elements;
 mod encode;
+mod grants;
 mod numbering;
 mod sign;
 mod steering;
@@ -17,6 +18,8 @@ use std::net::{SocketAddr, SocketAddrV4};
 pub use compile::{CompileError, Issue};
 pub(crate) use elements::egress_name;
 pub use encode::DecodeError;
+pub(crate) use grants::{Grant, grants};
+pub use grants::Reader;
 pub use numbering::Numbering;
 pub use sign::{Expected, PublicKey, SignedPathSet, VerifyError, VerifyPathSet};
 pub(crate) use steering::Extent;
@@ -27,6 +30,7 @@ use serde::Serialize;
 use crate::domain::{Keying, LinkKind, Profile, Suite};
 use crate::ids::{ElementId, Label, PathDigest, PathId, PathVersion};
 use crate::mac::MacAddress;
+use crate::metadata::Kinds;
 use crate::names::{Name, TrustDomain};
 use crate::overhead::EspMode;
 
@@ -172,6 +176,13 @@ pub struct Hop {
     /// Whether it may begin packets of its own on the path, whose proof of transit begins with it: resets, errors, and all
     /// that an attached function sends. Said only where packets prove their way.
     pub originates: bool,
+    /// What it is told of flows, in headers that nobody else can read. Said only where packets have a Network Service
+    /// Header.
+    #[serde(skip_serializing_if = "Kinds::is_empty")]
+    pub reads: Kinds,
+    /// What it may tell those behind it, with packets that begin with it.
+    #[serde(skip_serializing_if = "Kinds::is_empty")]
+    pub adds: Kinds,
 }
 
 /// The stretch between two neighbours that hold plaintext: one ESP security association for each sending worker.

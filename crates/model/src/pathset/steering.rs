@@ -4,33 +4,40 @@
 use super::{LinkSet, Path, PathSet};
 use crate::domain::{LinkKind, Profile};
 use crate::ids::Label;
+use crate::metadata::Kinds;
 use crate::nsh::{Layout, Shape, TooLong};
 use crate::overhead::Steering;
 
 /// The label under which a Network Service Header stands, the same for every element (RFC 8596 section 2). No element has it.
 pub const SFF_LABEL: Label = Label::MAX;
 
-/// What decides how much steers the packets of a path: its functions, and how many of them open ESP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What decides how much steers the packets of a path: its functions, how many of them open ESP, and who is told what.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Extent {
     pub(crate) hops: usize,
     pub(crate) intrusive: usize,
+    /// What those are told who are told anything of flows.
+    pub(crate) told: Vec<Kinds>,
 }
 
 impl Extent {
-    fn layout(self, profile: Profile) -> Result<Option<Layout>, TooLong> {
+    fn layout(&self, profile: Profile) -> Result<Option<Layout>, TooLong> {
         let shape = Shape {
             hops: self.hops,
             segments: self.intrusive + 1,
             proof: true,
             mac: true,
-            metadata: Vec::new(),
+            metadata: self.told.iter().map(|kinds| kinds.len_bytes()).collect(),
         };
         profile.has_nsh().then(|| Layout::new(&shape)).transpose()
     }
 
     /// What stands between the link's headers and the outer IP header.
-    pub(crate) fn steering(self, profile: Profile, link: LinkKind) -> Result<Steering, TooLong> {
+    pub(crate) fn steering(
+        &self,
+        profile: Profile,
+        link: LinkKind,
+    ) -> Result<Steering, TooLong> {
         let labels = match (profile, link) {
             (Profile::Mpls, _) => self.hops + 1,
             (Profile::MplsNsh, _) => self.hops + 2,
@@ -45,7 +52,8 @@ impl Extent {
 impl Path {
     pub(super) fn extent(&self) -> Extent {
         let intrusive = self.hops.iter().filter(|hop| hop.intrusive).count();
-        Extent { hops: self.hops.len(), intrusive }
+        let told = self.readers().into_iter().map(|reader| reader.kinds).collect();
+        Extent { hops: self.hops.len(), intrusive, told }
     }
 }
 
@@ -74,7 +82,7 @@ mod tests {
 
     #[test]
     fn six_intrusive_functions_under_each_profile() {
-        let six = Extent { hops: 6, intrusive: 6 };
+        let six = Extent { hops: 6, intrusive: 6, told: vec![] };
         let steering = |profile, link| six.steering(profile, link).expect("it fits");
         let (udp, ethernet) = (LinkKind::Udp, LinkKind::Ethernet);
         assert_eq!(steering(Profile::Mpls, udp), Steering::labels(7));
@@ -87,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_path_of_sixteen_intrusive_functions_has_no_header() {
-        let sixteen = Extent { hops: 16, intrusive: 16 };
+        let sixteen = Extent { hops: 16, intrusive: 16, told: vec![] };
         assert_eq!(sixteen.steering(Profile::Mpls, LinkKind::Udp), Ok(Steering::labels(17)));
         assert!(sixteen.steering(Profile::MplsNsh, LinkKind::Udp).is_err());
     }

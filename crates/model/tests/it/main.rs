@@ -11,6 +11,7 @@ mod fuzz_bodies;
 mod fuzz_replay;
 mod fuzzed;
 mod golden;
+mod metadata;
 mod numbering;
 mod packets;
 mod pathset;

@@ -11,6 +11,7 @@ use ringmail_model::domain::{
     LoggerSettings, Observer, OnFailure, Opener, PacketMatch, Path, Peer, PeerKey, Per, PortEntry,
     PortSet, Protocol, Psk, Rate, ReturnPath, Rule, Suite, UrlPath, When,
 };
+use ringmail_model::metadata::Kind;
 use ringmail_model::overhead::EspMode;
 use ringmail_model::{Label, Name, check};
 
@@ -63,10 +64,12 @@ fn function() -> impl Strategy<Value = Function> {
         kind,
         any::<bool>(),
         (option::of(dpi), option::of(firewall()), option::of(logger())),
+        (kinds(), kinds()),
         own,
     )
         .prop_map(
-            |(name, kind, intrusive, (dpi, firewall, logger), (workers, address, label))| {
+            |(name, kind, intrusive, of_kind, (metadata, may_add), (workers, address, label))| {
+                let (dpi, firewall, logger) = of_kind;
                 Function {
                     name,
                     kind,
@@ -75,6 +78,8 @@ fn function() -> impl Strategy<Value = Function> {
                     attached: None,
                     firewall,
                     logger,
+                    metadata,
+                    may_add,
                     replicas: None,
                     workers,
                     address,
@@ -82,6 +87,10 @@ fn function() -> impl Strategy<Value = Function> {
                 }
             },
         )
+}
+
+fn kinds() -> impl Strategy<Value = Vec<Kind>> {
+    vec(prop::sample::select(&Kind::ALL[..]), 0..3)
 }
 
 fn firewall() -> impl Strategy<Value = FirewallSettings> {
@@ -191,8 +200,15 @@ fn client() -> impl Strategy<Value = Client> {
         "email:[a-z!#]{1,5}@[a-z]{1,5}",
     ];
     let identity = identity.prop_map(|text| text.parse::<Identity>().expect("an identity"));
-    (name(), identity, option::of(any::<std::net::IpAddr>()), option::of(peer())).prop_map(
-        |(name, identity, address, wireguard)| Client { name, identity, address, wireguard },
+    let address = option::of(any::<std::net::IpAddr>());
+    (name(), identity, option::of(name()), address, option::of(peer())).prop_map(
+        |(name, identity, tenant, address, wireguard)| Client {
+            name,
+            identity,
+            tenant,
+            address,
+            wireguard,
+        },
     )
 }
 

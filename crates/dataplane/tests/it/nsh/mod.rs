@@ -3,6 +3,7 @@
 mod altered;
 mod insider;
 mod trails;
+mod metadata;
 
 use ringmail_dataplane::nsh::verify::Verdict as Proof;
 use ringmail_dataplane::{Function, Verdict};
