@@ -514,9 +514,9 @@ impl Edge {
                 check_destination(&state.config, &back.reversed())?;
                 let path = state.config.return_path.ok_or(DropReason::NoPath)?;
                 let until = now_s.saturating_add(work.idle_s);
-                let items = work.told.and_then(|(start, end)| {
-                    batch.packet(index).get(start as usize..end as usize)
-                });
+                let items = work
+                    .told
+                    .and_then(|(start, end)| batch.packet(index).get(start as usize..end as usize));
                 let said = items.and_then(|items| Said::parse(items, Kinds::ALL).ok());
                 let facts = said.map(|said| Facts::of(&said));
                 let news = facts.filter(|facts| {

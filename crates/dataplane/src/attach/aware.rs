@@ -128,9 +128,7 @@ pub(super) fn read(message: &[u8]) -> Result<Answer, DropReason> {
     let metadata = usize::from(u16::from_be_bytes([e, f]));
     let at = HEADER_BYTES + usize::from(labels) * ENTRY_BYTES + metadata;
     match (version, kind) {
-        (VERSION, PACKET) if at <= message.len() => {
-            Ok(Answer::Packet(path, at, at - metadata..at))
-        }
+        (VERSION, PACKET) if at <= message.len() => Ok(Answer::Packet(path, at, at - metadata..at)),
         (VERSION, DROP) => Ok(Answer::Dropped(path)),
         _ => Err(DropReason::MalformedInner),
     }

@@ -103,9 +103,10 @@ impl Metadata {
         self.reads.is_some()
     }
 
-    pub(super) fn install_writing(&mut self, reader: u8, held: Held) -> Option<SaSpi> {
-        let known = self.writes.iter_mut().find(|(told, _)| told.reader == reader);
-        known?.1.replace(held).map(|(before, _, _)| before)
+    pub(super) fn install_writing(&mut self, reader: u8, held: Held) {
+        if let Some((_, place)) = self.writes.iter_mut().find(|(told, _)| told.reader == reader) {
+            *place = Some(held);
+        }
     }
 
     /// The lease of the key that was taken out.

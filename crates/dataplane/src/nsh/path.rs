@@ -259,16 +259,11 @@ impl PathNsh {
         }
     }
 
-    /// What this element says to the reader at this position goes under this key from now on; answers with the one before
-    /// it.
-    pub fn install_writing(
-        &mut self,
-        reader: u8,
-        id: SaSpi,
-        key: Arc<MetadataKey>,
-        lease: Lease,
-    ) -> Option<SaSpi> {
-        self.metadata.as_mut()?.install_writing(reader, (id, key, lease))
+    /// What this element says to the reader at this position goes under this key from now on.
+    pub fn install_writing(&mut self, reader: u8, id: SaSpi, key: Arc<MetadataKey>, lease: Lease) {
+        if let Some(metadata) = &mut self.metadata {
+            metadata.install_writing(reader, (id, key, lease));
+        }
     }
 
     /// It does not go under this key any more.

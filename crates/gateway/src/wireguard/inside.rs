@@ -178,6 +178,7 @@ impl Inside {
             before.dscp = dscp;
             if before.allowed.as_ref().is_some_and(|allowed| allowed.path != path) {
                 let taken = chain.pin(*key, path);
+                chain.began(*key, &known.peer.identity, &rule, &service);
                 let mtu_bytes = self.mtus.get(&taken).copied().unwrap_or(0);
                 let path_name = self.rules.path_name(path).unwrap_or_default().into();
                 before.allowed = Some(Allowed { rule, service, path_name, path, taken, mtu_bytes });

@@ -116,8 +116,10 @@ impl Checker<'_> {
         });
         let back = d.return_paths.iter().map(|p| (&p.name, p.hops.clone(), Direction::Return));
         let mut longest: Option<(&Name, Steering)> = None;
-        for (path, hops, direction) in
-            forward.chain(implied).chain(back).filter(|(_, hops, _)| hops.len() <= limits::HOPS_A_PATH)
+        for (path, hops, direction) in forward
+            .chain(implied)
+            .chain(back)
+            .filter(|(_, hops, _)| hops.len() <= limits::HOPS_A_PATH)
         {
             let opens = |hop: &Name| d.functions.iter().any(|f| f.name == *hop && f.intrusive);
             let intrusive = hops.iter().filter(|hop| opens(hop)).count();

@@ -149,9 +149,8 @@ impl Checker<'_> {
         let d = self.domain;
         let forward = d.paths.iter().map(|path| (path.hops.clone(), Direction::Forward));
         let implied = d.paths.iter().filter(|path| path.return_path.is_none());
-        let implied = implied.map(|path| {
-            (path.hops.iter().rev().cloned().collect::<Vec<_>>(), Direction::Return)
-        });
+        let implied = implied
+            .map(|path| (path.hops.iter().rev().cloned().collect::<Vec<_>>(), Direction::Return));
         let back = d.return_paths.iter().map(|path| (path.hops.clone(), Direction::Return));
         let all = forward.chain(implied).chain(back);
         all.map(|(hops, direction)| {

@@ -37,14 +37,8 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order in which they are written.
-    pub const ALL: [Kind; 6] = [
-        Kind::Identity,
-        Kind::Ports,
-        Kind::Authorization,
-        Kind::Tenant,
-        Kind::Reason,
-        Kind::Trace,
-    ];
+    pub const ALL: [Kind; 6] =
+        [Kind::Identity, Kind::Ports, Kind::Authorization, Kind::Tenant, Kind::Reason, Kind::Trace];
 
     /// The name in the domain file.
     pub const fn name(self) -> &'static str {

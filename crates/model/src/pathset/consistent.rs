@@ -89,8 +89,8 @@ impl PathSet {
         }
         // The end of a path tells nobody, and on the way back it is the gateway, which knows.
         let at_end = path.direction == Direction::Return && !path.end.reads.is_empty();
-        let without_header = !self.profile.has_nsh()
-            && path.visits().any(|hop| !hop.reads.or(hop.adds).is_empty());
+        let without_header =
+            !self.profile.has_nsh() && path.visits().any(|hop| !hop.reads.or(hop.adds).is_empty());
         if at_end
             || without_header
             || path.visits().any(|hop| !hop.adds.is_empty() && !hop.originates)

@@ -244,8 +244,7 @@ pub(super) fn write_path(out: &mut Writer, path: &Path) {
         out.u16(hop.element.0);
         out.u32(hop.label.get());
         let granted = !hop.reads.or(hop.adds).is_empty();
-        let bits =
-            [(hop.intrusive, INTRUSIVE), (hop.originates, ORIGINATES), (granted, GRANTED)];
+        let bits = [(hop.intrusive, INTRUSIVE), (hop.originates, ORIGINATES), (granted, GRANTED)];
         out.u8(bits.into_iter().filter(|(set, _)| *set).map(|(_, bit)| bit).sum());
         if granted {
             out.u8(hop.reads.bits());

@@ -33,11 +33,7 @@ impl Extent {
     }
 
     /// What stands between the link's headers and the outer IP header.
-    pub(crate) fn steering(
-        &self,
-        profile: Profile,
-        link: LinkKind,
-    ) -> Result<Steering, TooLong> {
+    pub(crate) fn steering(&self, profile: Profile, link: LinkKind) -> Result<Steering, TooLong> {
         let labels = match (profile, link) {
             (Profile::Mpls, _) => self.hops + 1,
             (Profile::MplsNsh, _) => self.hops + 2,

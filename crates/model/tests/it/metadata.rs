@@ -44,7 +44,8 @@ fn reader(position: u8, writer: u8, kinds: &[Kind]) -> Reader {
 
 use Kind::{Identity, Ports, Tenant, Trace};
 
-const GRANTED: &str = "  - {name: first, kind: forward, intrusive: false, metadata: [ports, identity]}
+const GRANTED: &str =
+    "  - {name: first, kind: forward, intrusive: false, metadata: [ports, identity]}
   - {name: second, kind: forward, intrusive: true, metadata: [trace]}";
 
 /// With the egress there would be no room for what `second` is told.
@@ -93,7 +94,8 @@ fn behind_an_attached_function_it_is_what_that_one_adds() {
 /// The headers take room from inner packets, and nothing where nobody is granted anything.
 #[test]
 fn what_is_granted_takes_its_room_and_nothing_else_does() {
-    let plain = GRANTED.replace(", metadata: [ports, identity]", "").replace(", metadata: [trace]", "");
+    let plain =
+        GRANTED.replace(", metadata: [ports, identity]", "").replace(", metadata: [trace]", "");
     let (with, without) = (compiled(GRANTED, ""), compiled(&plain, ""));
     let bytes = (4 + 72) + (4 + 40);
     assert_eq!(path(&without, "through").inner_mtu - path(&with, "through").inner_mtu, bytes);

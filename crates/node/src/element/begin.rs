@@ -13,6 +13,7 @@ use super::change::Serving;
 use super::command::Command;
 use super::flows::Flows;
 use super::keys::Keys;
+use super::knowledge::Knowledge;
 use super::proxy::{self, ListenerTls, Proxy};
 use super::told::{Legs, Told};
 use super::versions::{Ability, Version, Versions};
@@ -97,6 +98,7 @@ fn start_proxy(
     let (services, variants) = (proxy::services(domain, set), proxy::variants(domain, set));
     let first_port = u16::from_ne_bytes(random::bytes()?);
     let mut chains = Chains::new(workers.to_vec(), sources, services, variants, first_port);
+    chains.set_knowledge(Knowledge::of(std::iter::once((domain, set))));
     if let Some(flows) = flows {
         chains.tell(flows.telling());
     }

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use ringmail_gateway::{Chain, ChainError, ChainRequest, ChainStream};
-use ringmail_model::PathId;
 use ringmail_model::domain::LostConnections;
+use ringmail_model::metadata::Facts;
+use ringmail_model::{PathId, PathVersion};
 use ringmail_packet::flow::FlowKey;
 use ringmail_packet::ip::protocol;
 use rustix::net::{Shutdown, shutdown};
@@ -23,6 +24,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::command::Command;
 use super::flows::Telling;
+use super::knowledge::Knowledge;
 use super::ports::{Ports, REST};
 use super::whose::Whose;
 use super::worker::Handle;
@@ -60,6 +62,8 @@ pub(crate) struct Chains {
     lost: watch::Sender<Lost>,
     /// Connections ended, and moved, because a replica was dead.
     left: Arc<[AtomicU64; 2]>,
+    /// What is said of flows to those on their paths who are told.
+    knowledge: Arc<ArcSwap<Knowledge>>,
 }
 
 /// Paths that nothing begins on.
@@ -94,6 +98,7 @@ impl Chains {
             whose: Whose::default(),
             lost: watch::Sender::default(),
             left: Arc::default(),
+            knowledge: Arc::default(),
         }
     }
 
@@ -177,7 +182,7 @@ impl Chains {
                     for worker in self.workers.iter() {
                         // It has an entry for the flow already, so there is room.
                         let (answer, _) = oneshot::channel();
-                        worker.give(Command::Pin(*flow, other, answer));
+                        worker.give(Command::Pin(*flow, other, None, answer));
                     }
                 }
                 // One that the other end has closed already is over anyway.
@@ -201,6 +206,21 @@ impl Chains {
     /// The workers that packets of these chains pass.
     pub(super) fn workers(&self) -> &[Handle] {
         &self.workers
+    }
+
+    /// This is said of connections that are opened from now on.
+    pub(crate) fn set_knowledge(&self, knowledge: Knowledge) {
+        self.knowledge.store(Arc::new(knowledge));
+    }
+
+    /// What is known of a flow, for those on its path; `None` where nobody is told.
+    pub(super) fn facts(
+        &self,
+        version: Option<PathVersion>,
+        client: &str,
+        rule: &str,
+    ) -> Option<Box<Facts>> {
+        self.knowledge.load().facts(version, client, rule)
     }
 
     /// Connections that are opened from now on find services here.
@@ -231,7 +251,8 @@ impl Chains {
         let connect = |source| ChainError::Connect { service: request.service.to_owned(), source };
         let mut tried = 0;
         let (stream, pin) = loop {
-            let (socket, pin) = self.prepare(path, request.service, destination).await?;
+            let facts = self.facts(Some(request.version), request.client, request.rule);
+            let (socket, pin) = self.prepare(path, request.service, destination, facts).await?;
             self.began(pin.flow, request.client, request.rule, request.service);
             let mut lost = self.lost.subscribe();
             let connected = tokio::select! {
@@ -256,6 +277,7 @@ impl Chains {
         path: PathId,
         service: &str,
         destination: SocketAddr,
+        facts: Option<Box<Facts>>,
     ) -> Result<(TcpSocket, Pin), ChainError> {
         let service = || service.to_owned();
         let source = self.sources.iter().find(|ip| ip.is_ipv4() == destination.is_ipv4());
@@ -282,7 +304,7 @@ impl Chains {
                 continue;
             }
             SockRef::from(&socket).set_tcp_keepalive(&keepalive()).map_err(connect)?;
-            self.pin(flow, path).await?;
+            self.pin(flow, path, facts).await?;
             return Ok((socket, pin));
         }
         Err(ChainError::NoPort { service: service() })
@@ -295,7 +317,8 @@ impl Chains {
         let unknown = || ChainError::Unknown { path, service: String::new() };
         let ((_, service), addresses) = service.ok_or_else(unknown)?;
         let destination = *addresses.first().ok_or_else(unknown)?;
-        let (socket, pin) = self.prepare(path, service, destination).await?;
+        let (socket, pin) =
+            self.prepare(path, service, destination, self.facts(None, "", "")).await?;
         let began = Instant::now();
         let outcome = tokio::time::timeout(within, socket.connect(destination)).await;
         let took = began.elapsed();
@@ -316,11 +339,16 @@ impl Chains {
     }
 
     /// Gives the flow its path at every worker: which one gets its packets is the system's choice.
-    async fn pin(&self, flow: FlowKey, path: PathId) -> Result<(), ChainError> {
+    async fn pin(
+        &self,
+        flow: FlowKey,
+        path: PathId,
+        facts: Option<Box<Facts>>,
+    ) -> Result<(), ChainError> {
         let not_ready = |reason: &str| ChainError::NotReady { path, reason: reason.to_owned() };
         for worker in self.workers.iter() {
             let (answer, pinned) = oneshot::channel();
-            worker.give(Command::Pin(flow, path, answer));
+            worker.give(Command::Pin(flow, path, facts.clone(), answer));
             let pinned = pinned.await.map_err(|_| not_ready("the worker has stopped"))?;
             pinned.map_err(|full| not_ready(&full.to_string()))?;
         }

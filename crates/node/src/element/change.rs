@@ -19,6 +19,7 @@ use super::agreement::Agreement;
 use super::chain::{Addresses, Chains, Variants};
 use super::command::{Command, NewPath, NewPaths};
 use super::flows::Flows;
+use super::knowledge::Knowledge;
 use super::legend::Legend;
 use super::proxy::{self, Prepared, Proxy};
 use super::psk::Psk;
@@ -407,6 +408,7 @@ impl Serving {
         let packets = proxy.prepare_wireguard(&staged.domain, &staged.set, keys.as_ref())?;
         self.policy = Some((policy, proxy.prepare(&staged.domain, chains, listeners)?, packets));
         chains.set_services(self.services(), self.variants());
+        chains.set_knowledge(self.knowledge());
         Ok(())
     }
 
@@ -414,6 +416,11 @@ impl Serving {
     fn services(&self) -> Addresses {
         let live = self.versions.live();
         live.flat_map(|version| proxy::services(&version.domain, &version.set)).collect()
+    }
+
+    /// What is known of flows by every version that is live.
+    fn knowledge(&self) -> Knowledge {
+        Knowledge::of(self.versions.live().map(|version| (&version.domain, &version.set)))
     }
 
     /// The replicas of every path that is live.
@@ -429,6 +436,7 @@ impl Serving {
         tracing::debug!(paths = paths.len(), functions = functions.len(), "let go");
         if let Some((_, chains)) = &self.proxy {
             chains.set_services(self.services(), self.variants());
+            chains.set_knowledge(self.knowledge());
         }
         // What cannot be done here could not be done before either, and then there would be no such version.
         if let Err(error) = self.agree().await {

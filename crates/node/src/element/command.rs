@@ -12,6 +12,7 @@ use ringmail_dataplane::paths::{PathConfig, PathOutOfRange, PathState};
 use ringmail_dataplane::sa::{InboundSa, OutboundSa, TableError};
 use ringmail_dataplane::{Function, Neighbour, Slot};
 use ringmail_dataplane_io::Link;
+use ringmail_model::metadata::Facts;
 use ringmail_model::{PathId, SaSpi};
 use ringmail_packet::flow::FlowKey;
 use tokio::sync::oneshot;
@@ -37,8 +38,10 @@ pub(crate) enum Command {
     RemoveOutbound(PathId, SaSpi, oneshot::Sender<u64>),
     /// A key of Network Service Headers comes or goes; answers whether there is such a path.
     HeaderKey(HeaderKey, oneshot::Sender<bool>),
-    /// A flow takes this path, until it is unpinned.
-    Pin(FlowKey, PathId, oneshot::Sender<Result<(), TableFull>>),
+    /// A flow takes this path, until it is unpinned. This is said of it, or what was said before.
+    Pin(FlowKey, PathId, Option<Box<Facts>>, oneshot::Sender<Result<(), TableFull>>),
+    /// This is said of a flow from now on.
+    Tell(FlowKey, Box<Facts>),
     /// A flow is forgotten after a while.
     Unpin(FlowKey, Duration),
     /// These workers of the same element hear from now on what this one learns.
@@ -119,9 +122,17 @@ impl Command {
             Command::HeaderKey(change, answer) => {
                 let _gone = answer.send(change.carry_out(core));
             }
-            Command::Pin(flow, path, answer) => {
+            Command::Pin(flow, path, facts, answer) => {
                 if let Core::Edge(edge, _) = core {
-                    let _gone = answer.send(edge.pin(flow, path));
+                    let told = facts.map_or(Ok(()), |facts| edge.tell(flow, &facts));
+                    let _gone = answer.send(told.and_then(|()| edge.pin(flow, path)));
+                }
+            }
+            Command::Tell(flow, facts) => {
+                if let Core::Edge(edge, _) = core
+                    && let Err(full) = edge.tell(flow, &facts)
+                {
+                    tracing::debug!(%full, "nothing is said of a flow");
                 }
             }
             Command::Unpin(flow, linger) => {

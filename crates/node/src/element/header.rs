@@ -1,8 +1,8 @@
-//! Keys of Network Service Headers on their way to workers: those of links and of proofs of transit (`docs/nsh.md`, "Keys").
+//! Keys of Network Service Headers on their way to workers: those of links, of proofs of transit and of metadata (`docs/nsh.md`, "Keys").
 
 use std::sync::Arc;
 
-use ringmail_dataplane::nsh::PathNsh;
+use ringmail_dataplane::nsh::{MetadataKey, PathNsh};
 use ringmail_dataplane::sa::{Lease, SegmentIndex};
 use ringmail_dataplane::sap::{MacKey, Place, Use};
 use ringmail_model::SaSpi;
@@ -25,7 +25,16 @@ pub(crate) struct HeaderKey {
     pub(crate) way: Way,
     pub(crate) id: SaSpi,
     /// `None` takes it out.
-    pub(crate) key: Option<(Arc<MacKey>, Lease)>,
+    pub(crate) key: Option<(HeaderSecret, Lease)>,
+}
+
+/// A key, for all workers that get it.
+#[derive(Clone, Debug)]
+pub(crate) enum HeaderSecret {
+    /// Of links and of proofs.
+    Code(Arc<MacKey>),
+    /// Of metadata.
+    Metadata(Arc<MetadataKey>),
 }
 
 impl HeaderKey {
@@ -35,22 +44,41 @@ impl HeaderKey {
         let state = core.paths().get_mut(place.path);
         let Some(header) = state.and_then(|state| state.nsh.as_deref_mut()) else { return false };
         match key {
-            Some((key, lease)) => install(header, &place, way, id, &key, lease),
+            Some((key, lease)) => install(header, &place, way, id, key, lease),
             None => remove(header, &place, way, id),
         }
         true
     }
 }
 
-fn install(header: &mut PathNsh, place: &Place, way: Way, id: SaSpi, key: &MacKey, lease: Lease) {
+fn install(
+    header: &mut PathNsh,
+    place: &Place,
+    way: Way,
+    id: SaSpi,
+    key: HeaderSecret,
+    lease: Lease,
+) {
     let SegmentIndex(position) = place.segment;
-    match (place.usage, way) {
-        (Use::Link, Way::In) => header.install_came(id, key, lease),
-        (Use::Link, Way::Out) => drop(header.install_goes(id, key, lease)),
-        (Use::Proof, Way::In) => header.install_proved(position, id, key, lease),
-        (Use::Proof, Way::Out) => drop(header.install_prover(id, key, lease)),
-        // Those are no keys of codes.
-        (Use::Esp | Use::Metadata, _) => {}
+    match (place.usage, way, key) {
+        (Use::Link, Way::In, HeaderSecret::Code(key)) => header.install_came(id, &key, lease),
+        (Use::Link, Way::Out, HeaderSecret::Code(key)) => {
+            drop(header.install_goes(id, &key, lease))
+        }
+        (Use::Proof, Way::In, HeaderSecret::Code(key)) => {
+            header.install_proved(position, id, &key, lease);
+        }
+        (Use::Proof, Way::Out, HeaderSecret::Code(key)) => {
+            drop(header.install_prover(id, &key, lease))
+        }
+        (Use::Metadata, Way::In, HeaderSecret::Metadata(key)) => {
+            header.install_reading(id, key, lease)
+        }
+        (Use::Metadata, Way::Out, HeaderSecret::Metadata(key)) => {
+            header.install_writing(position, id, key, lease);
+        }
+        // Those are no keys of headers, or of other headers.
+        (Use::Esp | Use::Link | Use::Proof | Use::Metadata, ..) => {}
     }
 }
 
@@ -61,6 +89,8 @@ fn remove(header: &mut PathNsh, place: &Place, way: Way, id: SaSpi) {
         (Use::Link, Way::Out) => header.remove_goes(id),
         (Use::Proof, Way::In) => header.remove_proved(position, id),
         (Use::Proof, Way::Out) => header.remove_prover(id),
-        (Use::Esp | Use::Metadata, _) => {}
+        (Use::Metadata, Way::In) => header.remove_reading(id),
+        (Use::Metadata, Way::Out) => header.remove_writing(position, id),
+        (Use::Esp, _) => {}
     }
 }

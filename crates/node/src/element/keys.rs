@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use ringmail_dataplane::nsh::MetadataKey;
 use ringmail_dataplane::replay::WindowPackets;
 use ringmail_dataplane::sa::{
     InboundOptions, InboundSa, Lease, OutboundOptions, OutboundSa, SaError, SaKey,
 };
-use ringmail_dataplane::sap::{AgreedKey, Cause, Event, MacKey, Place, SegmentView, Use};
+use ringmail_dataplane::sap::{AgreedKey, Cause, Event, Place, SegmentView, Use};
 use ringmail_model::pathset::Segment;
 use ringmail_model::{ElementId, PathId, SaSpi};
 use tokio::sync::oneshot;
 
 use super::command::Command;
-use super::header::{HeaderKey, Way};
+use super::header::{HeaderKey, HeaderSecret, Way};
 use super::versions::Versions;
 use super::worker::Handle;
 use crate::control::{KeyExport, Secret};
@@ -92,12 +93,11 @@ impl Keys {
             Event::InstallInbound { place, spi, key, expires } => {
                 let installed = match key {
                     AgreedKey::Esp(key) => self.install_inbound(place, spi, key, expires).await,
-                    AgreedKey::Link(key) | AgreedKey::Proof(key) => {
+                    key => {
                         self.install_header(Way::In, place, spi, key, expires).await.map(|lease| {
                             self.inbound.insert(spi, Inbound { place, lease, key: None });
                         })
                     }
-                    AgreedKey::Metadata(_) => Err("no worker takes such keys".to_owned()),
                 };
                 match installed {
                     Ok(()) => Answer::Installed(spi),
@@ -132,12 +132,11 @@ impl Keys {
                         .install_outbound(neighbour, place, spi, &key, expires)
                         .await
                         .map_err(|error| error.to_string()),
-                    AgreedKey::Link(key) | AgreedKey::Proof(key) => {
+                    key => {
                         self.install_header(Way::Out, place, spi, key, expires).await.map(|lease| {
                             self.replace(neighbour, place, spi, lease);
                         })
                     }
-                    AgreedKey::Metadata(_) => Err("no worker takes such keys".to_owned()),
                 };
                 if let Err(error) = installed {
                     tracing::error!(%spi, error, "an association was not installed");
@@ -211,16 +210,24 @@ impl Keys {
         Ok(())
     }
 
-    /// Gives every worker a key of headers.
+    /// Gives a key of headers to those workers who use it.
     async fn install_header(
         &mut self,
         way: Way,
         place: Place,
         id: SaSpi,
-        key: MacKey,
+        key: AgreedKey,
         expires: Instant,
     ) -> Result<Lease, String> {
-        let (key, lease) = (Arc::new(key), lease_until(expires));
+        let key = match key {
+            AgreedKey::Link(key) | AgreedKey::Proof(key) => HeaderSecret::Code(Arc::new(key)),
+            AgreedKey::Metadata(key) => {
+                let key = MetadataKey::new(&key).map_err(|error| error.to_string())?;
+                HeaderSecret::Metadata(Arc::new(key))
+            }
+            AgreedKey::Esp(_) => return Err("it is no key of headers".to_owned()),
+        };
+        let lease = lease_until(expires);
         let change = HeaderKey { place, way, id, key: Some((key, lease.clone())) };
         match self.give_header(change).await {
             true => Ok(lease),
@@ -233,9 +240,15 @@ impl Keys {
         let _there = self.give_header(HeaderKey { place, way, id, key: None }).await;
     }
 
-    /// Whether every worker did it.
+    /// Whether every worker did it whose key it is. What is written with a counter is one worker's.
     async fn give_header(&mut self, change: HeaderKey) -> bool {
-        for worker in &self.workers {
+        let Place { usage, worker, .. } = change.place;
+        let of_one = usage == Use::Metadata && change.way == Way::Out;
+        let theirs = match of_one {
+            true => self.workers.get(usize::from(worker.0)).map_or(&[][..], std::slice::from_ref),
+            false => &self.workers[..],
+        };
+        for worker in theirs {
             let (answer, done) = oneshot::channel();
             worker.give(Command::HeaderKey(change.clone(), answer));
             if !done.await.unwrap_or(false) {
@@ -257,7 +270,7 @@ impl Keys {
     async fn stop_sending(&mut self, neighbour: ElementId, place: Place, spi: SaSpi) -> u64 {
         match self.outbound.remove(&(neighbour, spi)) {
             Some(Outbound { replaced_at: Some(last), .. }) => last,
-            _ if matches!(place.usage, Use::Link | Use::Proof) => {
+            _ if place.usage != Use::Esp => {
                 self.remove_header(Way::Out, place, spi).await;
                 0
             }
@@ -331,6 +344,7 @@ fn lease_until(expires: Instant) -> Lease {
 #[cfg(test)]
 mod tests {
     use ringmail_dataplane::sa::{SegmentIndex, Suite};
+    use ringmail_dataplane::sap::MacKey;
     use ringmail_dataplane_io::poll::Poller;
     use ringmail_model::WorkerId;
 
@@ -373,17 +387,6 @@ mod tests {
         assert_eq!(installed(&mut keys, &given).await, 1024);
     }
 
-    #[tokio::test]
-    async fn keys_that_no_worker_takes_are_refused_and_never_said_to_be_installed() {
-        let mut keys = Keys::new(Vec::new(), WindowPackets::new(4096).expect("a window"), 1 << 32);
-        let (spi, expires) = (SaSpi(0x1000), Instant::now());
-        let gcm = SaKey::new(Suite::Aes128Gcm, &[7; 20]).expect("a key");
-        let (place, key) = (place(Use::Metadata), AgreedKey::Metadata(gcm));
-        let event = Event::InstallInbound { place, spi, key, expires };
-        let answer = keys.carry_out(ElementId(2), event).await;
-        assert_eq!(answer, Answer::InstallFailed(spi), "{place:?}");
-    }
-
     /// What comes of a key of headers where the one worker answers so.
     async fn header_key(usage: Use, there: bool) -> Answer {
         let (commands, given) = std::sync::mpsc::channel();
@@ -391,8 +394,14 @@ mod tests {
         let window = WindowPackets::new(4096).expect("a window");
         let mut keys = Keys::new(vec![Handle { commands, waker }], window, 1 << 32);
         let (place, spi, expires) = (place(usage), SaSpi(0x1000), Instant::now());
-        let key = MacKey::new([7; 16]);
-        let key = if usage == Use::Link { AgreedKey::Link(key) } else { AgreedKey::Proof(key) };
+        let key = || MacKey::new([7; 16]);
+        let key = match usage {
+            Use::Link => AgreedKey::Link(key()),
+            Use::Metadata => {
+                AgreedKey::Metadata(SaKey::new(Suite::Aes128Gcm, &[7; 20]).expect("a key"))
+            }
+            _ => AgreedKey::Proof(key()),
+        };
         let carried_out =
             keys.carry_out(ElementId(2), Event::InstallInbound { place, spi, key, expires });
         let worker = async {
@@ -411,7 +420,7 @@ mod tests {
 
     #[tokio::test]
     async fn keys_of_headers_are_installed_where_the_path_is() {
-        for usage in [Use::Link, Use::Proof] {
+        for usage in [Use::Link, Use::Proof, Use::Metadata] {
             assert_eq!(header_key(usage, true).await, Answer::Installed(SaSpi(0x1000)));
             assert_eq!(header_key(usage, false).await, Answer::InstallFailed(SaSpi(0x1000)));
         }

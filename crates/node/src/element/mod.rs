@@ -21,6 +21,7 @@ mod flows;
 mod header;
 pub(crate) mod inner;
 mod keys;
+mod knowledge;
 mod legend;
 mod listener;
 mod logfile;

@@ -27,7 +27,7 @@ pub(super) async fn pin(set: &PathSet, workers: &[Handle], pinned: &PinnedFlow) 
     };
     for worker in workers {
         let (answer, done) = oneshot::channel();
-        worker.give(Command::Pin(flow, found.id, answer));
+        worker.give(Command::Pin(flow, found.id, None, answer));
         done.await.context("no worker takes flows here")??;
     }
     Ok(())

@@ -6,11 +6,11 @@ use std::net::SocketAddrV4;
 
 use anyhow::{Context, Result};
 use ringmail_dataplane::labels::LabelStack;
-use ringmail_dataplane::nsh::NshConfig;
+use ringmail_dataplane::nsh::{NshConfig, ToldConfig};
 use ringmail_dataplane::paths::{Destination, Leaving, PathConfig, Tunnel};
 use ringmail_dataplane::{Form, Neighbour};
 use ringmail_model::domain::{self, Domain};
-use ringmail_model::pathset::{Direction, Element, LinkSet, Path, PathSet};
+use ringmail_model::pathset::{Direction, Element, LinkSet, Path, PathSet, Reader};
 use ringmail_model::{ElementId, Label, PathId};
 use ringmail_packet::ethernet::Address;
 
@@ -118,9 +118,16 @@ fn stack(labels: &[Label]) -> Result<LabelStack> {
 fn header(set: &PathSet, domain: &Domain, path: &Path, position: usize) -> Option<NshConfig> {
     let hops = (1u8..).zip(&path.hops);
     let granted = hops.filter(|(_, hop)| hop.originates).map(|(at, hop)| (hop.element, at));
+    let layout = set.layout(path)?;
+    let told = path.readers().into_iter().zip(layout.metadata()).filter_map(|(reader, value)| {
+        let Reader { position, writer, kinds } = reader;
+        let writer_element = path.element_at(writer.into())?;
+        Some(ToldConfig { reader: position, writer, writer_element, kinds, value })
+    });
     Some(NshConfig {
         digest: path.digest,
-        layout: set.layout(path)?,
+        told: told.collect(),
+        layout,
         position: position as u8,
         seals: once(true).chain(path.hops.iter().map(|hop| hop.intrusive)).collect(),
         origins: once((path.origin, 0)).chain(granted).collect(),

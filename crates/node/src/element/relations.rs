@@ -9,7 +9,7 @@ use ringmail_dataplane::sa::{SegmentIndex, Suite};
 use ringmail_dataplane::sap::{Profile, SegmentView, Use};
 use ringmail_model::ElementId;
 use ringmail_model::domain;
-use ringmail_model::pathset::{Path, PathSet};
+use ringmail_model::pathset::{Path, PathSet, Reader};
 
 use crate::sap::Neighbour;
 
@@ -69,7 +69,7 @@ pub(crate) fn relations(
 }
 
 /// Every relation between two elements of one path: ESP in each segment; with NSH also the MAC of each link, and proof of
-/// transit from all before the end to the end. No path grants metadata to anybody yet.
+/// transit from all before the end to the end, and metadata from who tells to each who is told.
 fn views(set: &PathSet, profile: Profile, path: &Path) -> Result<Vec<SegmentView>> {
     let segments = path.segments.iter().map(|segment| (segment.sender, segment.receiver));
     let mut relations: Vec<_> = (0u8..).zip(segments).map(|one| (Use::Esp, one)).collect();
@@ -79,6 +79,11 @@ fn views(set: &PathSet, profile: Profile, path: &Path) -> Result<Vec<SegmentView
         relations.extend((0u8..).zip(links).map(|one| (Use::Link, one)));
         let proofs = senders.map(|sender| (sender, path.end.element));
         relations.extend((0u8..).zip(proofs).map(|one| (Use::Proof, one)));
+        for Reader { position, writer, .. } in path.readers() {
+            let element = |at: u8| path.element_at(at.into()).context("a reader is nowhere");
+            let pair = (element(writer)?, element(position)?);
+            relations.push((Use::Metadata, (position, pair)));
+        }
     }
     let view = |(usage, (index, (sender, receiver)))| {
         let workers = set.element(sender).context("the sender of a key is unknown")?.workers;
@@ -118,6 +123,7 @@ pub(crate) fn suite(suite: domain::Suite) -> Suite {
 #[cfg(test)]
 mod tests {
     use ringmail_model::PathVersion;
+    use ringmail_model::metadata::Kind;
     use ringmail_model::pathset::Issue;
 
     use super::*;
@@ -131,11 +137,14 @@ mod tests {
 
     /// What an element shares with others on one path: use, index, sender and receiver.
     fn on_path(profile: Profile, name: &str, path: &str) -> Vec<String> {
-        let set = campus();
+        shared(&campus(), profile, name, path)
+    }
+
+    fn shared(set: &PathSet, profile: Profile, name: &str, path: &str) -> Vec<String> {
         let element = set.element_named(name).expect("an element").id;
         let path = set.path_named(path).expect("a path").id;
         let name = |id| &set.element(id).expect("an element").name;
-        let all = relations(&set, profile, element).expect("relations").into_values().flatten();
+        let all = relations(set, profile, element).expect("relations").into_values().flatten();
         let mut lines: Vec<_> = all
             .filter(|view| view.path == path)
             .map(|view| {
@@ -179,6 +188,29 @@ mod tests {
                 ]
             );
         }
+    }
+
+    /// Who is granted nothing shares no key of metadata with anybody.
+    #[test]
+    fn metadata_has_keys_between_who_tells_and_who_is_told() {
+        let mut domain = crate::demo::campus().expect("the built-in file").domain;
+        let second = domain.functions.iter_mut().find(|function| function.name.as_str() == "sf2");
+        second.expect("the function").metadata = vec![Kind::Identity, Kind::Ports];
+        domain.egress.metadata = vec![Kind::Identity];
+        let issue =
+            Issue { version: PathVersion(1), not_before_unix_s: 0, not_after_unix_s: u64::MAX };
+        let set = PathSet::compile(&domain, issue).expect("a path set");
+        let of = |name: &str, path: &str| {
+            let mut all = shared(&set, Profile::MplsNsh, name, path);
+            all.retain(|line| line.starts_with("metadata"));
+            all
+        };
+        let (two, three) = ("metadata 2: gateway > sf2", "metadata 3: gateway > egress");
+        assert_eq!(of("gateway", "inspected"), [two, three]);
+        assert_eq!(of("sf1", "inspected"), [""; 0]);
+        assert_eq!((of("sf2", "inspected"), of("egress", "inspected")), (vec![two.into()], vec![three.into()]));
+        assert_eq!(of("sf2", "inspected.return"), ["metadata 1: egress > sf2"]);
+        assert_eq!(of("sf1", "inspected.return"), [""; 0]);
     }
 
     #[test]

@@ -140,6 +140,15 @@ pub fn mend(reason: DropReason) -> &'static str {
             "The link is slower than the traffic, or gone: look at the link's `send_waits` and `send_errors`, the \
              interface, and the socket buffers."
         }
+        DropReason::MetadataMissing => {
+            "An element between them took out what the beginning of the path says of the packet: find out which one is not yours any more."
+        }
+        DropReason::MetadataUnknownKey => {
+            "A few at a change of keys are packets that were overtaken; if it goes on, look at the log of both elements for what they agree on."
+        }
+        DropReason::MetadataWrong => {
+            "An element before this one changed it, or put that of another packet there: links are covered by a code of their own, so it was no link."
+        }
         DropReason::CongestionNotEct => {
             "Nothing: the network is congested, and a packet without ECN is dropped instead."
         }

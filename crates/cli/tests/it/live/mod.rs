@@ -28,6 +28,7 @@ mod load;
 mod logger;
 mod machines;
 mod manual;
+mod metadata;
 mod metrics;
 mod nginx;
 mod passing;

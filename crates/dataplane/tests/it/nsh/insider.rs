@@ -12,7 +12,11 @@ use crate::testbed::{Chain, FORWARD, Frame, Wire};
 
 /// What the first hop of two, which does not open packets, makes of one when it passes it on as it likes: `change` sees
 /// header and whole frame, and the link's code is right afterwards.
-pub(super) fn passed_on(chain: &Chain, frame: &Frame, change: impl FnOnce(&mut [u8], usize)) -> Frame {
+pub(super) fn passed_on(
+    chain: &Chain,
+    frame: &Frame,
+    change: impl FnOnce(&mut [u8], usize),
+) -> Frame {
     let _ = chain;
     let mut bytes = frame.bytes[4..].to_vec();
     let at = header_at(frame) - 4;

@@ -136,9 +136,8 @@ fn what_is_said_is_of_the_packets_own_flow() {
     let (mut chain, by) = listening(Wire::MplsNsh, &[], &[(FORWARD, 1, both)], &[true]);
     let other = ringmail_packet::flow::FlowKey { src_port: 40_001, ..packets::flow() };
     chain.gateway.pin(other, FORWARD).expect("room");
-    let packet = |flow| {
-        packets::tcp_between(flow, ringmail_packet::tcp::Flags::ACK, 1, 1, b"hello")
-    };
+    let packet =
+        |flow| packets::tcp_between(flow, ringmail_packet::tcp::Flags::ACK, 1, 1, b"hello");
     assert!(chain.forward(&packet(other)).is_ok());
     assert!(chain.forward(&packet(packets::flow())).is_ok());
     assert_eq!(heard(&by[0]), [" 40001 > 80".to_owned(), format!("{ALICE} 40000 > 80")]);
@@ -358,6 +357,7 @@ fn without_grants_nothing_is_longer_or_otherwise() {
         chain.gateway.pin(packets::flow(), FORWARD).expect("room");
     }
     let packet = packets::tcp(b"hello");
-    let [one, other] = [&mut plain, &mut told].map(|chain| chain.enter(&packet).expect("one").bytes);
+    let [one, other] =
+        [&mut plain, &mut told].map(|chain| chain.enter(&packet).expect("one").bytes);
     assert_eq!(one, other);
 }

@@ -72,12 +72,17 @@ impl PacketChain for Workers {
         // A worker carries out what it was told before it takes packets, so nobody waits for the answer. One whose table
         // is full drops the flow's packets and counts them.
         for worker in self.chains.workers() {
-            worker.give(Command::Pin(flow, taken, oneshot::channel().0));
+            worker.give(Command::Pin(flow, taken, None, oneshot::channel().0));
         }
         taken
     }
 
     fn began(&mut self, flow: FlowKey, client: &str, rule: &str, service: &str) {
+        if let Some(facts) = self.chains.facts(None, client, rule) {
+            for worker in self.chains.workers() {
+                worker.give(Command::Tell(flow, facts.clone()));
+            }
+        }
         self.chains.began(flow, client, rule, service);
     }
 
