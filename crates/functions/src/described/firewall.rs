@@ -44,9 +44,15 @@ fn rule(
         source_ports: ports(all, rule.source_ports.as_deref())?,
         ports: ports(all, rule.ports.as_deref())?,
         icmp_types: types,
+        identities: rule.identities.as_ref().map(|these| texts(these)),
+        tenants: rule.tenants.as_ref().map(|these| texts(these)),
         action: rule.action,
         log: rule.log,
     })
+}
+
+fn texts<T: ToString>(these: &[T]) -> Vec<String> {
+    these.iter().map(T::to_string).collect()
 }
 
 fn icmp_type(protocol: u8, kind: IcmpType) -> Option<(u8, u8)> {

@@ -10,6 +10,7 @@ use ringmail_dataplane::function::Alert;
 use ringmail_model::PathId;
 use ringmail_model::defence::{Defence, off};
 use ringmail_model::domain::FirewallAction;
+use ringmail_model::metadata::Said;
 use ringmail_packet::flow::FlowKey;
 use ringmail_packet::ip::protocol;
 use ringmail_packet::tcp::Flags;
@@ -106,6 +107,8 @@ pub(super) struct Case<'a> {
     pub(super) packet: &'a [u8],
     pub(super) path: PathId,
     pub(super) from_client: bool,
+    /// What the firewall is told of it.
+    pub(super) said: Option<Said<'a>>,
 }
 
 /// The rules at work.
@@ -164,7 +167,7 @@ impl Judge {
         }
         match &seen.what {
             What::Tcp(segment) if begins(segment) => {
-                let let_in = self.asked(case.from_client, &seen.ends, None);
+                let let_in = self.asked(case, case.from_client, &seen.ends, None);
                 let begun = Connection::begun(let_in, case.from_client, direction, segment);
                 self.admit(table, case, seen, key, begun)
             }
@@ -175,7 +178,7 @@ impl Judge {
             What::Answer => Err(Refusal::NoConnection),
             other => {
                 let icmp_type = if let What::Query(kind) = other { Some(*kind) } else { None };
-                let let_in = self.asked(case.from_client, &seen.ends, icmp_type);
+                let let_in = self.asked(case, case.from_client, &seen.ends, icmp_type);
                 let asked = Connection::asked(let_in, case.from_client, direction);
                 self.admit(table, case, seen, key, asked)
             }
@@ -184,7 +187,7 @@ impl Judge {
 
     /// An ICMP message that is on its own.
     pub(super) fn alone(&mut self, case: &Case<'_>, seen: &Seen, icmp_type: u8) -> Action {
-        let rule = self.asked(case.from_client, &seen.ends, Some(icmp_type)).place;
+        let rule = self.asked(case, case.from_client, &seen.ends, Some(icmp_type)).place;
         self.verdict(case, seen, rule)
     }
 
@@ -206,7 +209,13 @@ impl Judge {
     }
 
     /// The rule that speaks of a connection that begins, or else the default.
-    fn asked(&self, from_client: bool, ends: &Ends, icmp_type: Option<u8>) -> LetIn {
+    fn asked(
+        &self,
+        case: &Case<'_>,
+        from_client: bool,
+        ends: &Ends,
+        icmp_type: Option<u8>,
+    ) -> LetIn {
         let has_ports = matches!(ends.protocol, protocol::TCP | protocol::UDP | protocol::SCTP);
         let port = |port| if has_ports { port } else { 0 };
         let asked = Asked {
@@ -218,6 +227,7 @@ impl Judge {
             src_port: port(ends.src_port),
             dst_port: port(ends.dst_port),
             icmp_type,
+            whose: self.by.rules.whose(case.said),
         };
         let default = self.by.outcomes.len() as u32 - 1;
         let place = self.by.rules.first(&asked).unwrap_or(default);
@@ -261,8 +271,8 @@ impl Judge {
         }
         let allowed =
             |rule: LetIn| self.by.outcomes[rule.place as usize].action == FirewallAction::Allow;
-        let forwards = self.asked(case.from_client, &seen.ends, None);
-        let backwards = self.asked(!case.from_client, &seen.ends.reversed(), None);
+        let forwards = self.asked(case, case.from_client, &seen.ends, None);
+        let backwards = self.asked(case, !case.from_client, &seen.ends.reversed(), None);
         if allowed(forwards) {
             Ok(Connection::picked_up(forwards, case.from_client, direction))
         } else if allowed(backwards) {

@@ -125,6 +125,7 @@ impl Function for Firewall {
                 packet: packets.packet(nth),
                 path: packets.path(nth),
                 from_client: packets.direction(nth) == Direction::Forward,
+                said: packets.metadata(nth),
             };
             let action = self.decide(&case).unwrap_or_else(|refusal| {
                 self.refused[refusal as usize] += 1;

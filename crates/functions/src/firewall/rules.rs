@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use ringmail_model::Cidr;
 use ringmail_model::domain::Opener;
+use ringmail_model::metadata::{Identity, Said};
 
 use super::settings::{FirewallRule, bounds};
 
@@ -27,6 +28,16 @@ pub(super) struct Asked {
     pub(super) dst_port: u16,
     /// ICMP's or ICMPv6's type.
     pub(super) icmp_type: Option<u8>,
+    /// Whose the connection is.
+    pub(super) whose: Whose,
+}
+
+/// Numbers of the identity and the tenant that a firewall was told, among those that its rules speak of: 0 for any other, and
+/// where it was told none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Whose {
+    identity: u32,
+    tenant: u32,
 }
 
 /// The compiled rules.
@@ -41,6 +52,12 @@ pub(super) struct Rules {
     src_port: Axis,
     dst_port: Axis,
     icmp_type: Axis,
+    identity: Axis,
+    tenant: Axis,
+    identities: HashMap<String, u32>,
+    /// The same by their SHA-256, as those are told that are long.
+    digests: HashMap<[u8; 32], u32>,
+    tenants: HashMap<String, u32>,
 }
 
 /// The stretches of one field, each with its row. Rows that are the same are there once.
@@ -72,8 +89,27 @@ impl Rules {
             let each = ports.as_ref()?.iter();
             Some(each.map(|(first, last)| (u128::from(*first), u128::from(*last))).collect())
         };
+        let identities = numbered(rules.iter().map(|rule| &rule.identities));
+        let tenants = numbered(rules.iter().map(|rule| &rule.tenants));
+        let of = |numbers: &HashMap<String, u32>, names: &Option<Vec<String>>| -> Ranges {
+            let each = names.as_ref()?.iter();
+            let each = each.filter_map(|name| numbers.get(Identity::told_as(name)));
+            Some(each.map(|number| (u128::from(*number), u128::from(*number))).collect())
+        };
         Rules {
             words,
+            identity: axis(&|rule| of(&identities, &rule.identities)),
+            tenant: axis(&|rule| of(&tenants, &rule.tenants)),
+            digests: rules
+                .iter()
+                .flat_map(|rule| rule.identities.iter().flatten())
+                .filter_map(|name| {
+                    let number = identities.get(Identity::told_as(name))?;
+                    Some((Identity::digest_of(name), *number))
+                })
+                .collect(),
+            identities,
+            tenants,
             from_client: axis(&|rule| match rule.from {
                 Opener::Client => Some(vec![(1, 1)]),
                 Opener::Service => Some(vec![(0, 0)]),
@@ -95,6 +131,18 @@ impl Rules {
         }
     }
 
+    /// Whose a connection is, by what the firewall was told of its first packet.
+    pub(super) fn whose(&self, said: Option<Said<'_>>) -> Whose {
+        let Some(said) = said else { return Whose::default() };
+        let identity = said.identity().and_then(|identity| match identity {
+            Identity::Digest(digest) => self.digests.get(digest),
+            Identity::Spiffe(rest) | Identity::Other(rest) => self.identities.get(rest),
+        });
+        let tenant = said.tenant().and_then(|tenant| self.tenants.get(tenant));
+        let number = |number: Option<&u32>| number.copied().unwrap_or(0);
+        Whose { identity: number(identity), tenant: number(tenant) }
+    }
+
     /// The first rule that holds.
     pub(super) fn first(&self, asked: &Asked) -> Option<u32> {
         let version = usize::from(asked.version != 4);
@@ -106,12 +154,24 @@ impl Rules {
             self.src[version].row(asked.src, self.words),
             self.src_port.row(asked.src_port.into(), self.words),
             self.icmp_type.row(type_value(asked.protocol, asked.icmp_type), self.words),
+            self.identity.row(asked.whose.identity.into(), self.words),
+            self.tenant.row(asked.whose.tenant.into(), self.words),
         ];
         (0..self.words).find_map(|word| {
             let left = rows.iter().fold(u64::MAX, |left, row| left & row[word]);
             (left != 0).then(|| word as u32 * 64 + left.trailing_zeros())
         })
     }
+}
+
+/// A number for each name, from 1, by what it is told without: the beginning of SPIFFE ids.
+fn numbered<'a>(names: impl Iterator<Item = &'a Option<Vec<String>>>) -> HashMap<String, u32> {
+    let mut numbers = HashMap::new();
+    for name in names.flatten().flatten() {
+        let next = numbers.len() as u32 + 1;
+        numbers.entry(Identity::told_as(name).to_owned()).or_insert(next);
+    }
+    numbers
 }
 
 fn type_value(protocol: u8, kind: Option<u8>) -> u128 {
@@ -172,6 +232,7 @@ impl Axis {
 mod tests {
     use proptest::prelude::*;
     use ringmail_model::domain::FirewallAction;
+    use ringmail_model::metadata::{Facts, Kinds};
 
     use super::*;
 
@@ -201,6 +262,8 @@ mod tests {
                 && rule.icmp_types.as_ref().is_none_or(|these| {
                     asked.icmp_type.is_some_and(|kind| these.contains(&(asked.protocol, kind)))
                 })
+                && rule.identities.is_none()
+                && rule.tenants.is_none()
         };
         rules.iter().position(holds).map(|index| index as u32)
     }
@@ -269,6 +332,7 @@ mod tests {
                     src_port,
                     dst_port,
                     icmp_type: [1, 58].contains(&protocol).then_some(kind),
+                    whose: Whose::default(),
                 },
             )
         })
@@ -289,6 +353,60 @@ mod tests {
                 prop_assert_eq!(compiled.first(asked), naive(&rules, asked), "{:?}", asked);
             }
         }
+    }
+
+    /// A rule of an identity or a tenant holds for those that the firewall was told of, and for nobody else.
+    #[test]
+    fn whose_a_connection_is_decides() {
+        let long = format!("spiffe://campus.example/client/{}", "a".repeat(40));
+        let named = |name: &str, identities: &[&str], tenants: &[&str]| {
+            let some = |these: &[&str]| {
+                let these: Vec<String> = these.iter().map(|this| this.to_string()).collect();
+                (!these.is_empty()).then_some(these)
+            };
+            FirewallRule {
+                identities: some(identities),
+                tenants: some(tenants),
+                ..FirewallRule::any(name, FirewallAction::Allow)
+            }
+        };
+        let alice = "spiffe://campus.example/client/alice";
+        let rules = [
+            named("both", &[alice], &["physics"]),
+            named("people", &[alice, "dns:bob.example"], &[]),
+            named("tenant", &[], &["physics", "biology"]),
+            named("long", &[&long], &[]),
+        ];
+        let rules = Rules::new(&rules);
+        let first = |identity: Option<&str>, tenant: Option<&str>| {
+            let mut facts = Facts::NONE;
+            identity.into_iter().for_each(|identity| facts.set_identity(identity));
+            tenant.into_iter().for_each(|tenant| facts.set_tenant(tenant));
+            let mut items = [0; 106];
+            facts.write(Kinds::ALL, &mut items);
+            let said = Said::parse(&items, Kinds::ALL).expect("well-formed");
+            let asked = Asked {
+                from_client: true,
+                version: 4,
+                src: 1,
+                dst: 2,
+                protocol: 6,
+                src_port: 1,
+                dst_port: 2,
+                icmp_type: None,
+                whose: rules.whose(Some(said)),
+            };
+            let untold = Asked { whose: rules.whose(None), ..asked };
+            assert_eq!(rules.first(&untold), None, "nobody told the firewall anything");
+            rules.first(&asked)
+        };
+        assert_eq!(first(Some(alice), Some("physics")), Some(0));
+        assert_eq!(first(Some(alice), Some("chemistry")), Some(1));
+        assert_eq!(first(Some("dns:bob.example"), None), Some(1));
+        assert_eq!(first(Some("dns:carol.example"), Some("biology")), Some(2));
+        assert_eq!(first(Some(&long), None), Some(3));
+        assert_eq!(first(Some("campus.example/client/alice:"), None), None);
+        assert_eq!(first(None, None), None);
     }
 
     #[test]

@@ -45,6 +45,10 @@ pub struct FirewallRule {
     pub ports: Option<Vec<(u16, u16)>>,
     /// Protocol and type of ICMP messages.
     pub icmp_types: Option<Vec<(u8, u8)>>,
+    /// Whose it is, as rules write identities.
+    pub identities: Option<Vec<String>>,
+    /// The tenant of whom it is.
+    pub tenants: Option<Vec<String>>,
     /// What becomes of it.
     pub action: FirewallAction,
     /// Whether each connection that it decides over is reported.
@@ -63,6 +67,8 @@ impl FirewallRule {
             source_ports: None,
             ports: None,
             icmp_types: None,
+            identities: None,
+            tenants: None,
             action,
             log: false,
         }

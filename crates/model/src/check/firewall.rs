@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use super::Checker;
 use crate::domain::{
-    AddressEntry, FirewallAction, FirewallRule, FirewallSettings, Function, IcmpType, PortEntry,
-    Protocol,
+    AddressEntry, FirewallAction, FirewallRule, FirewallSettings, Function, IcmpType, Identity,
+    PortEntry, Protocol,
 };
 use crate::limits;
+use crate::metadata::Kind;
 use crate::names::Name;
 use crate::suggest;
 
@@ -58,9 +59,30 @@ impl Checker<'_> {
                 self.outer_only(&at, function, rule);
             }
             self.firewall_rule(&at, firewall, rule);
+            self.whose(&at, function, rule);
         }
         if !function.intrusive && firewall.default == FirewallAction::Reject {
             self.no_answer(&format!("{at}.default"), function);
+        }
+    }
+
+    /// Conditions that somebody has to tell the function of.
+    fn whose(&mut self, at: &str, function: &Function, rule: &FirewallRule) {
+        for (key, kind, there) in [
+            ("identities", Kind::Identity, rule.identities.is_some()),
+            ("tenants", Kind::Tenant, rule.tenants.is_some()),
+        ] {
+            if there && !function.metadata.contains(&kind) {
+                let message = format!("nobody tells `{}` of {key}", function.name);
+                let mend = format!("add `metadata: [{kind}]` to the function");
+                self.error(&format!("{at}.{key}"), "metadata-not-granted", message, mend);
+            }
+        }
+        let ca = |identity: &Identity| *identity == Identity::Ca;
+        if let Some(index) = rule.identities.iter().flatten().position(ca) {
+            let message = "`ca` is what a client's entry says, and no identity".to_owned();
+            let mend = format!("write spiffe://{}/client/NAME", self.domain.domain);
+            self.error(&format!("{at}.identities[{index}]"), "bad-identity", message, mend);
         }
     }
 
@@ -110,6 +132,8 @@ impl Checker<'_> {
             ("source_ports", rule.source_ports.as_ref().map(Vec::len)),
             ("ports", rule.ports.as_ref().map(Vec::len)),
             ("icmp_types", rule.icmp_types.as_ref().map(Vec::len)),
+            ("identities", rule.identities.as_ref().map(Vec::len)),
+            ("tenants", rule.tenants.as_ref().map(Vec::len)),
         ] {
             let at = format!("{at}.{key}");
             match count {

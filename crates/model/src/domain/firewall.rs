@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::Identity;
 use crate::names::{Name, shorten};
 use crate::net::Cidr;
 
@@ -87,6 +88,13 @@ pub struct FirewallRule {
     /// Types of ICMP messages. Answers and errors need none: they pass with what they belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub icmp_types: Option<Vec<IcmpType>>,
+    /// Whose it is, as the gateway tells a function that is granted `metadata: [identity]`: a SPIFFE id, `dns:NAME` or
+    /// `email:ADDRESS`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identities: Option<Vec<Identity>>,
+    /// The tenant of whom it is, for a function that is granted `metadata: [tenant]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenants: Option<Vec<Name>>,
     /// What becomes of it.
     pub action: FirewallAction,
     /// Whether each connection that it decides over is reported.

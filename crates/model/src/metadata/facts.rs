@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use aws_lc_rs::digest::{SHA256, digest};
-
-use super::said::{DIGEST, SPIFFE};
+use super::said::DIGEST;
 use super::{Identity, Kind, Kinds, Said};
 
 /// Bytes of all values together.
@@ -56,10 +54,10 @@ impl Facts {
 
     /// Whose flow it is. One that is too long is said by its SHA-256.
     pub fn set_identity(&mut self, identity: &str) {
-        let text = identity.strip_prefix(SPIFFE).unwrap_or(identity);
+        let text = Identity::told_as(identity);
         self.digested = text.len() > Kind::Identity.most_bytes();
         match self.digested {
-            true => self.set(Kind::Identity, digest(&SHA256, identity.as_bytes()).as_ref()),
+            true => self.set(Kind::Identity, &Identity::digest_of(identity)),
             false => self.set(Kind::Identity, text.as_bytes()),
         }
     }

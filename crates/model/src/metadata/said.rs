@@ -11,7 +11,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use super::{Authorization, Decision, Facts, Kind, Kinds, Ports};
 
 /// How the identities begin that are written without it.
-pub(super) const SPIFFE: &str = "spiffe://";
+const SPIFFE: &str = "spiffe://";
 
 /// The type of an identity's SHA-256, in the place of the identity.
 pub(super) const DIGEST: u8 = 7;
@@ -37,12 +37,24 @@ pub enum Identity<'a> {
 }
 
 impl Identity<'_> {
+    /// What an identity is said as where it is short enough: a SPIFFE id without its beginning.
+    pub fn told_as(identity: &str) -> &str {
+        identity.strip_prefix(SPIFFE).unwrap_or(identity)
+    }
+
+    /// What an identity is said as where it is too long.
+    pub fn digest_of(identity: &str) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest(&SHA256, identity.as_bytes()).as_ref());
+        bytes
+    }
+
     /// Whether it is this one, as rules write it.
     pub fn is(&self, identity: &str) -> bool {
         match self {
             Identity::Spiffe(rest) => identity.strip_prefix(SPIFFE) == Some(rest),
             Identity::Other(text) => identity == *text,
-            Identity::Digest(it) => digest(&SHA256, identity.as_bytes()).as_ref() == *it,
+            Identity::Digest(it) => Identity::digest_of(identity) == **it,
         }
     }
 }

@@ -138,6 +138,8 @@ fn firewall() -> impl Strategy<Value = FirewallSettings> {
                 source_ports: ports.0,
                 ports: ports.1,
                 icmp_types,
+                identities: None,
+                tenants: None,
                 action,
                 log,
             }

@@ -63,13 +63,13 @@ fn install(
     match (place.usage, way, key) {
         (Use::Link, Way::In, HeaderSecret::Code(key)) => header.install_came(id, &key, lease),
         (Use::Link, Way::Out, HeaderSecret::Code(key)) => {
-            drop(header.install_goes(id, &key, lease))
+            let _before = header.install_goes(id, &key, lease);
         }
         (Use::Proof, Way::In, HeaderSecret::Code(key)) => {
             header.install_proved(position, id, &key, lease);
         }
         (Use::Proof, Way::Out, HeaderSecret::Code(key)) => {
-            drop(header.install_prover(id, &key, lease))
+            let _before = header.install_prover(id, &key, lease);
         }
         (Use::Metadata, Way::In, HeaderSecret::Metadata(key)) => {
             header.install_reading(id, key, lease)

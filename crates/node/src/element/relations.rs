@@ -208,7 +208,10 @@ mod tests {
         let (two, three) = ("metadata 2: gateway > sf2", "metadata 3: gateway > egress");
         assert_eq!(of("gateway", "inspected"), [two, three]);
         assert_eq!(of("sf1", "inspected"), [""; 0]);
-        assert_eq!((of("sf2", "inspected"), of("egress", "inspected")), (vec![two.into()], vec![three.into()]));
+        assert_eq!(
+            (of("sf2", "inspected"), of("egress", "inspected")),
+            (vec![two.into()], vec![three.into()])
+        );
         assert_eq!(of("sf2", "inspected.return"), ["metadata 1: egress > sf2"]);
         assert_eq!(of("sf1", "inspected.return"), [""; 0]);
     }

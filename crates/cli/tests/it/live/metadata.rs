@@ -83,7 +83,7 @@ fn a_function_is_told_what_it_is_granted_and_no_link_carries_it_in_the_clear() {
         let world = setting.up();
         let nginx = Nginx::start(&world, "www", WWW);
         nginx.put("/page", b"a page");
-        let capture = Capture::fabric(&world);
+        let capture = Capture::start(&world, "fabric", "br0");
         gets(&world, "client2");
         gets(&world, "client1");
         let identity = format!("{}/client/client2", world.domain);
