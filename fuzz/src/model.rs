@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use ringmail_model::check;
 use ringmail_model::domain::{self, ApplicationProtocol};
 use ringmail_model::ids::PathVersion;
+use ringmail_model::metadata::{Facts, Kind, Kinds, Said};
 use ringmail_model::pathset::{Issue, PathSet, PublicKey, SignedPathSet};
 use ringmail_model::pdp::look::{Look, Seen};
 use ringmail_model::pdp::{
@@ -23,6 +24,7 @@ pub type Body = fn(&[u8]);
 /// Every target by name; the name is the corpus's folder too.
 pub const TARGETS: [(&str, Body); 5] = [
     ("model_domain", fuzz_domain),
+    ("model_metadata", fuzz_metadata),
     ("model_pathset", fuzz_pathset),
     ("model_pdp", fuzz_pdp),
     ("model_request", fuzz_request),
@@ -51,6 +53,36 @@ pub fn fuzz_domain(data: &[u8]) {
     let set = PathSet::compile(&loaded.domain, issue).expect("a checked domain compiles");
     assert_eq!(PathSet::decode(&set.encode()).as_ref(), Ok(&set));
     RuleSet::compile(&loaded.domain, &set).expect("rules of a checked domain compile");
+}
+
+/// What a reader is granted, and the items of a header: whatever is taken is of granted kinds, has values that can be read, and
+/// is written again as it was.
+pub fn fuzz_metadata(data: &[u8]) {
+    let Some((bits, items)) = data.split_first() else { return };
+    let Some(granted) = Kinds::from_bits(bits & Kinds::ALL.bits()) else { return };
+    let Ok(said) = Said::parse(items, granted) else { return };
+    let kinds: Kinds = said.items().map(|(kind, _)| kind).collect();
+    assert!(kinds.without(granted).is_empty(), "{kinds} of {granted}");
+    let read = [
+        (Kind::Identity, said.identity().is_some()),
+        (Kind::Ports, said.ports().is_some()),
+        (Kind::Authorization, said.authorization().is_some()),
+        (Kind::Tenant, said.tenant().is_some()),
+        (Kind::Reason, said.reason().is_some()),
+        (Kind::Trace, said.trace().is_some()),
+    ];
+    let read: Kinds = read.into_iter().filter(|(_, there)| *there).map(|(kind, _)| kind).collect();
+    assert_eq!(read, kinds);
+    if let Some(identity) = said.identity() {
+        assert!(!identity.to_string().is_empty());
+    }
+    let facts = Facts::of(&said);
+    let mut again = vec![0xff; granted.len_bytes()];
+    facts.write(granted, &mut again);
+    let len = said.as_bytes().len();
+    assert_eq!(&again[..len], said.as_bytes());
+    assert!(again[len..].iter().all(|byte| *byte == 0));
+    assert_eq!(Said::parse(&again, granted), Ok(said));
 }
 
 /// Bytes of a path set: whatever decodes encodes to the same bytes.

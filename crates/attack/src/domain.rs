@@ -4,6 +4,7 @@
 //!  alice ───┐                ┌─ sf1 ─────────────────┐
 //!  bob ─────┼─ TLS ─ gateway ┤  sf1 ─ sf2 (inspects) ├─ egress ─┬─ www
 //!  mallory ─┘                ├  sf3 (firewall) ──────┤          └─ vault
+//!                            ├  sf1 ─ sf4 (is told)  ┤
 //!                            └  legacy (knows no chains) ┘
 //! ```
 //!
@@ -96,6 +97,15 @@ functions:
     firewall:
       rules:
         - {name: web, protocols: [tcp, udp], ports: [80], action: allow}
+  - name: sf4
+    kind: firewall
+    intrusive: true
+    workers: 1
+    metadata: [identity]
+    firewall:
+      default: reject
+      rules:
+        - {name: bob, identities: ['spiffe://attack.example/client/bob'], protocols: [tcp], ports: [80], action: allow}
 
   - name: legacy
     kind: attached
@@ -116,11 +126,17 @@ paths:
   - name: legacy
     hops: [legacy]
     service: www
+  - name: told
+    hops: [sf1, sf4]
+    service: www
   - name: vault
     hops: [sf1, sf2]
     service: vault
 
 rules:
+  - name: told
+    when: {clients: [alice, bob], hosts: [www.attack.example], methods: [PUT]}
+    path: told
   - name: alice-legacy
     when: {clients: [alice], hosts: [www.attack.example], methods: [OPTIONS]}
     path: legacy
@@ -140,7 +156,13 @@ rules:
 
 /// The domain file in this profile.
 pub(crate) fn file(profile: &str) -> String {
-    TEXT.replacen("profile: mpls\n", &format!("profile: {profile}\n"), 1)
+    let text = TEXT.replacen("profile: mpls\n", &format!("profile: {profile}\n"), 1);
+    if profile != "mpls" {
+        return text;
+    }
+    // Labels alone tell functions nothing.
+    let identities = "identities: ['spiffe://attack.example/client/bob'], ";
+    text.replacen("    metadata: [identity]\n", "", 1).replacen(identities, "", 1)
 }
 
 #[cfg(test)]

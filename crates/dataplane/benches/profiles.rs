@@ -1,4 +1,5 @@
-//! What an intrusive hop costs a packet with labels alone, and with NSH: the same packets, the same function, the same batches.
+//! What an intrusive hop costs a packet with labels alone, and with NSH: the same packets, the same function, the same batches;
+//! and what it costs gateway and hop that the hop is told whose a packet is.
 //!
 //! ```text
 //! cargo bench -p ringmail-dataplane --bench profiles
@@ -15,6 +16,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use ringmail_dataplane::limits::{HEADROOM_BYTES, TAILROOM_BYTES};
 use ringmail_dataplane::{BATCH_PACKETS, Batch, Neighbour, Verdict};
 use ringmail_functions::Forward;
+use ringmail_model::metadata::{Facts, Kind, Kinds};
 use ringmail_packet::flow::FlowKey;
 use ringmail_packet::ip::{Ecn, protocol};
 use ringmail_packet::{ipv4, udp};
@@ -75,20 +77,44 @@ impl Measured {
         Measured { chain, packet: packet(bytes), batch, made }
     }
 
+    /// A chain of intrusive hops, the first of which is told the client's identity, or nothing.
+    fn telling(told: bool, bytes: usize) -> Measured {
+        if !told {
+            return Measured::new(Wire::MplsNsh, true, bytes);
+        }
+        let function = || -> Served { (true, Box::<Forward>::default()) };
+        let readers = [(FORWARD, 1, Kinds::only(Kind::Identity))];
+        let functions = (0..HOPS).map(|_| function()).collect();
+        let mut chain = Chain::telling(Wire::MplsNsh, &[], &readers, functions);
+        chain.gateway.pin(flow(), FORWARD).expect("room");
+        let mut facts = Facts::NONE;
+        facts.set_identity("spiffe://campus.example/client/alice");
+        chain.gateway.tell(flow(), &facts).expect("room");
+        let (batch, made) = (Batch::default(), Batch::default());
+        Measured { chain, packet: packet(bytes), batch, made }
+    }
+
     /// One batch through gateway and hop; the time of the hop.
     fn run(&mut self) -> Duration {
+        self.run_both()[1]
+    }
+
+    /// The times of both.
+    fn run_both(&mut self) -> [Duration; 2] {
         let Measured { chain, packet, batch, made } = self;
         batch.clear();
         for _ in 0..BATCH_PACKETS {
             batch.push_copy(HEADROOM_BYTES, packet, TAILROOM_BYTES).expect("room");
         }
+        let begun = Instant::now();
         chain.gateway.handle_inner(chain.now, batch);
+        let begins = begun.elapsed();
         batch.set_source(Some(Neighbour(0)));
         let begun = Instant::now();
         chain.hops[0].handle_link(chain.now, batch, made);
         let taken = begun.elapsed();
         assert_eq!(batch.verdict(BATCH_PACKETS - 1), Verdict::Send(Neighbour(2)));
-        taken
+        [begins, taken]
     }
 }
 
@@ -109,5 +135,21 @@ fn profiles(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, profiles);
+fn metadata(c: &mut Criterion) {
+    let mut group = c.benchmark_group("metadata");
+    group.throughput(Throughput::Elements(BATCH_PACKETS as u64));
+    for bytes in [64, 1400] {
+        for (nth, element) in ["gateway", "hop"].into_iter().enumerate() {
+            for (told, what) in [(false, "nothing"), (true, "identity")] {
+                let mut measured = Measured::telling(told, bytes);
+                group.bench_function(BenchmarkId::new(format!("{element}/{what}"), bytes), |b| {
+                    b.iter_custom(|times| (0..times).map(|_| measured.run_both()[nth]).sum());
+                });
+            }
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, profiles, metadata);
 criterion_main!(benches);

@@ -10,6 +10,7 @@ mod floods;
 mod http;
 mod insider;
 mod inspect;
+mod metadata;
 mod nsh;
 mod outside;
 mod pathset;
@@ -22,6 +23,7 @@ pub(crate) fn all() -> Vec<Case> {
         esp::CASES,
         nsh::CASES,
         claims::CASES,
+        metadata::CASES,
         insider::CASES,
         classify::CASES,
         inspect::CASES,

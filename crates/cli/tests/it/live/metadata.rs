@@ -77,7 +77,7 @@ fn hears(world: &World, line: &str) {
 fn a_function_is_told_what_it_is_granted_and_no_link_carries_it_in_the_clear() {
     live(|privilege| {
         let folder = Folder::new(&format!("told{}", std::process::id()));
-        let grants = "    metadata: [identity, tenant, authorization, ports]\n";
+        let grants = "    metadata: [identity, tenant, authorization, ports]\n    may_add: [tenant]\n";
         let setting = campus(privilege, &folder, "sf2", grants)
             .with("networks: [10.79.0.0/24]", "networks: [10.79.0.0/24]\n  metadata: [tenant]");
         let world = setting.up();
@@ -91,7 +91,7 @@ fn a_function_is_told_what_it_is_granted_and_no_link_carries_it_in_the_clear() {
         hears(&world, "heard: forward tenant physics");
         // The second rule of the file, without a decision point.
         hears(&world, "heard: forward authorization 0000000201");
-        // On the way back it is what the egress was told, and ports.
+        // The egress is told by sf2, which may add it, and tells those on the way back; ports it knows.
         hears(&world, "heard: return tenant physics");
         hears(&world, "heard: return ports");
         let text = world.log().text();
