@@ -37,7 +37,8 @@ limits: {lease_s: 30, drain_ms: 1000}
 
 links:
   network: 10.77.0.0/24
-  mtu: 1500
+  mtu: 1550
+  jumbo: true
 
 gateway:
   outside: [192.0.2.0/24]

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::domain::{Domain, Keying, LinkKind, Profile, Rule, Suite, When};
 use crate::mac::MacAddress;
-use crate::pathset::{Direction, Element, LinkSet, Path, PathSet, Role};
+use crate::metadata::Kind;
+use crate::pathset::{Direction, Element, LinkSet, Path, PathSet, Reader, Role};
 
 /// A domain as programs look at it: the report `ringmail.domain/1`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -82,6 +83,9 @@ pub struct ShownPath {
     pub labels: Vec<u32>,
     /// Stretches between elements that hold plaintext.
     pub segments: Vec<ShownSegment>,
+    /// Who is told what of its packets, by whom.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<ShownTold>,
     /// Bytes of the largest inner packet.
     pub inner_mtu: u16,
     /// SHA-256 of the path, in hex.
@@ -99,6 +103,17 @@ pub struct ShownSegment {
     pub from: u8,
     /// The receiver's position.
     pub to: u8,
+}
+
+/// What one element is told of packets, which nobody else on the path can read.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ShownTold {
+    /// The name of the element that is told.
+    pub reader: String,
+    /// The name of the element that tells it.
+    pub writer: String,
+    /// What it is told.
+    pub metadata: Vec<Kind>,
 }
 
 /// A domain and its path set for programs.
@@ -155,9 +170,23 @@ fn path(set: &PathSet, path: &Path) -> ShownPath {
         not_intrusive: passing.map(|hop| named(hop.element)).collect(),
         labels: path.labels().map(|label| label.get()).collect(),
         segments: segments.collect(),
+        told: told(set, path),
         inner_mtu: path.inner_mtu,
         digest: path.digest.0.iter().map(|b| format!("{b:02x}")).collect(),
     }
+}
+
+fn told(set: &PathSet, path: &Path) -> Vec<ShownTold> {
+    let named = |position: u8| {
+        path.element_at(position.into()).map_or_else(String::new, |id| name(set, id).to_owned())
+    };
+    let readers = path.readers().into_iter();
+    let told = readers.map(|Reader { position, writer, kinds }| ShownTold {
+        reader: named(position),
+        writer: named(writer),
+        metadata: kinds.iter().collect(),
+    });
+    told.collect()
 }
 
 /// A domain and its path set as tables.
@@ -221,6 +250,18 @@ pub fn text(domain: &Domain, set: &PathSet) -> String {
     ];
     table(&mut out, &head, paths);
     out.push_str("(a hop in brackets is not intrusive: it forwards ESP unopened)\n\n");
+    let told: Vec<Vec<String>> = set
+        .paths
+        .iter()
+        .flat_map(|path| told(set, path).into_iter().map(|told| (path.name.clone(), told)))
+        .map(|(path, ShownTold { reader, writer, metadata })| {
+            let kinds: Vec<&str> = metadata.iter().map(|kind| kind.name()).collect();
+            vec![path, reader, kinds.join(", "), writer]
+        })
+        .collect();
+    if !told.is_empty() {
+        table(&mut out, &["PATH", "TOLD", "METADATA", "BY"], told.into_iter());
+    }
     let rules = domain.rules.iter().enumerate().map(|(index, r)| {
         vec![(index + 1).to_string(), r.name.to_string(), when(&r.when), r.path.to_string()]
     });

@@ -38,14 +38,18 @@ const NOTHING_TOLD: &str = "profile mpls tells no function whose a packet is";
 /// sf4 lets bob through by his identity, which it is told, and nobody else: it is there and is read.
 fn told(lab: &Lab) -> Result<(Client, Client)> {
     let (alice, bob) = (lab.client("alice")?, lab.client("bob")?);
-    ensure!(put(lab, &bob)? == 200, "the function that is told who bob is does not let him through");
+    ensure!(
+        put(lab, &bob)? == 200,
+        "the function that is told who bob is does not let him through"
+    );
     ensure!(put(lab, &alice)? != 200, "the function lets alice through, whom it is not to");
     Ok((alice, bob))
 }
 
 /// The status of a request that takes the path over sf1 and sf4.
 fn put(lab: &Lab, client: &Client) -> Result<u16> {
-    let request = format!("PUT /told HTTP/1.1\r\nhost: {}\r\ncontent-length: 0\r\n\r\n", domain::WWW);
+    let request =
+        format!("PUT /told HTTP/1.1\r\nhost: {}\r\ncontent-length: 0\r\n\r\n", domain::WWW);
     lab.connect(client)?.ask(&request)
 }
 

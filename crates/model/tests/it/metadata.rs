@@ -91,6 +91,26 @@ fn behind_an_attached_function_it_is_what_that_one_adds() {
     assert_eq!(path(&set, "through").readers(), expected);
 }
 
+#[test]
+fn who_is_told_what_is_shown() {
+    let domain = domain(LESS, ", metadata: [identity]");
+    let set = PathSet::compile(&domain, ISSUE).expect("a path set");
+    let text = ringmail_model::show::text(&domain, &set);
+    let lines: Vec<String> = text
+        .lines()
+        .skip_while(|line| !line.contains("METADATA"))
+        .take(4)
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let expected = [
+        "PATH TOLD METADATA BY",
+        "through first identity, ports gateway",
+        "through egress identity gateway",
+        "through.return first identity, ports egress",
+    ];
+    assert_eq!(lines, expected);
+}
+
 /// The headers take room from inner packets, and nothing where nobody is granted anything.
 #[test]
 fn what_is_granted_takes_its_room_and_nothing_else_does() {

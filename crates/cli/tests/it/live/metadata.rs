@@ -77,7 +77,8 @@ fn hears(world: &World, line: &str) {
 fn a_function_is_told_what_it_is_granted_and_no_link_carries_it_in_the_clear() {
     live(|privilege| {
         let folder = Folder::new(&format!("told{}", std::process::id()));
-        let grants = "    metadata: [identity, tenant, authorization, ports]\n    may_add: [tenant]\n";
+        let grants =
+            "    metadata: [identity, tenant, authorization, ports]\n    may_add: [tenant]\n";
         let setting = campus(privilege, &folder, "sf2", grants)
             .with("networks: [10.79.0.0/24]", "networks: [10.79.0.0/24]\n  metadata: [tenant]");
         let world = setting.up();
