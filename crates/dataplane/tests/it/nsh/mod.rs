@@ -2,8 +2,8 @@
 
 mod altered;
 mod insider;
-mod trails;
 mod metadata;
+mod trails;
 
 use ringmail_dataplane::nsh::verify::Verdict as Proof;
 use ringmail_dataplane::{Function, Verdict};
