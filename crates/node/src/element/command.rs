@@ -41,7 +41,7 @@ pub(crate) enum Command {
     /// A flow takes this path, until it is unpinned. This is said of it, or what was said before.
     Pin(FlowKey, PathId, Option<Box<Facts>>, oneshot::Sender<Result<(), TableFull>>),
     /// This is said of a flow from now on.
-    Tell(FlowKey, Box<Facts>),
+    Say(FlowKey, Box<Facts>),
     /// A flow is forgotten after a while.
     Unpin(FlowKey, Duration),
     /// These workers of the same element hear from now on what this one learns.
@@ -128,7 +128,7 @@ impl Command {
                     let _gone = answer.send(told.and_then(|()| edge.pin(flow, path)));
                 }
             }
-            Command::Tell(flow, facts) => {
+            Command::Say(flow, facts) => {
                 if let Core::Edge(edge, _) = core
                     && let Err(full) = edge.tell(flow, &facts)
                 {

@@ -80,7 +80,7 @@ impl PacketChain for Workers {
     fn began(&mut self, flow: FlowKey, client: &str, rule: &str, service: &str) {
         if let Some(facts) = self.chains.facts(None, client, rule) {
             for worker in self.chains.workers() {
-                worker.give(Command::Tell(flow, facts.clone()));
+                worker.give(Command::Say(flow, facts.clone()));
             }
         }
         self.chains.began(flow, client, rule, service);
