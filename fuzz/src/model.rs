@@ -22,7 +22,7 @@ use ringmail_model::summary::{SummaryFile, audit};
 pub type Body = fn(&[u8]);
 
 /// Every target by name; the name is the corpus's folder too.
-pub const TARGETS: [(&str, Body); 5] = [
+pub const TARGETS: [(&str, Body); 6] = [
     ("model_domain", fuzz_domain),
     ("model_metadata", fuzz_metadata),
     ("model_pathset", fuzz_pathset),
