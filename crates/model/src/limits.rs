@@ -152,6 +152,10 @@ pub const PDP_LOOK_PASSAGES: usize = 4_096;
 pub const PDP_SEEN_PASSAGES: usize = 256;
 /// Bytes of the name of a reason for which a packet was dropped.
 pub const PDP_REASON_BYTES: usize = 64;
+/// Verdicts on the way of packets of one path in one answer; a path has a message of its own.
+pub const PDP_SEEN_JUDGED: usize = 256;
+/// Paths of which an element tells in one answer.
+pub const PDP_LOOK_PATHS: usize = 1_024;
 /// The least time between two versions that are signed anew because an element has seen a higher one.
 pub const PDP_REISSUE_EVERY: Duration = Duration::from_secs(60);
 /// The fewest packets after which keys may be replaced: each epoch costs a handshake with every neighbour.

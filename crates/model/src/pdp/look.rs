@@ -27,6 +27,13 @@ pub enum Look {
     },
     /// Note nothing any more.
     Stop,
+    /// What was said last of the way that packets came, of paths that end there.
+    Proofs {
+        /// The path's name; empty for all.
+        path: String,
+        /// How many verdicts of a path, and how many of those that failed.
+        last: u32,
+    },
 }
 
 /// The answer to a [`Look`], or a part of it.
@@ -54,6 +61,43 @@ pub enum Seen {
         /// Whether more of the same answer follows.
         more: bool,
     },
+    /// To [`Look::Proofs`].
+    Proofs {
+        /// By path.
+        paths: Vec<Proved>,
+        /// Whether more of the same answer follows.
+        more: bool,
+    },
+}
+
+/// What the end of a path said of the way that its packets came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proved {
+    /// The path's name.
+    pub path: String,
+    /// Packets: the verdict, the position from which on, how many.
+    pub counts: Vec<(String, u32, u64)>,
+    /// In order of time.
+    pub last: Vec<Judged>,
+}
+
+/// What was said of one packet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// When, in RFC 3339.
+    pub time: String,
+    /// The element that began the packet.
+    pub origin: String,
+    /// The worker of that element.
+    pub worker: u16,
+    /// The origin's count.
+    pub sequence: u64,
+    /// What was said.
+    pub verdict: String,
+    /// Of what is proved, the position from which on.
+    pub from: u32,
+    /// The name of the element there.
+    pub from_element: String,
 }
 
 /// A flow in the direction of its packets.

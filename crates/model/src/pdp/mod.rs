@@ -37,10 +37,13 @@ pub const ALPN: &[u8] = b"ringmail-pdp/1";
 
 /// The highest version of the protocol that this release speaks; it speaks all before it, too. A session speaks the lower one
 /// of its two ends (`docs/pdp.md`, "Versions of the protocol").
-pub const PROTOCOL: u8 = 3;
+pub const PROTOCOL: u8 = 4;
 
 /// From which version of the protocol on an end knows [`Offer::MayRestart`], [`Nack::NoKeys`] and [`Message::Absent`].
 pub(crate) const PROTOCOL_ABSENT: u8 = 2;
 
 /// From which version of the protocol on an end knows [`Message::Look`] and [`Message::Seen`].
 pub(crate) const PROTOCOL_LOOK: u8 = 3;
+
+/// From which version of the protocol on an end knows [`look::Look::Proofs`] and [`look::Seen::Proofs`].
+pub(crate) const PROTOCOL_PROOFS: u8 = 4;

@@ -1,9 +1,11 @@
 //! Questions about packets as path distribution carries them, and as an element's runtime is asked. Taps have no such form:
 //! what packets carry is told to nobody on another machine.
 
-use ringmail_model::pdp::look::{self, Fate, Look, Seen};
+use ringmail_model::pdp::look::{self, Fate, Judged, Look, Proved, Seen};
 
-use crate::control::{Mark, Observe, Observed, Passage, TraceFlow};
+use crate::control::{
+    Mark, Observe, Observed, Passage, PathProofs, ProofCount, ProofRecord, TraceFlow,
+};
 
 /// A question for another machine, if it is one that may be asked there.
 pub(super) fn asked(question: Observe) -> Option<Look> {
@@ -15,8 +17,9 @@ pub(super) fn asked(question: Observe) -> Option<Look> {
             Look::Find { flows: flows(of), marks: marks.into_iter().map(mark).collect() }
         }
         Observe::TraceStop => Look::Stop,
-        // The end of a path says itself what it found.
-        Observe::Tap { .. } | Observe::Proofs { .. } | Observe::Statement => return None,
+        Observe::Proofs { path, last } => Look::Proofs { path: path.unwrap_or_default(), last },
+        // An element keeps what it signs beside its own state.
+        Observe::Tap { .. } | Observe::Statement => return None,
     })
 }
 
@@ -31,6 +34,9 @@ pub(super) fn question(look: Look) -> Observe {
             marks: marks.into_iter().map(mark_told).collect(),
         },
         Look::Stop => Observe::TraceStop,
+        Look::Proofs { path, last } => {
+            Observe::Proofs { path: Some(path).filter(|path| !path.is_empty()), last }
+        }
     }
 }
 
@@ -46,14 +52,15 @@ pub(super) fn seen(observed: Observed) -> Seen {
             overwritten,
             more: false,
         },
-        Observed::Proofs(_) | Observed::Statement { .. } => {
-            Seen::Refused("that was not asked".to_owned())
+        Observed::Proofs(paths) => {
+            Seen::Proofs { paths: paths.into_iter().map(proved).collect(), more: false }
         }
+        Observed::Statement { .. } => Seen::Refused("that was not asked".to_owned()),
     }
 }
 
 /// An element's answer as control hears it.
-pub(super) fn observed(seen: Seen) -> Result<Observed, String> {
+pub(super) fn observed(element: &str, seen: Seen) -> Result<Observed, String> {
     Ok(match seen {
         Seen::Refused(why) => return Err(why),
         Seen::Done => Observed::Done,
@@ -66,7 +73,31 @@ pub(super) fn observed(seen: Seen) -> Result<Observed, String> {
             passages: passages.into_iter().map(passage_told).collect(),
             overwritten,
         },
+        Seen::Proofs { paths, .. } => {
+            Observed::Proofs(paths.into_iter().map(|path| proved_told(element, path)).collect())
+        }
     })
+}
+
+fn proved(PathProofs { path, counts, last, .. }: PathProofs) -> Proved {
+    let counted = |ProofCount { verdict, from, packets }| (verdict, from, packets);
+    let judged = |record: ProofRecord| {
+        let ProofRecord { time, origin, worker, sequence, verdict, from, from_element } = record;
+        Judged { time, origin, worker, sequence, verdict, from, from_element }
+    };
+    let counts = counts.into_iter().map(counted).collect();
+    Proved { path, counts, last: last.into_iter().map(judged).collect() }
+}
+
+fn proved_told(end: &str, Proved { path, counts, last }: Proved) -> PathProofs {
+    let counted = |(verdict, from, packets)| ProofCount { verdict, from, packets };
+    let record = |judged: Judged| {
+        let Judged { time, origin, worker, sequence, verdict, from, from_element } = judged;
+        ProofRecord { time, origin, worker, sequence, verdict, from, from_element }
+    };
+    let counts = counts.into_iter().map(counted).collect();
+    let last = last.into_iter().map(record).collect();
+    PathProofs { path, end: end.to_owned(), counts, last }
 }
 
 fn flow(flow: TraceFlow) -> look::Flow {
@@ -140,6 +171,8 @@ mod tests {
             Observe::Probe { path: "a".to_owned() },
             Observe::TraceFind { flows, marks: vec![mark] },
             Observe::TraceStop,
+            Observe::Proofs { path: None, last: 3 },
+            Observe::Proofs { path: Some("a".to_owned()), last: 3 },
         ];
         for asked_for in questions {
             let (before, look) = (format!("{asked_for:?}"), asked(asked_for).expect("it may be"));
@@ -176,11 +209,20 @@ mod tests {
             probed(None),
             probed(Some("refused")),
             Observed::Passages { passages, overwritten: 6 },
+            Observed::Proofs(vec![PathProofs {
+                path: "a".to_owned(),
+                end: "egress".to_owned(),
+                counts: vec![ProofCount { packets: 7, ..ProofCount::default() }],
+                last: vec![ProofRecord { sequence: 8, ..ProofRecord::default() }],
+            }]),
         ];
         for answer in answers {
             let before = format!("{answer:?}");
-            assert_eq!(format!("{:?}", observed(seen(answer)).expect("an answer")), before);
+            assert_eq!(
+                format!("{:?}", observed("egress", seen(answer)).expect("an answer")),
+                before
+            );
         }
-        assert_eq!(observed(Seen::Refused("no".to_owned())).expect_err("none"), "no");
+        assert_eq!(observed("", Seen::Refused("no".to_owned())).expect_err("none"), "no");
     }
 }

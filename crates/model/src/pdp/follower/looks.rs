@@ -2,16 +2,23 @@
 
 use std::time::Instant;
 
-use super::super::PROTOCOL_LOOK;
-use super::super::look::{Look, Seen};
+use super::super::look::{Look, Proved, Seen};
 use super::super::message::Message;
 use super::super::reason::CloseReason;
+use super::super::{PROTOCOL_LOOK, PROTOCOL_PROOFS};
 use super::{Follower, FollowerEvent};
-use crate::limits::{PDP_LOOK_PASSAGES, PDP_LOOK_WITHIN, PDP_LOOKS, PDP_SEEN_PASSAGES};
+use crate::limits::{
+    PDP_LOOK_PASSAGES, PDP_LOOK_PATHS, PDP_LOOK_WITHIN, PDP_LOOKS, PDP_SEEN_JUDGED,
+    PDP_SEEN_PASSAGES,
+};
 
 impl Follower {
     pub(super) fn asked(&mut self, now: Instant, number: u32, look: Look) {
-        if self.protocol < PROTOCOL_LOOK {
+        let since = match look {
+            Look::Proofs { .. } => PROTOCOL_PROOFS,
+            _ => PROTOCOL_LOOK,
+        };
+        if self.protocol < since {
             return self.hang_up(now, CloseReason::Violation);
         }
         // Control does not wait for those any more.
@@ -30,8 +37,10 @@ impl Follower {
         if self.looks.remove(&number).is_none() || !self.is_following() {
             return;
         }
-        let Seen::Passages { mut passages, overwritten, .. } = seen else {
-            return self.say(now, &Message::Seen { number, seen });
+        let (mut passages, overwritten) = match seen {
+            Seen::Passages { passages, overwritten, .. } => (passages, overwritten),
+            Seen::Proofs { paths, .. } => return self.proved(now, number, paths),
+            seen => return self.say(now, &Message::Seen { number, seen }),
         };
         let cut = passages.len().saturating_sub(PDP_LOOK_PASSAGES);
         passages.truncate(PDP_LOOK_PASSAGES);
@@ -45,6 +54,24 @@ impl Follower {
                 return;
             }
             passages = rest;
+        }
+    }
+
+    /// A message a path; the last verdicts of each.
+    fn proved(&mut self, now: Instant, number: u32, mut paths: Vec<Proved>) {
+        paths.truncate(PDP_LOOK_PATHS);
+        for path in &mut paths {
+            let old = path.last.len().saturating_sub(PDP_SEEN_JUDGED);
+            path.last.drain(..old);
+        }
+        let mut rest = paths.into_iter().peekable();
+        loop {
+            let paths = rest.next().into_iter().collect();
+            let more = rest.peek().is_some();
+            self.say(now, &Message::Seen { number, seen: Seen::Proofs { paths, more } });
+            if !more {
+                return;
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use super::MessageError;
 use super::encoding::short;
 use super::wire::{Reader, Writer};
 use crate::limits;
-use crate::pdp::look::{Fate, Flow, Look, Mark, Passage, Seen};
+use crate::pdp::look::{Fate, Flow, Judged, Look, Mark, Passage, Proved, Seen};
 
 /// What a passage has of what need not be there.
 const HAS_FLOW: u8 = 1;
@@ -32,6 +32,9 @@ impl Writer {
             Look::Stop => {
                 self.u8(4);
             }
+            Look::Proofs { path, last } => {
+                self.u8(5).bytes(short(path, limits::PDP_PATH_NAME_BYTES)).u32(*last);
+            }
         }
     }
 
@@ -52,6 +55,29 @@ impl Writer {
                 self.u8(if *more { 4 } else { 3 }).u64(*overwritten).u16(passages.len() as u16);
                 passages.iter().for_each(|passage| self.passage(passage));
             }
+            Seen::Proofs { paths, more } => {
+                let paths = &paths[..paths.len().min(limits::PDP_LIST_ENTRIES)];
+                self.u8(if *more { 6 } else { 5 }).u16(paths.len() as u16);
+                paths.iter().for_each(|path| self.proved(path));
+            }
+        }
+    }
+
+    fn name(&mut self, name: &str) -> &mut Writer {
+        self.bytes(short(name, limits::PDP_REASON_BYTES))
+    }
+
+    fn proved(&mut self, Proved { path, counts, last }: &Proved) {
+        let counts = &counts[..counts.len().min(limits::PDP_LIST_ENTRIES)];
+        self.bytes(short(path, limits::PDP_PATH_NAME_BYTES)).u16(counts.len() as u16);
+        for (verdict, from, packets) in counts {
+            self.name(verdict).u32(*from).u64(*packets);
+        }
+        let last = &last[..last.len().min(limits::PDP_SEEN_JUDGED)];
+        self.u16(last.len() as u16);
+        for Judged { time, origin, worker, sequence, verdict, from, from_element } in last {
+            self.name(time).name(origin).u16(*worker).u64(*sequence);
+            self.name(verdict).u32(*from).name(from_element);
         }
     }
 
@@ -110,6 +136,10 @@ impl Reader<'_> {
                 Look::Find { flows, marks: marks? }
             }
             4 => Look::Stop,
+            5 => Look::Proofs {
+                path: self.text("path", limits::PDP_PATH_NAME_BYTES)?,
+                last: self.u32("number of verdicts")?,
+            },
             _ => return Err(MessageError::Value("look")),
         })
     }
@@ -129,7 +159,39 @@ impl Reader<'_> {
                 let passages: Result<_, _> = (0..count).map(|_| self.passage()).collect();
                 Seen::Passages { passages: passages?, overwritten, more: kind == 4 }
             }
+            kind @ (5 | 6) => {
+                let count = self.count("paths", limits::PDP_LIST_ENTRIES)?;
+                let paths: Result<_, _> = (0..count).map(|_| self.proved()).collect();
+                Seen::Proofs { paths: paths?, more: kind == 6 }
+            }
             _ => return Err(MessageError::Value("seen")),
+        })
+    }
+
+    fn name(&mut self, what: &'static str) -> Result<String, MessageError> {
+        self.text(what, limits::PDP_REASON_BYTES)
+    }
+
+    fn proved(&mut self) -> Result<Proved, MessageError> {
+        let path = self.text("path", limits::PDP_PATH_NAME_BYTES)?;
+        let counts = self.count("counts", limits::PDP_LIST_ENTRIES)?;
+        let counts: Result<_, _> = (0..counts)
+            .map(|_| Ok((self.name("verdict")?, self.u32("position")?, self.u64("packets")?)))
+            .collect();
+        let last = self.count("verdicts", limits::PDP_SEEN_JUDGED)?;
+        let last: Result<_, _> = (0..last).map(|_| self.judged()).collect();
+        Ok(Proved { path, counts: counts?, last: last? })
+    }
+
+    fn judged(&mut self) -> Result<Judged, MessageError> {
+        Ok(Judged {
+            time: self.name("time")?,
+            origin: self.name("origin")?,
+            worker: self.u16("worker")?,
+            sequence: self.u64("sequence")?,
+            verdict: self.name("verdict")?,
+            from: self.u32("position")?,
+            from_element: self.name("element")?,
         })
     }
 

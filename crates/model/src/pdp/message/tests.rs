@@ -3,7 +3,7 @@
 use super::*;
 use crate::limits;
 use crate::pathset::SignedPathSet;
-use crate::pdp::look::{Fate, Flow, Mark, Passage};
+use crate::pdp::look::{Fate, Flow, Judged, Mark, Passage, Proved};
 
 fn documents() -> Box<Documents> {
     Box::new(Documents {
@@ -104,6 +104,32 @@ fn golden() -> Vec<(Message, &'static str)> {
         (
             Message::Look { number: 9, look: Look::Find { flows: vec![], marks: vec![mark] } },
             bytes(&format!("0000001219{n}03000000010000000500000006")),
+        ),
+        (
+            Message::Look { number: 9, look: Look::Proofs { path: "p".to_owned(), last: 2 } },
+            bytes(&format!("0000000f19{n}05000000017000000002")),
+        ),
+        (
+            seen(Seen::Proofs {
+                paths: vec![Proved {
+                    path: "p".to_owned(),
+                    counts: vec![("v".to_owned(), 1, 2)],
+                    last: vec![Judged {
+                        time: "t".to_owned(),
+                        origin: "o".to_owned(),
+                        worker: 3,
+                        sequence: 4,
+                        verdict: "v".to_owned(),
+                        from: 5,
+                        from_element: "e".to_owned(),
+                    }],
+                }],
+                more: true,
+            }),
+            bytes(&format!(
+                "0000004608{n}06 0001 0000000170 0001 0000000176 00000001 0000000000000002 0001 \
+                 0000000174 000000016f 0003 0000000000000004 0000000176 00000005 0000000165"
+            )),
         ),
         (Message::Look { number: 9, look: Look::Stop }, bytes(&format!("0000000619{n}04"))),
         (seen(Seen::Refused("no".to_owned())), bytes(&format!("0000000c08{n}00000000026e6f"))),

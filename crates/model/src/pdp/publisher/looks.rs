@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use super::super::PROTOCOL_LOOK;
-use super::super::look::{Look, Passage, Seen, Unseen};
+use super::super::look::{Look, Passage, Proved, Seen, Unseen};
 use super::super::message::Message;
+use super::super::{PROTOCOL_LOOK, PROTOCOL_PROOFS};
 use super::{Publisher, PublisherEvent};
-use crate::limits::{PDP_LOOK_PASSAGES, PDP_LOOK_WITHIN, PDP_LOOKS};
+use crate::limits::{PDP_LOOK_PASSAGES, PDP_LOOK_PATHS, PDP_LOOK_WITHIN, PDP_LOOKS};
 
 /// A question that is not answered yet.
 #[derive(Debug)]
@@ -15,6 +15,7 @@ pub(super) struct Looking {
     deadline: Instant,
     /// What came of the answer so far.
     passages: Vec<Passage>,
+    paths: Vec<Proved>,
 }
 
 impl Publisher {
@@ -26,7 +27,11 @@ impl Publisher {
         let Some(peer) = self.peers.get(element).filter(|peer| peer.greeted) else {
             return Err(Unseen::Away);
         };
-        if peer.protocol < PROTOCOL_LOOK {
+        let since = match look {
+            Look::Proofs { .. } => PROTOCOL_PROOFS,
+            _ => PROTOCOL_LOOK,
+        };
+        if peer.protocol < since {
             return Err(Unseen::Older);
         }
         if self.looks.values().filter(|looking| looking.element == element).count() >= PDP_LOOKS {
@@ -36,7 +41,8 @@ impl Publisher {
         let number = self.last_look;
         let (element, deadline) = (element.to_owned(), now + PDP_LOOK_WITHIN);
         self.send(now, &element, &Message::Look { number, look });
-        self.looks.insert(number, Looking { element, deadline, passages: Vec::new() });
+        let (passages, paths) = (Vec::new(), Vec::new());
+        self.looks.insert(number, Looking { element, deadline, passages, paths });
         Ok(number)
     }
 
@@ -55,6 +61,16 @@ impl Publisher {
                 } else {
                     let passages = std::mem::take(&mut looking.passages);
                     Ok(Seen::Passages { passages, overwritten, more })
+                }
+            }
+            Seen::Proofs { paths, more } => {
+                looking.paths.extend(paths);
+                if looking.paths.len() > PDP_LOOK_PATHS {
+                    Err(Unseen::TooLong)
+                } else if more {
+                    return;
+                } else {
+                    Ok(Seen::Proofs { paths: std::mem::take(&mut looking.paths), more })
                 }
             }
             Seen::Refused(why) => Err(Unseen::Refused(why)),

@@ -1,12 +1,12 @@
 //! What control answers an operator: how far every element is, and a reload.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use ringmail_model::pdp::{self, Progress, Proposing, Refusal, Standing};
 use tokio::sync::{Mutex, Notify};
 
@@ -17,10 +17,10 @@ use crate::admin::{
     Backend, Distribution, DomainStatus, ElementReport, RefusedVersion, Reloading, VersionReport,
 };
 use crate::change::{ElementAnswer, ReloadReport};
-use crate::control::{Fault, KeyExport, ListenerLists, Nack};
+use crate::control::{Fault, KeyExport, ListenerLists, Nack, Observe, Observed};
 use crate::limits::TRACE_WAIT;
 use crate::see::prove::{Proofs, ProveWish};
-use crate::see::trace::{self, Route, Trace, TraceWish};
+use crate::see::trace::{self, Ask, Route, Trace, TraceWish};
 
 #[derive(Debug)]
 pub(super) struct ControlDesk {
@@ -115,12 +115,28 @@ impl Backend for ControlDesk {
     }
 
     fn prove(&self, wish: ProveWish) -> BoxFuture<'_, Result<Proofs, String>> {
-        let whose = wish.path.map_or_else(String::new, |path| format!(" of `{path}`"));
-        let reason = format!(
-            "control sees no packets; ask the end{whose} on its machine, `ringmail prove --state`: egresses of forward paths, \
-             the gateway of their answers"
-        );
-        async move { Err(reason) }.boxed()
+        let prove = async move {
+            let committed = self.press.committed().ok_or("no version counts")?;
+            let set = &committed.set;
+            let meant = |path: &&ringmail_model::pathset::Path| {
+                wish.path.as_ref().is_none_or(|wanted| *wanted == path.name)
+            };
+            let ends =
+                set.paths.iter().filter(meant).filter_map(|path| set.element(path.end.element));
+            let ends: BTreeSet<&str> = ends.map(|element| element.name.as_str()).collect();
+            let elements = Elements { line: &self.line, wait: Duration::ZERO };
+            let ask = async |name: &str| {
+                let question = Observe::Proofs { path: wish.path.clone(), last: wish.last };
+                let answer = match elements.ask(name, question).await {
+                    Ok(Observed::Proofs(paths)) => Ok(paths),
+                    Ok(_) => Err("it answered another question".to_owned()),
+                    Err(reason) => Err(reason),
+                };
+                (name.to_owned(), answer)
+            };
+            Proofs::of(&wish, join_all(ends.into_iter().map(ask)).await)
+        };
+        prove.boxed()
     }
 
     fn reload(

@@ -30,7 +30,7 @@ impl Ask for Elements<'_> {
         self.line.0.send(input).await.map_err(|_| ending())?;
         // The protocol's end waits no longer than it may.
         let seen = answered.await.map_err(|_| ending())?;
-        look::observed(seen.map_err(|why| why.to_string())?)
+        look::observed(element, seen.map_err(|why| why.to_string())?)
     }
 
     async fn wait(&self) {

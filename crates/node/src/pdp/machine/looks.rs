@@ -23,7 +23,7 @@ impl Machine {
         match look {
             Look::Start { .. } => self.trace_ends = Some(now + TRACE_LASTS),
             Look::Stop => self.trace_ends = None,
-            Look::Probe { .. } | Look::Find { .. } => {}
+            Look::Probe { .. } | Look::Find { .. } | Look::Proofs { .. } => {}
         }
         let (request, question) = (feed.question(), look::question(look));
         self.asked.insert(request, Asked::Look(number));
