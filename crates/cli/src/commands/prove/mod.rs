@@ -24,7 +24,7 @@ use crate::running::Whom;
 /// Each packet of a domain with a Network Service Header carries a proof of transit, which the end of its path looks at: an
 /// egress on the way there, the gateway on the way back. The last verdicts are kept, and besides the last that failed,
 /// however many packets are proved after them. Exits with 3 if a packet failed since the ends started, or an end does not
-/// answer. Where elements are on machines of their own, ask the end of the path there (`--state`).
+/// answer. Where elements are on machines of their own, ask control, or an end of paths there (`--state`).
 ///
 /// With `--summary` nothing that runs is asked: files that elements signed are checked against the domain's root, what ends
 /// say against what the other elements say. Exits with 3 if a signature does not hold, something is missing, an element

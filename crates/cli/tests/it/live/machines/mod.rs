@@ -15,6 +15,7 @@ mod change;
 mod load;
 mod manual;
 mod mixed;
+mod proofs;
 mod rotation;
 mod standby;
 
