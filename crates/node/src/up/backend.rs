@@ -179,7 +179,12 @@ impl Backend for DomainBackend {
 
     fn prove(&self, wish: ProveWish) -> BoxFuture<'_, Result<Proofs, String>> {
         let prove = async move {
-            let ready = |(name, _, state)| (state == ElementState::Ready).then_some(name);
+            // Programs of attached functions and built-in sites are asked nothing.
+            let apart = [SITE_PREFIX, attach::PREFIX];
+            let ready = |(name, _, state): (String, _, _)| {
+                let element = !apart.iter().any(|prefix| name.starts_with(prefix));
+                (element && state == ElementState::Ready).then_some(name)
+            };
             let names = self.elements.elements().into_iter().filter_map(ready);
             let ask = async |name: String| {
                 let question = Observe::Proofs { path: wish.path.clone(), last: wish.last };
