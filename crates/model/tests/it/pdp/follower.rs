@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use ringmail_model::PathVersion;
-use ringmail_model::limits::{PDP_LOOK_PASSAGES, PDP_LOOK_WITHIN, PDP_LOOKS, PDP_SEEN_PASSAGES};
+use ringmail_model::limits::{
+    PDP_LOOK_PASSAGES, PDP_LOOK_WITHIN, PDP_LOOKS, PDP_SEEN_JUDGED, PDP_SEEN_PASSAGES,
+};
 use ringmail_model::pathset::Issue;
-use ringmail_model::pdp::look::{Look, Seen};
+use ringmail_model::pdp::look::{Judged, Look, Proved, Seen};
 use ringmail_model::pdp::{
     CloseReason, Documents, Follower, FollowerEvent, Held, Message, Nack, Offer, PROTOCOL, Usage,
 };
@@ -504,11 +506,41 @@ fn f13_a_long_answer_goes_in_parts_and_a_longer_one_is_cut() {
 }
 
 #[test]
-fn f13_a_session_of_the_release_before_has_no_such_question() {
-    let mut world = World::new(Held::default());
-    world.follower.connected(world.clock.0);
-    let (life, committed) = ([2; 16], PathVersion(3));
-    world.hear(&Message::Welcome { protocol: PROTOCOL - 1, life, now_unix_ms: 5, committed });
-    world.events();
-    assert_eq!(asked(&mut world, 7), [FollowerEvent::HangUp(CloseReason::Violation)]);
+fn f13_a_session_of_a_release_before_has_no_such_question() {
+    // Questions about packets came with 3, that about proofs with 4.
+    let proofs = Look::Proofs { path: String::new(), last: 1 };
+    for (protocol, look) in [(2, Look::Stop), (3, proofs)] {
+        let mut world = World::new(Held::default());
+        world.follower.connected(world.clock.0);
+        let (life, committed) = ([2; 16], PathVersion(3));
+        world.hear(&Message::Welcome { protocol, life, now_unix_ms: 5, committed });
+        world.events();
+        world.hear(&Message::Look { number: 7, look });
+        assert_eq!(world.events(), [FollowerEvent::HangUp(CloseReason::Violation)], "{protocol}");
+    }
+}
+
+#[test]
+fn f13_proofs_go_a_path_a_message_and_the_last_of_each() {
+    let mut world = World::following(Held::default());
+    world.hear(&Message::Look { number: 7, look: Look::Proofs { path: String::new(), last: 900 } });
+    let judged = |sequence| Judged { sequence, ..Judged::default() };
+    let last = (0..PDP_SEEN_JUDGED as u64 + 10).map(judged).collect();
+    let path = |name: &str, last| Proved { path: name.to_owned(), counts: vec![], last };
+    let paths = vec![path("a", last), path("b", vec![])];
+    world.follower.seen(world.clock.0, 7, Seen::Proofs { paths, more: false });
+    let parts: Vec<_> = world
+        .said()
+        .into_iter()
+        .map(|said| match said {
+            Message::Seen { number: 7, seen: Seen::Proofs { mut paths, more } } => {
+                let path = paths.pop().expect("a path");
+                assert!(paths.is_empty());
+                (path.path, path.last.len(), path.last.first().map(|first| first.sequence), more)
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let first = ("a".to_owned(), PDP_SEEN_JUDGED, Some(10), true);
+    assert_eq!(parts, [first, ("b".to_owned(), 0, None, false)]);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ringmail_model::PathVersion;
 use ringmail_model::limits::{PDP_LOOK_PASSAGES, PDP_LOOK_WITHIN, PDP_LOOKS, PDP_SEEN_PASSAGES};
-use ringmail_model::pdp::look::{Look, Seen, Unseen};
+use ringmail_model::pdp::look::{Look, Proved, Seen, Unseen};
 use ringmail_model::pdp::{
     Absent, CloseReason, Message, Nack, Offer, PROTOCOL, Progress, Proposing, Published, Publisher,
     PublisherConfig, PublisherEvent, Refusal, SessionId, Standing,
@@ -615,9 +615,14 @@ fn c12_only_who_is_there_and_knows_the_question_is_asked_about_packets() {
     assert_eq!(world.look("egress"), Err(Unseen::Away));
     world.publisher.connected(world.clock.0, SessionId(9), "egress");
     assert_eq!(world.look("egress"), Err(Unseen::Away), "it has not said hello");
-    world.join_with(PROTOCOL - 1, SessionId(9), "egress", 1, 1);
+    // Questions about packets came with 3, that about proofs with 4.
+    world.join_with(2, SessionId(9), "egress", 1, 1);
     world.said();
     assert_eq!(world.look("egress"), Err(Unseen::Older));
+    world.join_with(3, SessionId(10), "egress", 1, 1);
+    world.said();
+    let proofs = Look::Proofs { path: String::new(), last: 1 };
+    assert_eq!(world.publisher.look(world.clock.0, "egress", proofs), Err(Unseen::Older));
     assert_eq!(world.said(), []);
     let number = world.look("sf1").expect("it is there");
     assert_eq!(world.said(), [to(SF1, &format!("Look {{ number: {number}, look: Stop }}"))]);
@@ -641,6 +646,21 @@ fn c12_an_answer_counts_once_and_of_who_was_asked() {
     let number = world.look("sf1").expect("it is there");
     world.answer(SF1, number, Seen::Refused("no".to_owned()));
     assert_eq!(world.events(), [seen(number, Err(Unseen::Refused("no".to_owned())))]);
+}
+
+#[test]
+fn c12_proofs_of_paths_are_put_together() {
+    let part = |names: &[&str], more| {
+        let path = |name: &&str| Proved { path: (*name).to_owned(), ..Proved::default() };
+        Seen::Proofs { paths: names.iter().map(path).collect(), more }
+    };
+    let mut world = World::with_two(Absent::GoOn);
+    let look = Look::Proofs { path: String::new(), last: 1 };
+    let number = world.publisher.look(world.clock.0, "sf1", look).expect("it is there");
+    world.answer(SF1, number, part(&["a"], true));
+    assert_eq!(world.events(), []);
+    world.answer(SF1, number, part(&["b"], false));
+    assert_eq!(world.events(), [seen(number, Ok(part(&["a", "b"], false)))]);
 }
 
 #[test]
