@@ -72,7 +72,7 @@ fn install(
             let _before = header.install_prover(id, &key, lease);
         }
         (Use::Metadata, Way::In, HeaderSecret::Metadata(key)) => {
-            header.install_reading(id, key, lease)
+            header.install_reading(id, key, lease);
         }
         (Use::Metadata, Way::Out, HeaderSecret::Metadata(key)) => {
             header.install_writing(position, id, key, lease);
