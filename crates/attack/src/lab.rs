@@ -367,7 +367,7 @@ impl Lab {
         self.whole()
     }
 
-    fn tune(&self, namespace: &str, key: &str, value: &str) -> Result<()> {
+    pub(crate) fn tune(&self, namespace: &str, key: &str, value: &str) -> Result<()> {
         let file = format!("/proc/sys/{}", key.replace('.', "/"));
         Ok(self.netns(namespace)?.run(|| fs::write(file, value))??)
     }

@@ -155,6 +155,10 @@ reasons! {
     MetadataUnknownKey = "metadata_unknown_key",
     /// The metadata does not open: it was changed, is of another packet, path or reader, or says what is not granted.
     MetadataWrong = "metadata_wrong",
+    /// The packet came to the egress's machine for a chain, and not from a service by the interface that leads there.
+    ForeignSource = "foreign_source",
+    /// The packet came to the egress's machine from where services are, for the network between elements.
+    TowardsLinks = "towards_links",
     /// Congestion was marked on a packet whose inner header cannot carry the mark (RFC 6040 section 4.2).
     CongestionNotEct = "congestion_not_ect",
 }

@@ -33,6 +33,8 @@ defences! {
     LinkInterface = "link_interface",
     /// What ICMP says of the MTU between elements is not believed.
     LinkMtu = "link_mtu",
+    /// What enters a chain at the egress has the address of the service that it comes from.
+    ServiceAddress = "service_address",
     /// A frame comes from the neighbour that its path names.
     PreviousElement = "previous_element",
     /// The labels of a frame are those of its association's path.

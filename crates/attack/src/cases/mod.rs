@@ -7,6 +7,7 @@ mod classify;
 mod clients;
 mod esp;
 mod floods;
+mod guards;
 mod http;
 mod insider;
 mod inspect;
@@ -28,6 +29,7 @@ pub(crate) fn all() -> Vec<Case> {
         classify::CASES,
         inspect::CASES,
         outside::CASES,
+        guards::CASES,
         agreement::CASES,
         pathset::CASES,
         clients::CASES,

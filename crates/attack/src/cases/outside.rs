@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::{Context, Result, ensure};
+use ringmail_model::defence::Defence;
 use ringmail_node::control::PinnedFlow;
 
 use crate::case::{Case, Claimed, Row, Switch, Trial};
@@ -21,7 +22,7 @@ pub(super) const CASES: &[Case] = &[
         attack: "label-spoofed-from-outside",
         row: Row::Spoof,
         claimed: Claimed::Always,
-        given: &[],
+        given: &[Defence::LinkInterface],
         switch: Some(Switch::Kernel("gateway", &[OUTER_ADDRESSES])),
         expected: "an encapsulated packet that comes from outside is not taken, even if it is a genuine one",
         run: label_from_outside,

@@ -4,6 +4,7 @@ use std::io;
 
 use anyhow::{Context, Result};
 use ringmail_dataplane::replay::WindowPackets;
+use ringmail_model::domain::Domain;
 use ringmail_model::pathset::Role;
 use tokio::sync::mpsc;
 
@@ -12,6 +13,7 @@ use super::chain::Chains;
 use super::change::Serving;
 use super::command::Command;
 use super::flows::Flows;
+use super::guard::Guard;
 use super::keys::Keys;
 use super::knowledge::Knowledge;
 use super::proxy::{self, ListenerTls, Proxy};
@@ -45,6 +47,10 @@ pub(super) async fn begin(
     if element.role != Role::Hop {
         inner::configure(domain, element.role).await.context("the inner side")?;
     }
+    let guard = match element.role {
+        Role::Egress => guard(domain).await,
+        _ => None,
+    };
     let flows = Flows::start(domain, set, element)?;
     if let Some(flows) = &flows {
         for worker in &workers {
@@ -62,8 +68,20 @@ pub(super) async fn begin(
     let ability = Ability { links_are_fixed: matches!(workshop, Workshop::Mill(_)) };
     let (versions, trust) = (Versions::new(version), (identity, bundle));
     let mut serving = Serving::new(versions, workers, agreement, psk, proxy, ability, trust);
-    serving.flows = flows;
+    (serving.flows, serving.guard) = (flows, guard);
     Ok(serving)
+}
+
+/// A kernel without rules of routing is no reason to serve nobody.
+async fn guard(domain: &Domain) -> Option<Guard> {
+    let guard = Guard::begin(domain).await;
+    let unguarded = |error: &anyhow::Error| {
+        tracing::warn!(
+            error = format!("{error:#}"),
+            "services are not kept from answering in another's name: `ringmail doctor` says more"
+        );
+    };
+    guard.inspect_err(unguarded).ok()
 }
 
 /// At the gateway with the other end of what joins its workers to WireGuard.

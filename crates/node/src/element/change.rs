@@ -19,6 +19,7 @@ use super::agreement::Agreement;
 use super::chain::{Addresses, Chains, Variants};
 use super::command::{Command, NewPath, NewPaths};
 use super::flows::Flows;
+use super::guard::Guard;
 use super::knowledge::Knowledge;
 use super::legend::Legend;
 use super::proxy::{self, Prepared, Proxy};
@@ -45,6 +46,8 @@ pub(super) struct Serving {
     pub(super) ability: Ability,
     /// Exports records of flows, where the domain wants them.
     pub(super) flows: Option<Flows>,
+    /// Of an egress.
+    pub(super) guard: Option<Guard>,
     /// Who the element is.
     pub(super) identity: Identity,
     /// Whom the element believes, and the key that path sets are signed with.
@@ -100,6 +103,7 @@ impl Serving {
             replicas,
             ability,
             flows: None,
+            guard: None,
             identity,
             bundle,
             staging: None,
@@ -385,6 +389,9 @@ impl Serving {
         let sets: Vec<&PathSet> = self.versions.live().map(|version| &version.set).collect();
         if let Some(staged) = self.versions.staged() {
             inner::adapt(&staged.domain, role, &sets).await.context("the inner side")?;
+            if let Some(guard) = &self.guard {
+                guard.learn(&staged.domain).await?;
+            }
         } else {
             inner::set_mtu(&sets).await.context("the inner side")?;
         }

@@ -18,6 +18,7 @@ mod change;
 mod command;
 mod direct;
 mod flows;
+mod guard;
 mod header;
 pub(crate) mod inner;
 mod keys;

@@ -246,6 +246,7 @@ impl Serving {
                     agreement: self.agreement.as_ref(),
                     replicas: self.replicas.as_ref(),
                     flows: self.flows.as_ref().map(Flows::counters),
+                    guard: self.guard.as_ref(),
                 };
                 let status = status::of(parts).await;
                 FromElement::Status { request, status }

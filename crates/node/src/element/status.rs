@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::agreement::Agreement;
 use super::command::Command;
 use super::flows::FlowCounters;
+use super::guard::Guard;
 use super::inner;
 use super::keys::Keys;
 use super::proxy::Proxy;
@@ -45,11 +46,12 @@ pub(super) struct Parts<'a> {
     pub(super) agreement: Option<&'a Agreement>,
     pub(super) replicas: Option<&'a Replicas>,
     pub(super) flows: Option<&'a FlowCounters>,
+    pub(super) guard: Option<&'a Guard>,
 }
 
 /// The status of an element. A worker that has stopped adds nothing.
 pub(super) async fn of(parts: Parts<'_>) -> ElementStatus {
-    let Parts { versions, workers, proxy, agreement, replicas, flows } = parts;
+    let Parts { versions, workers, proxy, agreement, replicas, flows, guard } = parts;
     let Version { set, element, .. } = &**versions.active();
     let mut reports = Vec::new();
     for worker in workers {
@@ -110,7 +112,7 @@ pub(super) async fn of(parts: Parts<'_>) -> ElementStatus {
         inside_ns_log2: inside(&reports),
         inside_ns_sum: reports.iter().map(|report| report.inside_ns_sum).sum(),
         requests: proxy.map(requests).unwrap_or_default(),
-        drops: drops(&reports),
+        drops: drops(&reports, guard),
     }
 }
 
@@ -241,14 +243,17 @@ fn counters(reports: &[Report]) -> Vec<Counter> {
     counters
 }
 
-fn drops(reports: &[Report]) -> Vec<Drops> {
+fn drops(reports: &[Report], guard: Option<&Guard>) -> Vec<Drops> {
+    let refused = guard.map(Guard::drops).unwrap_or_default();
     let mut drops = Vec::new();
     for reason in DropReason::ALL {
         let of_reason = reports
             .iter()
             .flat_map(|report| &report.drops)
             .filter(|drop| drop.reason == reason.name());
-        let packets: u64 = of_reason.map(|drop| drop.packets).sum();
+        let at_guard =
+            refused.iter().filter(|(known, _)| known == reason).map(|(_, packets)| packets);
+        let packets: u64 = of_reason.map(|drop| drop.packets).chain(at_guard.copied()).sum();
         if packets > 0 {
             drops.push(Drops {
                 reason: reason.name().to_owned(),

@@ -149,6 +149,13 @@ pub fn mend(reason: DropReason) -> &'static str {
         DropReason::MetadataWrong => {
             "An element before this one changed it, or put that of another packet there: links are covered by a code of their own, so it was no link."
         }
+        DropReason::ForeignSource => {
+            "A machine answers in a service's name, or a service in that of another: find out who by a capture where services \
+             are. Where services have moved, or have more networks behind them, say so in the domain file."
+        }
+        DropReason::TowardsLinks => {
+            "A service sends to the network between elements, where it has nothing to seek: find out which, and why."
+        }
         DropReason::CongestionNotEct => {
             "Nothing: the network is congested, and a packet without ECN is dropped instead."
         }

@@ -17,6 +17,7 @@ mod netlink;
 mod netns;
 mod plan;
 mod privilege;
+mod rules;
 mod sysctl;
 
 pub use build::Fabric;
@@ -26,4 +27,5 @@ pub use netlink::Netlink;
 pub use netns::Netns;
 pub use plan::{Bridge, Cable, Cidr, End, Namespace, Route, Tap, Topology, valid_name};
 pub use privilege::{Privilege, PrivilegeError};
+pub use rules::{MAIN, Rule};
 pub use sysctl::Sysctl;

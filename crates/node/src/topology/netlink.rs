@@ -175,7 +175,21 @@ impl Netlink {
         self.handle.link().set(message).execute().await.map_err(to_io)
     }
 
-    async fn link(&self, name: &str) -> io::Result<LinkMessage> {
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// The name of the interface with this index.
+    pub(super) async fn name(&self, index: u32) -> Option<String> {
+        let mut found = self.handle.link().get().match_index(index).execute();
+        let link = found.try_next().await.ok()??;
+        link.attributes.into_iter().find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name),
+            _ => None,
+        })
+    }
+
+    pub(super) async fn link(&self, name: &str) -> io::Result<LinkMessage> {
         let mut found = self.handle.link().get().match_name(name.to_owned()).execute();
         found.try_next().await.map_err(to_io)?.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -212,7 +226,7 @@ fn port_state(link: &LinkMessage) -> Option<BridgePortState> {
 }
 
 /// The kernel refuses a route whose destination has bits behind its prefix.
-fn network(cidr: Cidr) -> IpAddr {
+pub(super) fn network(cidr: Cidr) -> IpAddr {
     match cidr.address {
         IpAddr::V4(address) => {
             let mask = u32::MAX.checked_shl(32 - u32::from(cidr.prefix_len)).unwrap_or(0);
@@ -225,7 +239,7 @@ fn network(cidr: Cidr) -> IpAddr {
     }
 }
 
-fn to_io(error: rtnetlink::Error) -> io::Error {
+pub(super) fn to_io(error: rtnetlink::Error) -> io::Error {
     match error {
         rtnetlink::Error::NetlinkError(message) => message.to_io(),
         other => io::Error::other(other),

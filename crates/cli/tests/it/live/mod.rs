@@ -20,6 +20,7 @@ mod finer;
 mod firewall;
 mod forwarders;
 mod growth;
+mod guards;
 mod headers;
 mod kill;
 mod lease;
