@@ -345,6 +345,7 @@ impl Lab {
                 elements.iter().try_for_each(|element| self.restart(element))?;
             }
             Switch::Kernel(namespace, settings) => {
+                self.take_away(given, &[])?;
                 settings.iter().try_for_each(|(key, [_, off])| self.tune(namespace, key, off))?;
             }
         }
