@@ -25,6 +25,12 @@ pub struct Facts {
     pub xdp: Result<(), String>,
     /// Whether the program nft works in the namespace.
     pub nft: Result<(), String>,
+    /// Whether rules of routing can be had in the namespace.
+    pub rules: Result<(), String>,
+    /// Interfaces that are up and by which packets of any address come in (`rp_filter` 0); loopback left out.
+    pub any_address: Vec<String>,
+    /// Interfaces that are up and from which the kernel passes IPv4 packets on; loopback left out.
+    pub passes_on: Vec<String>,
     /// Interfaces that are up, with their MTUs in bytes; loopback left out.
     pub interfaces: Vec<(String, u32)>,
     /// The clock.

@@ -100,6 +100,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
         "Attached functions that filter or translate addresses are often nft rules; ringmail itself needs none.",
         "apt-get install nftables, on a kernel with nf_tables",
     );
+    guards(facts, &mut add);
     let small: Vec<String> = facts
         .interfaces
         .iter()
@@ -156,6 +157,39 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
 }
 
 type Add<'a> = &'a mut dyn FnMut(&'static str, State, String, &'static str, &str);
+
+/// What keeps out of a domain what is not of it. `ringmail up` sees to the last two in the namespaces that it makes.
+fn guards(facts: &Facts, add: Add<'_>) {
+    let (state, found) = tried(&facts.rules, State::Degraded);
+    add(
+        "routing-rules",
+        state,
+        found,
+        "By rules of routing an egress lets in only what comes from a service by the interface that leads to it.",
+        "a kernel with CONFIG_IP_MULTIPLE_TABLES and CONFIG_IPV6_MULTIPLE_TABLES, and CAP_NET_ADMIN",
+    );
+    let listed = |names: &[String], none: &str| match names.is_empty() {
+        true => (State::Ok, none.to_owned()),
+        false => (State::Degraded, names.join(", ")),
+    };
+    let (state, found) = listed(&facts.any_address, "every interface is strict or loose");
+    add(
+        "any-address",
+        state,
+        found,
+        "By these interfaces packets come in with any address, also one of the domain's; it matters where clients are.",
+        "on a gateway's machine, for the interface towards clients: sysctl -w net.ipv4.conf.INTERFACE.rp_filter=1",
+    );
+    let (state, found) = listed(&facts.passes_on, "from no interface");
+    add(
+        "passes-on",
+        state,
+        found,
+        "From these interfaces the kernel passes packets on; of all elements only an egress needs that, and not from its links.",
+        "sysctl -w net.ipv4.ip_forward=0; on an egress's machine, for the interface of the links: sysctl -w \
+         net.ipv4.conf.INTERFACE.forwarding=0",
+    );
+}
 
 fn clock(facts: &Facts, add: Add<'_>) {
     let means = "Certificates, path sets and leases hold from and until a time; clocks of elements may be a second apart.";
@@ -240,6 +274,9 @@ mod tests {
             packet_socket: Ok(()),
             xdp: Ok(()),
             nft: Ok(()),
+            rules: Ok(()),
+            any_address: Vec::new(),
+            passes_on: Vec::new(),
             interfaces: vec![("eth0".to_owned(), 1500)],
             clock: Ok(Clock { synchronized: true, offset_us: -12, max_error_us: 9000 }),
             entropy: Ok(()),
@@ -278,7 +315,7 @@ mod tests {
     fn every_lack_has_a_state_and_a_mend() {
         let clock = Clock { synchronized: true, offset_us: 0, max_error_us: 0 };
         type Lacking = Box<dyn Fn(&mut Facts)>;
-        let lacks: [(&str, State, Lacking); 17] = [
+        let lacks: [(&str, State, Lacking); 20] = [
             ("privileges", State::Missing, Box::new(|f| f.namespace = no())),
             ("tun", State::Missing, Box::new(|f| f.tun = no())),
             ("tun-uso", State::Degraded, Box::new(|f| f.tun_uso = false)),
@@ -287,6 +324,9 @@ mod tests {
             ("packet-socket", State::Degraded, Box::new(|f| f.packet_socket = no())),
             ("xdp-socket", State::Degraded, Box::new(|f| f.xdp = no())),
             ("nft", State::Degraded, Box::new(|f| f.nft = no())),
+            ("routing-rules", State::Degraded, Box::new(|f| f.rules = no())),
+            ("any-address", State::Degraded, Box::new(|f| f.any_address = vec!["eth0".to_owned()])),
+            ("passes-on", State::Degraded, Box::new(|f| f.passes_on = vec!["eth0".to_owned()])),
             ("mtu", State::Degraded, Box::new(|f| f.interfaces.push(("wg0".to_owned(), 1420)))),
             ("clock", State::Degraded, Box::new(|f| f.clock = Err("refused".to_owned()))),
             (

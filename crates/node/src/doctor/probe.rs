@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,7 +13,7 @@ use rustix::net::{AddressFamily, SocketType, socket};
 use rustix::process::{Resource, getrlimit};
 
 use super::{Clock, Facts, Program};
-use crate::topology::{Netns, Privilege};
+use crate::topology::{Cidr, MAIN, Netlink, Netns, Privilege, Rule};
 
 /// Programs, and Debian's packages that bring them.
 const PROGRAMS: [(&str, &str); 9] = [
@@ -51,12 +51,13 @@ pub fn probe() -> Facts {
     let unreachable = |reason: &String| Err(format!("not tried: {reason}"));
     match &inside {
         Ok(netns) => {
-            let within = netns.run(|| (tun(), packet_socket(), xdp(), nft()));
+            let within = netns.run(|| (tun(), packet_socket(), xdp(), nft(), rules()));
             match within {
-                Ok((tun, packet, xdp, nft)) => {
+                Ok((tun, packet, xdp, nft, rules)) => {
                     facts.tun_uso = tun.as_ref().is_ok_and(|uso| *uso);
                     facts.tun = tun.map(drop);
                     (facts.packet_socket, facts.xdp, facts.nft) = (packet, xdp, nft);
+                    facts.rules = rules;
                 }
                 Err(error) => facts.namespace = Err(error.to_string()),
             }
@@ -67,6 +68,7 @@ pub fn probe() -> Facts {
             facts.packet_socket = unreachable(reason);
             facts.xdp = unreachable(reason);
             facts.nft = unreachable(reason);
+            facts.rules = unreachable(reason);
         }
     }
     facts
@@ -88,6 +90,9 @@ fn outside() -> Facts {
         packet_socket: not_tried(),
         xdp: not_tried(),
         nft: not_tried(),
+        rules: not_tried(),
+        any_address: where_set("rp_filter", |all, own| all.max(own) == 0),
+        passes_on: where_set("forwarding", |_, own| own == 1),
         interfaces: interfaces(),
         clock: clock().map_err(|error| error.to_string()),
         entropy: entropy().map_err(|error| error.to_string()),
@@ -168,6 +173,25 @@ fn nft() -> Result<(), String> {
     let said =
         String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default().to_owned();
     if output.status.success() { Ok(()) } else { Err(said) }
+}
+
+/// A rule of routing such as those of the egress.
+fn rules() -> Result<(), String> {
+    let to = Cidr::host(IpAddr::from([192, 0, 2, 1]));
+    let rule = Rule { priority: 1, to, from: None, by: None, table: MAIN, protocol: None };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let tried = runtime.and_then(|runtime| {
+        runtime.block_on(async { Netlink::open()?.set_rules(&[rule].into()).await })
+    });
+    tried.map_err(|error| error.to_string())
+}
+
+/// The interfaces that are up and have a setting of IPv4 so, by the value for all and their own.
+fn where_set(setting: &str, so: impl Fn(u64, u64) -> bool) -> Vec<String> {
+    let of = |scope: &str| sysctl(&format!("net/ipv4/conf/{scope}/{setting}"));
+    let Some(all) = of("all") else { return Vec::new() };
+    let up = interfaces().into_iter().map(|(name, _)| name);
+    up.filter(|name| of(name).is_some_and(|own| so(all, own))).collect()
 }
 
 fn interfaces() -> Vec<(String, u32)> {
