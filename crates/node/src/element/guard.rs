@@ -60,12 +60,32 @@ struct Known {
 
 /// The guard of one egress.
 pub(super) struct Guard {
-    known: Arc<Mutex<Known>>,
-    netlink: Arc<Netlink>,
+    gate: Arc<Gate>,
     looking: JoinHandle<()>,
     counters: Arc<Counters>,
     end: Arc<AtomicBool>,
     waker: Waker,
+}
+
+/// The rules in force, and what they follow from.
+struct Gate {
+    netlink: Netlink,
+    known: Mutex<Known>,
+    set: tokio::sync::Mutex<BTreeSet<Rule>>,
+}
+
+impl Gate {
+    /// Has the rules as they are to be now; one after the other, whoever asks.
+    async fn apply(&self) -> std::io::Result<()> {
+        let mut set = self.set.lock().await;
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let rules = wanted(&self.netlink, &known).await;
+        if rules != *set {
+            self.netlink.set_rules(&rules).await?;
+            *set = rules;
+        }
+        Ok(())
+    }
 }
 
 impl Guard {
@@ -87,18 +107,20 @@ impl Guard {
             move || read(device, &poller, links, &counters, &end)
         };
         std::thread::Builder::new().name("refused".to_owned()).spawn(count)?;
-        let netlink = Arc::new(Netlink::open()?);
+        let netlink = Netlink::open()?;
         let device = netlink.interface(DEVICE).await?;
         netlink.set_up(device).await?;
         let versions: BTreeSet<bool> = known.inner.iter().map(|to| to.address.is_ipv4()).collect();
         for ipv4 in versions {
             netlink.add_default(ipv4, DEVICE, TABLE).await.context("no route to the device")?;
         }
-        let rules = wanted(&netlink, &known).await;
-        netlink.set_rules(&rules).await.context("rules of routing")?;
-        let known = Arc::new(Mutex::new(known));
-        let looking = tokio::spawn(look(Arc::clone(&netlink), Arc::clone(&known), rules));
-        Ok(Guard { known, netlink, looking, counters, end, waker })
+        // Those of an earlier life go.
+        netlink.set_rules(&BTreeSet::new()).await.context("rules of routing")?;
+        let (known, set) = (Mutex::new(known), tokio::sync::Mutex::default());
+        let gate = Arc::new(Gate { netlink, known, set });
+        gate.apply().await.context("rules of routing")?;
+        let looking = tokio::spawn(look(Arc::clone(&gate)));
+        Ok(Guard { gate, looking, counters, end, waker })
     }
 
     /// Lets in what another version of the domain says, too. What an earlier one said stays until the element ends.
@@ -106,16 +128,14 @@ impl Guard {
     /// # Errors
     /// When the system refuses a rule.
     pub(super) async fn learn(&self, domain: &Domain) -> Result<()> {
-        let known = {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut known = self.gate.known.lock().unwrap_or_else(PoisonError::into_inner);
             let Known { sources, inner, links } = Known::of(domain);
             known.sources.extend(sources);
             known.inner.extend(inner);
             known.links.extend(links);
-            known.clone()
-        };
-        let rules = wanted(&self.netlink, &known).await;
-        self.netlink.set_rules(&rules).await.context("rules of routing")
+        }
+        self.gate.apply().await.context("rules of routing")
     }
 
     /// What was refused.
@@ -154,17 +174,11 @@ impl Known {
 }
 
 /// Keeps the rules as they are to be while services move from one interface to another.
-async fn look(netlink: Arc<Netlink>, known: Arc<Mutex<Known>>, mut set: BTreeSet<Rule>) {
+async fn look(gate: Arc<Gate>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        let known = known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let rules = wanted(&netlink, &known).await;
-        if rules == set {
-            continue;
-        }
-        match netlink.set_rules(&rules).await {
-            Ok(()) => set = rules,
-            Err(error) => tracing::warn!(%error, "rules of routing stay as they were"),
+        if let Err(error) = gate.apply().await {
+            tracing::warn!(%error, "rules of routing stay as they were");
         }
     }
 }
