@@ -51,60 +51,56 @@ impl CmacKey {
         state.into()
     }
 
-    /// The codes of [`LANES`] messages of `len` bytes, at least one, each behind what `begun` stands for. A message is laid
-    /// out in whole blocks and [`pad`]ded; the code of a lane that has none of this length means nothing.
+    /// The codes of up to [`LANES`] messages of one length, not empty, each behind what `begun` stands for.
     ///
     /// # Panics
-    /// If there is no message of this length: a fault of the caller, whatever a packet holds.
-    pub(crate) fn tags<const BLOCKS: usize>(
-        &self,
-        begun: &Tag,
-        messages: &[[Tag; BLOCKS]; LANES],
-        len: usize,
-    ) -> [Tag; LANES] {
-        assert!(len > 0 && len <= BLOCKS * BLOCK_BYTES, "{len} bytes");
-        let last = (len - 1) / BLOCK_BYTES;
-        let [whole, padded] = &*self.subkeys;
-        let subkey = if len.is_multiple_of(BLOCK_BYTES) { whole } else { padded };
-        // All lanes, whether used or not: a full set is one call into the fast path.
+    /// If there are more messages, or they differ in length: a fault of the caller, whatever a packet holds.
+    pub(crate) fn tags(&self, begun: &Tag, messages: &[&[u8]]) -> [Tag; LANES] {
+        assert!(messages.len() <= LANES, "as many messages as lanes");
+        let len = messages.first().map_or(1, |first| first.len());
+        assert!(messages.iter().all(|message| message.len() == len && len > 0), "of one length");
         let mut states = [Block::from(*begun); LANES];
-        for block in 0..last {
+        let blocks = (len - 1) / BLOCK_BYTES;
+        for block in 0..blocks {
             for (state, message) in states.iter_mut().zip(messages) {
-                xor(state, &message[block]);
+                let (whole, _) = message.as_chunks::<BLOCK_BYTES>();
+                xor(state, &whole[block]);
             }
+            // All lanes, whether used or not: a full set is one call into the fast path.
             self.cipher.encrypt_blocks(&mut states);
         }
         for (state, message) in states.iter_mut().zip(messages) {
-            xor(state, &message[last]);
-            xor(state, subkey);
+            self.xor_last(state, &message[blocks * BLOCK_BYTES..]);
         }
         self.cipher.encrypt_blocks(&mut states);
-        states.map(Tag::from)
+        let mut tags = [[0; BLOCK_BYTES]; LANES];
+        tags.iter_mut().zip(states).for_each(|(tag, state)| *tag = state.into());
+        tags
     }
 
-    /// The code of one message, not empty.
-    #[cfg(test)]
-    pub(crate) fn tag(&self, message: &[u8]) -> Tag {
-        let mut lanes = [[Tag::default(); 64]; LANES];
-        lanes[0].as_flattened_mut()[..message.len()].copy_from_slice(message);
-        pad(&mut lanes[0], message.len());
-        self.tags(&Tag::default(), &lanes, message.len())[0]
+    /// The last block: whole, or what is left of it, padded.
+    #[inline]
+    fn xor_last(&self, state: &mut Block, rest: &[u8]) {
+        let [whole, padded] = &*self.subkeys;
+        match rest.first_chunk() {
+            Some(block) => {
+                xor(state, block);
+                xor(state, whole);
+            }
+            None => {
+                let mut block = [0; BLOCK_BYTES];
+                block[..rest.len()].copy_from_slice(rest);
+                block[rest.len()] = 0x80;
+                xor(state, &block);
+                xor(state, padded);
+            }
+        }
     }
 }
 
 impl std::fmt::Debug for CmacKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CmacKey").finish_non_exhaustive()
-    }
-}
-
-/// Ends a message of `len` bytes: what is left of its last block is the padding of RFC 4493 section 2.4.
-#[inline]
-pub(crate) fn pad(message: &mut [Tag], len: usize) {
-    let used = len % BLOCK_BYTES;
-    if let Some(block) = message.get_mut(len / BLOCK_BYTES).filter(|_| used > 0) {
-        block[used..].fill(0);
-        block[used] = 0x80;
     }
 }
 
@@ -144,7 +140,7 @@ mod tests {
     ];
 
     fn one(message: &[u8]) -> u128 {
-        u128::from_be_bytes(CmacKey::new(&KEY).tag(message))
+        u128::from_be_bytes(CmacKey::new(&KEY).tags(&[0; 16], &[message])[0])
     }
 
     #[test]
@@ -166,23 +162,19 @@ mod tests {
         #[test]
         fn every_lane_is_what_another_library_says(
             key in any::<[u8; 16]>(),
+            lanes in 1..=LANES,
             len in 1..300usize,
             begun in 0..4usize,
             fill in any::<u64>(),
         ) {
             let byte = |lane: usize, at: usize| (fill >> (at % 57)) as u8 ^ (lane * 31 + at) as u8;
-            // Behind its end each lane has what was there before.
-            let messages: [[Tag; 20]; LANES] = std::array::from_fn(|lane| {
-                let mut blocks = [[lane as u8 + 1; BLOCK_BYTES]; 20];
-                (0..len).for_each(|at| blocks.as_flattened_mut()[at] = byte(lane, at));
-                pad(&mut blocks, len);
-                blocks
-            });
+            let messages: Vec<Vec<u8>> =
+                (0..lanes).map(|lane| (0..len).map(|at| byte(lane, at)).collect()).collect();
+            let messages: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
             let ours = CmacKey::new(&key);
-            let tags = ours.tags(&ours.after(&MESSAGE[..begun]), &messages, len);
-            for (lane, tag) in tags.iter().enumerate() {
-                let message: Vec<u8> = (0..len).map(|at| byte(lane, at)).collect();
-                let whole = [MESSAGE[..begun].concat(), message].concat();
+            let tags = ours.tags(&ours.after(&MESSAGE[..begun]), &messages);
+            for (tag, message) in tags.iter().zip(&messages) {
+                let whole = [&MESSAGE[..begun].concat(), *message].concat();
                 prop_assert_eq!(&tag[..], elsewhere(&key, &whole));
             }
         }

@@ -13,9 +13,8 @@ use super::cmac::{self, BLOCK_BYTES, CmacKey, LANES, Tag};
 use crate::labels::LabelStack;
 use crate::verdict::DropReason;
 
-/// Blocks of the longest message: TTL, protocol, length, two addresses of IPv6, header and ICV of ESP, context headers.
-const MESSAGE_BLOCKS: usize =
-    (4 + 32 + esp::HEADER_LEN_BYTES + esp::ICV_LEN_BYTES + MAX_BYTES).div_ceil(BLOCK_BYTES);
+/// Bytes of the longest message: TTL, protocol, length, two addresses of IPv6, header and ICV of ESP, context headers.
+const MESSAGE_BYTES: usize = 4 + 32 + esp::HEADER_LEN_BYTES + esp::ICV_LEN_BYTES + MAX_BYTES;
 
 /// What is the same in all packets of a path on one link: words of the NSH, and the labels. Whoever takes a packet has
 /// compared these with what it is, so they enter the code as what they have to be, and are worked off once a key.
@@ -61,18 +60,14 @@ pub struct Parts<'a> {
 /// What the codes of a group of packets are made over, and room for it that is used again.
 #[derive(Debug)]
 pub struct Covered {
-    messages: [[Tag; MESSAGE_BLOCKS]; LANES],
+    messages: [[u8; MESSAGE_BYTES]; LANES],
     lens: [usize; LANES],
     count: usize,
 }
 
 impl Default for Covered {
     fn default() -> Covered {
-        Covered {
-            messages: [[[0; BLOCK_BYTES]; MESSAGE_BLOCKS]; LANES],
-            lens: [0; LANES],
-            count: 0,
-        }
+        Covered { messages: [[0; MESSAGE_BYTES]; LANES], lens: [0; LANES], count: 0 }
     }
 }
 
@@ -106,7 +101,7 @@ impl Covered {
     /// If all room is taken.
     pub fn push(&mut self, parts: Parts<'_>, mac: usize) -> Result<(), DropReason> {
         let malformed = DropReason::Malformed;
-        let mut out = Writer { bytes: self.messages[self.count].as_flattened_mut(), len: 0 };
+        let mut out = Writer { bytes: &mut self.messages[self.count], len: 0 };
         let first = parts.nsh.first_chunk().ok_or(malformed)?;
         let ttl = (u16::from_be_bytes(*first) >> 6 & 0x3f) as u8;
         match parts.ip.len() {
@@ -132,7 +127,6 @@ impl Covered {
         let to = mac.checked_sub(CONTEXT_BYTES).ok_or(malformed)?;
         out.put(parts.nsh.get(from..to).unwrap_or_default())?;
         self.lens[self.count] = out.len;
-        cmac::pad(&mut self.messages[self.count], self.lens[self.count]);
         self.count += 1;
         Ok(())
     }
@@ -141,12 +135,17 @@ impl Covered {
     pub fn codes(&self, key: &LinkKey) -> [Tag; LANES] {
         let mut codes = [[0; TAG_BYTES]; LANES];
         let mut begin = 0;
-        // Packets of one path and position are of one length; where several meet, those of each go together.
-        while let Some(len) = self.lens[..self.count].get(begin).copied() {
+        // Packets of one path and position are of one length; where several meet, neighbours that agree go together.
+        while begin < self.count {
+            let len = self.lens[begin];
             let alike = self.lens[begin..self.count].iter().take_while(|other| **other == len);
             let end = begin + alike.count();
-            let made = key.key.tags(&key.begun, &self.messages, len);
-            codes[begin..end].copy_from_slice(&made[begin..end]);
+            let mut messages = [&[][..]; LANES];
+            for (message, bytes) in messages.iter_mut().zip(&self.messages[begin..end]) {
+                *message = &bytes[..len];
+            }
+            let made = key.key.tags(&key.begun, &messages[..end - begin]);
+            codes[begin..end].copy_from_slice(&made[..end - begin]);
             begin = end;
         }
         codes
@@ -160,7 +159,7 @@ pub fn holds(nsh: &[u8], mac: usize, code: &Tag) -> bool {
 }
 
 struct Writer<'a> {
-    bytes: &'a mut [u8],
+    bytes: &'a mut [u8; MESSAGE_BYTES],
     len: usize,
 }
 
@@ -265,7 +264,7 @@ mod tests {
         message.extend(&esp[..16]);
         message.extend(&esp[20..]);
         message.extend(&nsh[12..MAC - 4]);
-        let expected = CmacKey::new(&[7; 16]).tag(&message);
+        let expected = CmacKey::new(&[7; 16]).tags(&[0; 16], &[&message])[0];
         assert_eq!(code(&[nsh, ip, esp]), expected);
     }
 

@@ -9,8 +9,8 @@ use super::cmac::{CmacKey, KEY_BYTES, LANES, Tag};
 /// What every first block begins with: nothing else is ever made under these keys.
 const PURPOSE: [u8; 16] = *b"ringmail-proof/1";
 
-/// Blocks of what differs between packets.
-const MESSAGE_BLOCKS: usize = 3;
+/// Bytes of what differs between packets.
+const MESSAGE_BYTES: usize = 3 * 16;
 
 /// The first bytes of the ICV that a packet carries when it leaves an element.
 pub type Mark = [u8; WORD_BYTES];
@@ -56,16 +56,18 @@ impl Prover {
 
     /// The tags of up to as many packets as go side by side; those behind the last claim mean nothing.
     pub fn tags(&self, claims: &[Claim]) -> [Tag; LANES] {
-        let mut messages = [[[0; TAG_BYTES]; MESSAGE_BLOCKS]; LANES];
-        for (message, claim) in messages.iter_mut().zip(claims) {
-            let [first, second, third] = message;
-            first[..8].copy_from_slice(&claim.origin);
-            first[8..].copy_from_slice(&claim.sequence.to_be_bytes());
-            second[..8].copy_from_slice(&claim.mark);
-            second[8..10].copy_from_slice(&self.key_id.to_be_bytes());
-            *third = claim.before;
+        let mut messages = [[0; MESSAGE_BYTES]; LANES];
+        let mut parts = [&[][..]; LANES];
+        let lanes = messages.iter_mut().zip(&mut parts);
+        for ((message, part), claim) in lanes.zip(claims) {
+            message[..8].copy_from_slice(&claim.origin);
+            message[8..16].copy_from_slice(&claim.sequence.to_be_bytes());
+            message[16..24].copy_from_slice(&claim.mark);
+            message[24..26].copy_from_slice(&self.key_id.to_be_bytes());
+            message[32..].copy_from_slice(&claim.before);
+            *part = message;
         }
-        self.key.tags(&self.begun, &messages, MESSAGE_BLOCKS * TAG_BYTES)
+        self.key.tags(&self.begun, &parts[..claims.len().min(LANES)])
     }
 }
 
@@ -97,7 +99,7 @@ mod tests {
         message.extend([2; 8]);
         message.extend([0x12, 0x34, 0, 0, 0, 0, 0, 0]);
         message.extend([4; 16]);
-        let whole = CmacKey::new(&[9; 16]).tag(&message);
+        let whole = CmacKey::new(&[9; 16]).tags(&[0; 16], &[&message])[0];
         assert_eq!(tag(9, 0x1234, PATH, 5, claim()), whole);
     }
 
