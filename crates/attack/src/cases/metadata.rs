@@ -88,8 +88,8 @@ fn of_another(lab: &mut Lab) -> Result<Trial> {
     ensure!(put(lab, &bob)? == 200, "the request does not pass");
     let frames = lab.wire.recorded()?;
     let said = frames.iter().filter(|frame| frame.goes("sf1", "sf4"));
-    let said = said.filter_map(|frame| Some(frame.bytes.get(within(frame, &place)?)?.to_vec()));
-    let said = said.last().context("no packet of bob's says whose it is")?;
+    let mut said = said.filter_map(|frame| Some(frame.bytes.get(within(frame, &place)?)?.to_vec()));
+    let said = said.next_back().context("no packet of bob's says whose it is")?;
     let before = lab.drops()?;
     lab.wire.hook(move |frame| {
         let there = if frame.goes("sf1", "sf4") { within(frame, &place) } else { None };
