@@ -88,7 +88,13 @@ fn the_program_takes_what_the_units_start_it_with() {
         let line = text.lines().find_map(|line| line.strip_prefix("ExecStart="));
         let line = line.expect("it starts something");
         let arguments = line.strip_prefix(PROGRAM).expect("it starts the program");
-        let arguments = arguments.replace("%i", "sf1").replace("${STATE_DIRECTORY}", "/nowhere");
+        let mut arguments =
+            arguments.replace("%i", "sf1").replace("${STATE_DIRECTORY}", "/nowhere");
+        // What the unit itself sets.
+        let set = text.lines().filter_map(|line| line.strip_prefix("Environment="));
+        for (name, value) in set.filter_map(|set| set.split_once('=')) {
+            arguments = arguments.replace(&format!("${{{name}}}"), value);
+        }
         let mut ringmail = Command::new(env!("CARGO_BIN_EXE_ringmail"));
         let output = ringmail.args(arguments.split_whitespace()).arg("--help").output();
         let output = output.expect("the program starts");
