@@ -44,6 +44,9 @@ pub async fn run(name: &str, control: ControlChannel, workshop: Workshop) -> Res
     outcome
 }
 
+/// How long is waited for a worker that was told to stop.
+const WORKER_END: Duration = Duration::from_secs(1);
+
 async fn serve(
     name: &str,
     receiver: &mut Receiver<ToElement>,
@@ -168,6 +171,12 @@ async fn serve(
         tokio::task::spawn_blocking(|| flows.stop()).await?;
     }
     workers.iter().for_each(|worker| worker.give(Command::Stop));
+    // What a worker has in the file system goes with it.
+    for _ in &workers {
+        if tokio::time::timeout(WORKER_END, ends.recv()).await.is_err() {
+            break;
+        }
+    }
     tokio::task::spawn_blocking(logfile::finish).await?;
     outcome
 }
