@@ -271,11 +271,14 @@ fn replicas_share_connections_and_each_connection_stays_with_its_own() {
         nginx.put("/page", &content);
         let curl = Curl::new(&world, "client1");
         let addresses = ["10.90.0.1 ", "10.90.0.2 "];
-        // One whose keys are not agreed upon yet gets no connections.
+        ["fw-1", "fw-2"].iter().for_each(|replica| world.await_replica(replica, "up"));
+        // One whose keys are not agreed upon yet gets no connections, and those that stand are used again.
+        let mut at_once = 0;
         eventually("connections pass both", || {
+            at_once += 6;
             // Slow enough that each needs a connection of its own.
             let get = |_| curl.spawn("/page", &["--limit-rate", "400K"]);
-            let all: Vec<_> = (0..6).map(get).collect();
+            let all: Vec<_> = (0..at_once).map(get).collect();
             for child in all {
                 let output = child.wait_with_output().expect("curl ends");
                 assert!(output.stdout == content, "{}", String::from_utf8_lossy(&output.stderr));
