@@ -3,8 +3,13 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-const CORES: [&str; 4] =
-    ["ringmail-packet", "ringmail-model", "ringmail-dataplane", "ringmail-functions"];
+const CORES: [&str; 5] = [
+    "ringmail-packet",
+    "ringmail-model",
+    "ringmail-dataplane",
+    "ringmail-functions",
+    "ringmail-trust-core",
+];
 
 const FORBIDDEN: [&str; 3] = ["tokio", "mio", "socket2"];
 

@@ -1,0 +1,1 @@
+//! Function evidence: quotes and reports of enclaves and confidential machines.

@@ -1,0 +1,1 @@
+//! What follows from verdicts: states, deadlines, revocation, and the log of all of it.
