@@ -155,9 +155,13 @@ rules:
     path: filtered
 ";
 
-/// The domain file in this profile.
+/// The domain file in this profile, which may have the integrity of RFC 9145 behind a plus.
 pub(crate) fn file(profile: &str) -> String {
-    let text = TEXT.replacen("profile: mpls\n", &format!("profile: {profile}\n"), 1);
+    let (profile, integrity) = match profile.split_once('+') {
+        Some((profile, integrity)) => (profile, format!("integrity: {integrity}\n")),
+        None => (profile, String::new()),
+    };
+    let text = TEXT.replacen("profile: mpls\n", &format!("profile: {profile}\n{integrity}"), 1);
     if profile != "mpls" {
         return text;
     }
@@ -172,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_domain_is_sound() {
-        for profile in ["mpls", "mpls-nsh", "nsh"] {
+        for profile in crate::PROFILES {
             let loaded = ringmail_model::check::load(&file(profile), "attack.yaml");
             let loaded = loaded.unwrap_or_else(|wrong| panic!("{wrong}"));
             assert_eq!(loaded.domain.domain.to_string(), NAME);

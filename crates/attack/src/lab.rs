@@ -239,7 +239,10 @@ impl Lab {
 
     /// The keys by which an element receives: what whoever owns it has.
     pub(crate) fn keys_of(&self, element: &str) -> Result<Vec<KeyExport>> {
-        Ok(self.runtime.block_on(self.testbed.handle().export_keys(element))?)
+        let mut keys = self.runtime.block_on(self.testbed.handle().export_keys(element))?;
+        // Not those of codes.
+        keys.retain(|key| !key.suite.starts_with("hmac"));
+        Ok(keys)
     }
 
     /// The element of this name.

@@ -33,9 +33,10 @@ use self::lab::Lab;
 use self::report::{Report, Verdict, Weakened};
 
 const USAGE: &str = "\
-usage: cargo xtask attack [--profile mpls|mpls-nsh|nsh] [--case NAME] [--weaken] [--output text|json] [--list]
+usage: cargo xtask attack [--profile NAME] [--case NAME] [--weaken] [--output text|json] [--list]
 
-  --profile NAME   of the domain that is attacked (mpls-nsh)
+  --profile NAME   of the domain that is attacked: mpls, mpls-nsh (unless said), nsh; with `+rfc9145` codes are those
+                   of RFC 9145
   --case NAME      attacks whose name begins so, and no others
   --weaken         each attack again with the defence switched off that it is against: it has to succeed then.
                    Builds the program a second time, with switches that no release has
@@ -44,6 +45,9 @@ usage: cargo xtask attack [--profile mpls|mpls-nsh|nsh] [--case NAME] [--weaken]
 
 Exit code 3 when an attack succeeds that should not; 1 when one could not be tried, or its switch makes no difference.
 ";
+
+/// What domains can be attacked.
+const PROFILES: [&str; 5] = ["mpls", "mpls-nsh", "nsh", "mpls-nsh+rfc9145", "nsh+rfc9145"];
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,8 +84,8 @@ impl Options {
                 other => bail!("`{other}` is not known\n{USAGE}"),
             }
         }
-        let known = ["mpls", "mpls-nsh", "nsh"].contains(&options.profile.as_str());
-        ensure!(known, "--profile is mpls, mpls-nsh or nsh\n{USAGE}");
+        let known = PROFILES.contains(&options.profile.as_str());
+        ensure!(known, "--profile is one of {}\n{USAGE}", PROFILES.join(", "));
         Ok(Some(options))
     }
 }

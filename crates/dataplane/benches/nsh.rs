@@ -22,7 +22,8 @@ use ringmail_model::{ElementId, Label, PathDigest, SaSpi};
 const HOPS: usize = 6;
 
 fn layout() -> Layout {
-    let shape = Shape { hops: HOPS, segments: HOPS + 1, proof: true, mac: true, metadata: vec![] };
+    let shape =
+        Shape { hops: HOPS, segments: HOPS + 1, proof: true, mac: true, ..Shape::default() };
     Layout::new(&shape).expect("six functions fit")
 }
 

@@ -1,4 +1,4 @@
-//! What an intrusive hop costs a packet with labels alone, and with NSH: the same packets, the same function, the same batches;
+//! What an intrusive hop costs a packet with labels alone, with NSH, and with NSH under RFC 9145: the same packets, the same function, the same batches;
 //! and what it costs gateway and hop that the hop is told whose a packet is.
 //!
 //! ```text
@@ -16,6 +16,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use ringmail_dataplane::limits::{HEADROOM_BYTES, TAILROOM_BYTES};
 use ringmail_dataplane::{BATCH_PACKETS, Batch, Neighbour, Verdict};
 use ringmail_functions::Forward;
+use ringmail_model::integrity::Scope;
 use ringmail_model::metadata::{Facts, Kind, Kinds};
 use ringmail_packet::flow::FlowKey;
 use ringmail_packet::ip::{Ecn, protocol};
@@ -69,9 +70,13 @@ struct Measured {
 }
 
 impl Measured {
-    fn new(wire: Wire, intrusive: bool, bytes: usize) -> Measured {
+    fn new(wire: Wire, scope: Option<Scope>, intrusive: bool, bytes: usize) -> Measured {
         let function = || -> Served { (intrusive, Box::<Forward>::default()) };
-        let mut chain = Chain::on(wire, &[], (0..HOPS).map(|_| function()).collect());
+        let functions = (0..HOPS).map(|_| function()).collect();
+        let mut chain = match scope {
+            None => Chain::on(wire, &[], functions),
+            Some(scope) => Chain::rfc9145(wire, scope, functions),
+        };
         chain.gateway.pin(flow(), FORWARD).expect("room");
         let (batch, made) = (Batch::default(), Batch::default());
         Measured { chain, packet: packet(bytes), batch, made }
@@ -80,7 +85,7 @@ impl Measured {
     /// A chain of intrusive hops, the first of which is told the client's identity, or nothing.
     fn telling(told: bool, bytes: usize) -> Measured {
         if !told {
-            return Measured::new(Wire::MplsNsh, true, bytes);
+            return Measured::new(Wire::MplsNsh, None, true, bytes);
         }
         let function = || -> Served { (true, Box::<Forward>::default()) };
         let readers = [(FORWARD, 1, Kinds::only(Kind::Identity))];
@@ -123,9 +128,11 @@ fn profiles(c: &mut Criterion) {
     group.throughput(Throughput::Elements(BATCH_PACKETS as u64));
     for bytes in [64, 1400] {
         for (kind, intrusive) in [("intrusive", true), ("not", false)] {
-            for wire in [Wire::Mpls, Wire::MplsNsh, Wire::Sff] {
-                let name = format!("{kind}/{wire:?}");
-                let mut measured = Measured::new(wire, intrusive, bytes);
+            let segment = [Wire::Mpls, Wire::MplsNsh, Wire::Sff].map(|wire| (wire, None));
+            for (wire, scope) in segment.into_iter().chain([(Wire::MplsNsh, Some(Scope::Mac2))]) {
+                let rfc9145 = scope.map_or("", |_| "-rfc9145");
+                let name = format!("{kind}/{wire:?}{rfc9145}");
+                let mut measured = Measured::new(wire, scope, intrusive, bytes);
                 group.bench_function(BenchmarkId::new(name, bytes), |b| {
                     b.iter_custom(|times| (0..times).map(|_| measured.run()).sum());
                 });

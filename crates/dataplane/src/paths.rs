@@ -14,7 +14,7 @@ use crate::counters::{Counter, Traffic};
 use crate::labels::LabelStack;
 use crate::limits::{MAX_LABELS, MAX_PATHS};
 use crate::nsh::journal::Finding;
-use crate::nsh::{self, NshConfig, Origin, PathNsh, Seen};
+use crate::nsh::{self, Clock, NshConfig, Origin, PathNsh, Seen};
 use crate::sa::{Lease, OutboundSa};
 use crate::served::Slot;
 use crate::verdict::{DropReason, Neighbour};
@@ -198,6 +198,7 @@ pub struct PathTable {
     origin: Origin,
     /// Proofs that came to this element.
     seen: Seen,
+    clock: Clock,
 }
 
 /// The path's number is beyond [`MAX_PATHS`].
@@ -239,7 +240,15 @@ impl PathTable {
                 *held = nsh.map(|nsh| Box::new(fresh(nsh)));
             }
         }
+        if let Some(nsh) = &mut state.nsh {
+            nsh.clock = self.clock.clone();
+        }
         Ok(())
+    }
+
+    /// The time of day, for whoever knows it to set.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Takes a path out, its outbound keys with it.

@@ -139,6 +139,8 @@ reasons! {
     UnknownLinkKey = "unknown_link_key",
     /// The code over labels, NSH and headers is wrong: something that steers was changed on the link.
     BadMac = "bad_mac",
+    /// The NSH's timestamp (RFC 9145) is too far from this element's clock: the packet is old, or one of the clocks is wrong.
+    StaleTimestamp = "stale_timestamp",
     /// The proof of transit is wrong: an element of the path was left out, or the packet is another than it was there.
     ProofWrong = "proof_wrong",
     /// The proof of transit names a key that the end of the path does not share with that element.

@@ -16,6 +16,7 @@ pub mod diagnostic;
 pub mod diff;
 pub mod domain;
 pub mod ids;
+pub mod integrity;
 pub mod limits;
 pub mod mac;
 pub mod metadata;

@@ -162,3 +162,7 @@ pub const PDP_REISSUE_EVERY: Duration = Duration::from_secs(60);
 pub const REKEY_PACKETS_MIN: u64 = 1 << 10;
 /// The most: an eighth of what a key can be used for at all, so that a new one is there long before.
 pub const REKEY_PACKETS_MAX: u64 = 1 << 33;
+/// The least by which timestamps of RFC 9145 may differ from the receiver's clock: less is lost to every pause of a machine.
+pub const TIMESTAMP_WINDOW_MS_MIN: u32 = 10;
+/// The most: within it a packet can be held back, and replayed wherever nothing else tells.
+pub const TIMESTAMP_WINDOW_MS_MAX: u32 = 60_000;

@@ -10,6 +10,8 @@
 
 use std::ops::Range;
 
+use crate::integrity::Scope;
+
 /// Metadata class of all context headers: experimental (RFC 8300 section 9.1.4).
 pub const CLASS: u16 = 0xfff6;
 
@@ -40,7 +42,13 @@ pub const KEY_ID_BYTES: usize = 4;
 /// Bytes of the integrity check value of sealed metadata.
 pub const METADATA_ICV_BYTES: usize = 16;
 
-/// The context headers that a path may have, by their type on the wire.
+/// Bytes of a timestamp of RFC 9145 (section 6).
+pub const TIMESTAMP_BYTES: usize = 8;
+
+/// Bytes of the value of RFC 9145's context header as ringmail has it: length and key id, timestamp, no nonce, MAC.
+const MAC_9145_BYTES: usize = 1 + KEY_ID_BYTES + TIMESTAMP_BYTES + 1 + TAG_BYTES;
+
+/// The context headers that a path may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Context {
@@ -52,6 +60,24 @@ pub enum Context {
     Metadata = 3,
     /// The code over all.
     Mac = 4,
+    /// "MAC and Encrypted Metadata #1" (RFC 9145 section 5.1).
+    Mac1 = 5,
+    /// "MAC and Encrypted Metadata #2" (RFC 9145 section 5.2).
+    Mac2 = 6,
+}
+
+impl Context {
+    /// Metadata class and type on the wire.
+    pub const fn wire(self) -> (u16, u8) {
+        match self {
+            Context::Proof | Context::Marks | Context::Metadata | Context::Mac => {
+                (CLASS, self as u8)
+            }
+            // RFC 9145 section 10: types of the IETF's base class.
+            Context::Mac1 => (0, 2),
+            Context::Mac2 => (0, 3),
+        }
+    }
 }
 
 /// What of a path decides its layout.
@@ -65,6 +91,8 @@ pub struct Shape {
     pub proof: bool,
     /// Whether there is a code over the header on every link.
     pub mac: bool,
+    /// What that covers, if it is the one of RFC 9145.
+    pub scope: Option<Scope>,
     /// Bytes of the items that each reader gets, by position; those that get none are left out.
     pub metadata: Vec<usize>,
 }
@@ -111,7 +139,11 @@ impl Layout {
             layout.push(Context::Metadata, KEY_ID_BYTES + items + METADATA_ICV_BYTES)?;
         }
         if shape.mac {
-            layout.push(Context::Mac, KEY_ID_BYTES + TAG_BYTES)?;
+            match shape.scope {
+                None => layout.push(Context::Mac, KEY_ID_BYTES + TAG_BYTES)?,
+                Some(Scope::Mac1) => layout.push(Context::Mac1, MAC_9145_BYTES)?,
+                Some(Scope::Mac2) => layout.push(Context::Mac2, MAC_9145_BYTES)?,
+            }
         }
         let value = |context| layout.value(context);
         let (marks, mac) = (value(Context::Marks), value(Context::Mac));
@@ -161,6 +193,19 @@ impl Layout {
         self.mac
     }
 
+    /// Where the parts of RFC 9145's code are, if that is the one.
+    pub fn mac_9145(&self) -> Option<Mac9145Layout> {
+        let first = self.value(Context::Mac1).map(|value| (value, Scope::Mac1));
+        let second = || self.value(Context::Mac2).map(|value| (value, Scope::Mac2));
+        let (value, scope) = first.or_else(second)?;
+        Some(Mac9145Layout { value, scope })
+    }
+
+    /// Where the key id of the code over all is, whichever it is.
+    pub fn link_key_id(&self) -> Option<usize> {
+        self.mac().or_else(|| Some(self.mac_9145()?.key_id().start))
+    }
+
     /// Where the metadata of each reader is, in the order of the shape.
     pub fn metadata(&self) -> impl Iterator<Item = Range<usize>> + '_ {
         let metadata = |(context, _): &&(Context, _)| *context == Context::Metadata;
@@ -206,12 +251,49 @@ impl ProofLayout {
     }
 }
 
+/// Where the parts of RFC 9145's context header are, in bytes from the beginning of the NSH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mac9145Layout {
+    value: usize,
+    /// What the code covers.
+    pub scope: Scope,
+}
+
+impl Mac9145Layout {
+    /// The length of the key id.
+    pub fn key_id_len(&self) -> usize {
+        self.value
+    }
+
+    /// The key id.
+    pub fn key_id(&self) -> Range<usize> {
+        self.value + 1..self.value + 1 + KEY_ID_BYTES
+    }
+
+    /// When the packet entered its path.
+    pub fn timestamp(&self) -> Range<usize> {
+        let start = self.key_id().end;
+        start..start + TIMESTAMP_BYTES
+    }
+
+    /// The length of the nonce: there is none, since nothing within this header is encrypted.
+    pub fn nonce_len(&self) -> usize {
+        self.timestamp().end
+    }
+
+    /// The code.
+    pub fn mac(&self) -> Range<usize> {
+        let start = self.nonce_len() + 1;
+        start..start + TAG_BYTES
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn six() -> Shape {
-        Shape { hops: 6, segments: 7, proof: true, mac: true, metadata: vec![] }
+        Shape { hops: 6, segments: 7, proof: true, mac: true, ..Shape::default() }
     }
 
     /// 8, then 4 + 32 + 14 + 2 of padding, 4 + 48, 4 + 20.
@@ -245,6 +327,27 @@ mod tests {
         let whole: Vec<Context> = layout.contexts().map(|(context, _)| context).collect();
         use Context::{Mac, Marks, Metadata, Proof};
         assert_eq!(whole, [Proof, Marks, Metadata, Metadata, Mac]);
+    }
+
+    /// RFC 9145 section 5: 4 of header, then 1 + 4 + 8 + 1 + 16 and 2 of padding.
+    #[test]
+    fn the_code_of_rfc_9145_is_last_and_by_hand() {
+        let layout = |scope| {
+            let shape = Shape { scope: Some(scope), metadata: vec![5], ..six() };
+            Layout::new(&shape).unwrap()
+        };
+        for (scope, context, wire) in
+            [(Scope::Mac1, Context::Mac1, (0, 2)), (Scope::Mac2, Context::Mac2, (0, 3))]
+        {
+            let layout = layout(scope);
+            assert_eq!((layout.len_bytes(), layout.mac()), (8 + 52 + 52 + 4 + 28 + 4 + 32, None));
+            assert_eq!(layout.contexts().last(), Some((context, 148..178)));
+            assert_eq!(context.wire(), wire);
+            let mac = layout.mac_9145().unwrap();
+            assert_eq!((mac.scope, mac.key_id_len(), mac.key_id()), (scope, 148, 149..153));
+            assert_eq!((mac.timestamp(), mac.nonce_len(), mac.mac()), (153..161, 161, 162..178));
+            assert_eq!(layout.link_key_id(), Some(149));
+        }
     }
 
     #[test]

@@ -55,9 +55,9 @@ struct Association {
     source: IpAddr,
     /// Outer destination address.
     destination: IpAddr,
-    /// The receiver's index.
+    /// The receiver's index; of a code of RFC 9145 its key id.
     sa_spi: u32,
-    /// E.g. `aes-128-gcm`.
+    /// E.g. `aes-128-gcm`; `hmac-sha-256-128` for codes of RFC 9145 on the link between two elements.
     suite: String,
     /// Key and salt, in hexadecimal digits.
     key_and_salt: String,
@@ -73,6 +73,10 @@ impl Report for Keys {
                 association;
             let family = if source.is_ipv4() { "IPv4" } else { "IPv6" };
             writeln!(out, "# path {path}, {suite}")?;
+            if suite.starts_with("hmac") {
+                writeln!(out, "# {source} to {destination}, key id {sa_spi}: 0x{key_and_salt}")?;
+                continue;
+            }
             let known = suite.contains("gcm");
             writeln!(
                 out,

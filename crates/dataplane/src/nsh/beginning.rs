@@ -2,7 +2,7 @@
 //! where it was proved (`docs/nsh.md`, "Proof of transit").
 
 use ringmail_model::ElementId;
-use ringmail_model::nsh::{CLASS, Context, WORD_BYTES};
+use ringmail_model::nsh::{Context, WORD_BYTES};
 use ringmail_packet::nsh;
 
 /// Who began a packet, as it claims.
@@ -20,7 +20,7 @@ impl Beginning {
         let header = nsh::Packet::new_checked(header).ok()?;
         let mut contexts = header.contexts().map_while(Result::ok);
         let proof = |context: &nsh::context::Context<'_>| {
-            context.class == CLASS && context.kind == Context::Proof as u8
+            (context.class, context.kind) == Context::Proof.wire()
         };
         let value = contexts.find(proof)?.value;
         let (origin, rest) = value.split_first_chunk()?;

@@ -14,6 +14,7 @@ use super::journal::Finding;
 use super::link::{self, Covered, Parts};
 use super::path::PathNsh;
 use super::proof::{Claim, Mark};
+use super::rfc9145;
 use super::verify::Arrived;
 use crate::batch::Batch;
 use crate::counters::Counters;
@@ -107,7 +108,11 @@ fn check_alike(
 ) -> Result<usize, DropReason> {
     let Some(first) = items.first() else { return Ok(0) };
     let state = paths.nsh(first.path)?;
-    let mac = state.config.layout.mac().ok_or(DropReason::WrongNsh)?;
+    let Some(mac) = state.config.layout.mac() else {
+        let (nsh, inner) = split(batch.packet(first.index), first, state)?;
+        rfc9145::check(nsh, inner, state, now)?;
+        return Ok(1);
+    };
     let key = state.link_key(header(batch, first, state)?, now)?;
     covered.clear();
     let mut alike = 0;
@@ -164,7 +169,6 @@ pub(crate) fn finish_alike(
     covered: &mut Covered,
     now: Instant,
 ) -> Result<(), DropReason> {
-    let mac = state.config.layout.mac().ok_or(DropReason::WrongNsh)?;
     let mut claims = [Claim::default(); LANES];
     if let Some(proof) = state.config.layout.proof() {
         let prover = state.prover(now)?;
@@ -184,6 +188,28 @@ pub(crate) fn finish_alike(
             nsh[key_id.clone()].copy_from_slice(&prover.key_id().to_be_bytes());
         }
     }
+    match state.config.layout.mac() {
+        Some(mac) => sign(batch, items, state, mac, covered, now)?,
+        None => items.iter().try_for_each(|item| {
+            let frame = batch.packet_mut(item.index).get_mut(item.stack..);
+            let frame = frame.filter(|frame| frame.len() >= state.len_bytes());
+            let (nsh, inner) = frame.ok_or(DropReason::Malformed)?.split_at_mut(state.len_bytes());
+            rfc9145::sign(nsh, inner, state, now)
+        })?,
+    }
+    state.note(now, &claims[..items.len()]);
+    Ok(())
+}
+
+/// Makes the codes of packets of one path, which are at `mac` in their headers.
+fn sign(
+    batch: &mut Batch,
+    items: &[Item],
+    state: &PathNsh,
+    mac: usize,
+    covered: &mut Covered,
+    now: Instant,
+) -> Result<(), DropReason> {
     let goes = state.goes(now)?;
     covered.clear();
     for item in items {
@@ -196,7 +222,6 @@ pub(crate) fn finish_alike(
         let nsh = header_mut(batch, item, state)?;
         nsh[mac + KEY_ID_BYTES..][..code.len()].copy_from_slice(&code);
     }
-    state.note(now, &claims[..items.len()]);
     Ok(())
 }
 
@@ -260,6 +285,16 @@ pub(crate) fn tell(
     let Some(nsh) = state.nsh.as_ref().filter(|nsh| nsh.writes()) else { return Ok(()) };
     let mark = mark(batch.packet(item.index))?;
     nsh.write_metadata(header_mut(batch, item, nsh)?, &mark, facts, now)
+}
+
+/// The header of a packet, and what is below it.
+fn split<'a>(
+    frame: &'a [u8],
+    item: &Item,
+    state: &PathNsh,
+) -> Result<(&'a [u8], &'a [u8]), DropReason> {
+    let below = frame.get(item.stack..).and_then(|rest| rest.split_at_checked(state.len_bytes()));
+    below.ok_or(DropReason::Malformed)
 }
 
 fn header<'a>(batch: &'a Batch, item: &Item, state: &PathNsh) -> Result<&'a [u8], DropReason> {

@@ -9,9 +9,11 @@ pub mod link;
 pub mod metadata;
 pub mod path;
 pub mod proof;
+pub(crate) mod rfc9145;
 pub mod trail;
 pub mod verify;
 
 pub use metadata::{MetadataKey, ToldConfig};
 pub use path::{NshConfig, Origin, PathNsh};
+pub use rfc9145::Clock;
 pub use verify::Seen;

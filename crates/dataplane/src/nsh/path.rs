@@ -4,11 +4,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::hmac;
 
 use ringmail_model::defence::{Defence, off};
 use ringmail_model::metadata::Facts;
-use ringmail_model::nsh::{CLASS, Context, KEY_ID_BYTES, Layout, ProofLayout, WORD_BYTES};
+use ringmail_model::nsh::{Context, KEY_ID_BYTES, Layout, ProofLayout, WORD_BYTES};
 use ringmail_model::{ElementId, PathDigest, PathId, SaSpi, WorkerId};
 use ringmail_packet::nsh::{FIRST_TTL, md_type, next_protocol};
 
@@ -16,6 +18,7 @@ use super::journal::Journal;
 use super::link::{Constant, LinkKey};
 use super::metadata::{Metadata, MetadataKey, ToldConfig};
 use super::proof::{Claim, Mark, NO_TAG, Prover};
+use super::rfc9145::Clock;
 use super::trail::{Stretch, Trail};
 use super::verify::{ProvedPath, Seen, Verifier};
 use crate::labels::LabelStack;
@@ -51,6 +54,8 @@ pub struct NshConfig {
     pub enforce: bool,
     /// Whether the element keeps trails of what it passed, for auditors.
     pub summaries: bool,
+    /// By how much a packet's timestamp may differ from this element's clock, where the code is that of RFC 9145.
+    pub timestamp_window: Duration,
 }
 
 /// Who begins proofs at a worker, and how far it has counted. Clones count together.
@@ -81,13 +86,17 @@ impl Origin {
 pub(crate) struct Held {
     pub(crate) id: SaSpi,
     pub(crate) key: Arc<LinkKey>,
+    /// The whole of it, where it is longer: for codes of RFC 9145.
+    pub(crate) hmac: Option<Arc<hmac::Key>>,
     pub(crate) lease: Lease,
 }
 
 impl Held {
     fn new(id: SaSpi, key: &MacKey, lease: Lease, constant: &Constant) -> Held {
+        let long = key.danger_long();
+        let hmac = long.map(|long| Arc::new(hmac::Key::new(hmac::HMAC_SHA256, long)));
         let key = Arc::new(LinkKey::new(key.danger_bytes(), id, constant));
-        Held { id, key, lease }
+        Held { id, key, hmac, lease }
     }
 }
 
@@ -104,6 +113,7 @@ pub struct PathNsh {
     pub(crate) config: NshConfig,
     path: PathId,
     origin: Origin,
+    pub(crate) clock: Clock,
     /// Where the mark of whoever sealed a packet that is opened here is left; nowhere on the last segment.
     pub(crate) mark: Option<Range<usize>>,
     /// The words of a header that comes here which do not differ between packets: where, and what is there.
@@ -148,11 +158,12 @@ impl PathNsh {
         let fixed = fixed(&config.layout, path, index);
         let mark = mark_of_arrival(&config);
         let metadata = Metadata::of(&config);
-        let (came, goes, ended, prover, trail) = Default::default();
+        let (clock, came, goes, ended, prover, trail) = Default::default();
         let mut nsh = PathNsh {
             config,
             path,
             origin,
+            clock,
             mark,
             fixed,
             begun,
@@ -422,7 +433,7 @@ impl PathNsh {
 
     /// The key that a packet's code is made with.
     pub(crate) fn link_key(&self, nsh: &[u8], now: Instant) -> Result<&Held, DropReason> {
-        let at = self.config.layout.mac().ok_or(DropReason::WrongNsh)?;
+        let at = self.config.layout.link_key_id().ok_or(DropReason::WrongNsh)?;
         let id = nsh.get(at..).and_then(<[u8]>::first_chunk::<KEY_ID_BYTES>);
         let id = SaSpi(u32::from_be_bytes(*id.ok_or(DropReason::WrongNsh)?));
         let known = self.came.iter().rev().find(|known| known.id == id);
@@ -489,7 +500,8 @@ fn fixed(layout: &Layout, path: PathId, index: u8) -> Vec<(usize, u32)> {
     let kinds = u32::from(md_type::VARIABLE) << 8 | u32::from(next_protocol::IPV4);
     let base = [(0, words << 16 | kinds), (4, path.0 << 8 | u32::from(index))];
     let contexts = layout.contexts().map(|(context, value): (Context, _)| {
-        let head = u32::from(CLASS) << 16 | u32::from(context as u8) << 8 | value.len() as u32;
+        let (class, kind) = context.wire();
+        let head = u32::from(class) << 16 | u32::from(kind) << 8 | value.len() as u32;
         (value.start - 4, head)
     });
     base.into_iter().chain(contexts).collect()

@@ -370,7 +370,7 @@ mod tests {
         fn new(seals: &[bool]) -> World {
             let hops = seals.len() - 1;
             let segments = seals.iter().filter(|seals| **seals).count();
-            let shape = Shape { hops, segments, proof: true, mac: true, metadata: vec![] };
+            let shape = Shape { hops, segments, proof: true, mac: true, ..Shape::default() };
             let layout = Layout::new(&shape).unwrap();
             let proof = layout.proof().unwrap();
             let seals = seals.to_vec();

@@ -44,7 +44,7 @@ pub use lease::{
 pub use message::{BootId, Framer, Message};
 pub use segment::{Profile, SegmentView, suite_code};
 pub use session::{Opener, SessionId};
-pub use uses::{AgreedKey, MAC_KEY_BYTES, MacKey, Use};
+pub use uses::{AgreedKey, HMAC_KEY_BYTES, MAC_KEY_BYTES, MacKey, Use};
 
 /// The ALPN protocol id (RFC 7301) of sessions.
 pub const ALPN: &[u8] = b"ringmail-sap/1";

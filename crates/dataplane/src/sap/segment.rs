@@ -16,6 +16,10 @@ pub enum Profile {
     MplsNsh,
     /// NSH alone.
     Nsh,
+    /// Labels and NSH, whose code is that of RFC 9145.
+    MplsNshRfc9145,
+    /// NSH alone, whose code is that of RFC 9145.
+    NshRfc9145,
 }
 
 impl Profile {
@@ -25,7 +29,14 @@ impl Profile {
             Profile::Mpls => 1,
             Profile::MplsNsh => 2,
             Profile::Nsh => 3,
+            Profile::MplsNshRfc9145 => 4,
+            Profile::NshRfc9145 => 5,
         }
+    }
+
+    /// Whether codes of links are those of RFC 9145.
+    pub const fn is_rfc_9145(self) -> bool {
+        matches!(self, Profile::MplsNshRfc9145 | Profile::NshRfc9145)
     }
 }
 

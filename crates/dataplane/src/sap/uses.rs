@@ -14,6 +14,12 @@ use crate::sa::{SaKey, SegmentIndex, Suite};
 /// Bytes of a key of AES-128-CMAC (RFC 4493).
 pub const MAC_KEY_BYTES: usize = 16;
 
+/// Bytes of a key of HMAC-SHA-256-128 (RFC 4868 section 2.6).
+pub const HMAC_KEY_BYTES: usize = 32;
+
+/// The label of keys of links whose code is that of RFC 9145.
+const RFC_9145: &[u8] = b"EXPERIMENTAL ringmail-sap/1 rfc9145";
+
 /// What an association is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -85,13 +91,22 @@ impl Use {
         };
         let mac_key = || {
             let mut key = MacKey::new([0; MAC_KEY_BYTES]);
-            exporter.export(self.label(), &context.encode(), &mut *key.0)?;
+            exporter.export(self.label(), &context.encode(), &mut key.bytes[..MAC_KEY_BYTES])?;
             if off(Defence::OwnKeys) {
-                key.0.fill(EVERYBODYS);
+                key.bytes.fill(EVERYBODYS);
+            }
+            Ok(key)
+        };
+        let hmac_key = || {
+            let mut key = MacKey::new_long([0; HMAC_KEY_BYTES]);
+            exporter.export(RFC_9145, &context.encode(), &mut *key.bytes)?;
+            if off(Defence::OwnKeys) {
+                key.bytes.fill(EVERYBODYS);
             }
             Ok(key)
         };
         Ok(match self {
+            Use::Link if context.profile.is_rfc_9145() => AgreedKey::Link(hmac_key()?),
             Use::Esp => AgreedKey::Esp(sa_key(context.suite)?),
             Use::Link => AgreedKey::Link(mac_key()?),
             Use::Proof => AgreedKey::Proof(mac_key()?),
@@ -129,7 +144,7 @@ pub(super) const INDEX_MAX: u8 = (1 << INDEX_BITS) - 1;
 pub enum AgreedKey {
     /// Key ‖ salt of the path's suite.
     Esp(SaKey),
-    /// AES-128-CMAC.
+    /// AES-128-CMAC, or HMAC-SHA-256-128 where the path's code is that of RFC 9145.
     Link(MacKey),
     /// AES-128-CMAC.
     Proof(MacKey),
@@ -149,14 +164,19 @@ impl AgreedKey {
     }
 }
 
-/// A key of AES-128-CMAC. It is wiped when it goes, from the one place of memory where it was, and `Debug` does not show it.
-pub struct MacKey(Box<[u8; MAC_KEY_BYTES]>);
+/// A key of AES-128-CMAC, or of HMAC-SHA-256-128. It is wiped when it goes, from the one place of memory where it was, and
+/// `Debug` does not show it.
+pub struct MacKey {
+    /// A short one has zeros behind it.
+    bytes: Box<[u8; HMAC_KEY_BYTES]>,
+    long: bool,
+}
 
 impl ZeroizeOnDrop for MacKey {}
 
 impl Zeroize for MacKey {
     fn zeroize(&mut self) {
-        self.0.as_mut_slice().zeroize();
+        self.bytes.as_mut_slice().zeroize();
     }
 }
 
@@ -167,14 +187,26 @@ impl Drop for MacKey {
 }
 
 impl MacKey {
-    /// Takes a key. The caller wipes its own copy.
+    /// Takes a key of AES-128-CMAC. The caller wipes its own copy.
     pub fn new(key: [u8; MAC_KEY_BYTES]) -> MacKey {
-        MacKey(Box::new(key))
+        let mut bytes = Box::new([0; HMAC_KEY_BYTES]);
+        bytes[..MAC_KEY_BYTES].copy_from_slice(&key);
+        MacKey { bytes, long: false }
     }
 
-    /// The key itself, to set up the cipher. Holding it is being able to forge.
+    /// Takes a key of HMAC-SHA-256-128. The caller wipes its own copy.
+    pub fn new_long(key: [u8; HMAC_KEY_BYTES]) -> MacKey {
+        MacKey { bytes: Box::new(key), long: true }
+    }
+
+    /// The key of HMAC-SHA-256-128, if it is one. Holding it is being able to forge.
+    pub fn danger_long(&self) -> Option<&[u8; HMAC_KEY_BYTES]> {
+        self.long.then_some(&*self.bytes)
+    }
+
+    /// The key of AES-128-CMAC, to set up the cipher. Holding it is being able to forge.
     pub fn danger_bytes(&self) -> &[u8; MAC_KEY_BYTES] {
-        &self.0
+        self.bytes.first_chunk().unwrap_or(&[0; MAC_KEY_BYTES])
     }
 }
 
@@ -198,6 +230,14 @@ mod tests {
         assert_eq!(Use::of_offer_byte(0x40), (Use::Link, SegmentIndex(0)));
         assert_eq!(Use::of_offer_byte(0x82), (Use::Proof, SegmentIndex(2)));
         assert_eq!(Use::of_offer_byte(0xc1), (Use::Metadata, SegmentIndex(1)));
+    }
+
+    #[test]
+    fn a_long_key_is_taken_for_no_short_one() {
+        let (short, long) =
+            (MacKey::new([1; MAC_KEY_BYTES]), MacKey::new_long([2; HMAC_KEY_BYTES]));
+        assert_eq!((short.danger_bytes(), short.danger_long()), (&[1; MAC_KEY_BYTES], None));
+        assert_eq!(long.danger_long(), Some(&[2; HMAC_KEY_BYTES]));
     }
 
     #[test]

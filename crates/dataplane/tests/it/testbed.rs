@@ -8,7 +8,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ringmail_dataplane::edge::{Edge, Role};
 use ringmail_dataplane::hop::Hop;
@@ -23,6 +23,7 @@ use ringmail_dataplane::sa::{
 use ringmail_dataplane::sap::MacKey;
 use ringmail_dataplane::{Batch, Form, Function, Neighbour, Verdict};
 use ringmail_functions::Forward;
+use ringmail_model::integrity::Scope;
 use ringmail_model::metadata::Kinds;
 use ringmail_model::nsh::{Layout, Shape};
 use ringmail_model::overhead::EspMode;
@@ -38,6 +39,9 @@ pub(crate) const SERVICE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 79, 0, 10));
 
 pub(crate) const SERVICE_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd79, 0, 0, 0, 0, 0, 0, 10));
 
+/// Since 1970, when a chain begins whose codes are those of RFC 9145.
+pub(crate) const UTC: Duration = Duration::from_millis(1_800_000_000_125);
+
 /// A function with whether it is intrusive.
 pub(crate) type Served = (bool, Box<dyn Function>);
 
@@ -51,6 +55,8 @@ pub(crate) struct Chain {
     pub(crate) mode: EspMode,
     /// What stands in front of ESP on paths that are laid from now on.
     pub(crate) wire: Wire,
+    /// What codes of RFC 9145 cover on paths that are laid from now on, if codes are those.
+    pub(crate) scope: Option<Scope>,
     /// Which elements hold plaintext, by position.
     intrusive: Vec<bool>,
     /// Which hops may begin packets, by position.
@@ -141,6 +147,18 @@ impl Chain {
         chain
     }
 
+    /// As [`Chain::on`], with codes of RFC 9145 of this scope; every element's clock shows [`UTC`].
+    pub(crate) fn rfc9145(wire: Wire, scope: Scope, functions: Vec<Served>) -> Chain {
+        let mut chain = Chain::without_paths(wire, functions);
+        chain.scope = Some(scope);
+        let now = chain.now;
+        for position in 0..chain.intrusive.len() {
+            chain.paths(position).clock().set(now, UTC);
+        }
+        chain.lay_both();
+        chain
+    }
+
     fn lay_both(&mut self) {
         let chain = self;
         let there: Vec<Position> = (0..chain.intrusive.len()).collect();
@@ -180,6 +198,7 @@ impl Chain {
             lease: Lease::unlimited(now),
             mode: EspMode::Tunnel,
             wire,
+            scope: None,
             intrusive,
             granted: vec![],
             told: vec![],
@@ -248,7 +267,7 @@ impl Chain {
         let segments = seals.iter().filter(|seals| **seals).count();
         let told = || self.told.iter().filter(|(path, _, _)| *path == id);
         let metadata = told().map(|(_, _, kinds)| kinds.len_bytes()).collect();
-        let shape = Shape { hops, segments, proof: true, mac: true, metadata };
+        let shape = Shape { hops, segments, proof: true, mac: true, scope: self.scope, metadata };
         let layout = Layout::new(&shape).expect("it fits");
         let headers = told().zip(layout.metadata());
         let told = headers.map(|((_, reader, kinds), value)| ToldConfig {
@@ -272,6 +291,7 @@ impl Chain {
             origins: granted.map(|(at, who)| (ElementId(*who as u16), at as u8)).collect(),
             enforce: true,
             summaries: true,
+            timestamp_window: Duration::from_secs(2),
         })
     }
 
@@ -283,6 +303,10 @@ impl Chain {
             let number = id.0 * 64 + place as u32;
             let (link, proof) = (SaSpi(0x2000 + number), SaSpi(0x3000 + number));
             let [mac, key] = [0x10, 0x20].map(|kind| MacKey::new([kind + number as u8; 16]));
+            let mac = match self.scope {
+                None => mac,
+                Some(_) => MacKey::new_long([0x10 + number as u8; 32]),
+            };
             self.header(pair[0], id).install_goes(link, &mac, lease.clone());
             self.header(pair[1], id).install_came(link, &mac, lease.clone());
             self.header(pair[0], id).install_prover(proof, &key, lease.clone());

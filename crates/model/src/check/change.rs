@@ -63,6 +63,8 @@ impl<'a> Change<'a> {
         let (b, a) = self.both();
         let why = "what is on its way and what comes next have to be of one kind";
         self.fixed("profile", b.profile != a.profile, why);
+        self.fixed("integrity", b.integrity != a.integrity, why);
+        self.fixed("rfc9145", b.rfc9145 != a.rfc9145, why);
         self.fixed("suite", b.suite != a.suite, why);
         self.fixed("keying", b.keying != a.keying, why);
         self.fixed("psk", b.psk != a.psk, why);

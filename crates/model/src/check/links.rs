@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Checker;
-use crate::domain::{Keying, LinkDriver, LinkKind};
+use crate::domain::{Domain, Keying, LinkDriver, LinkKind};
+use crate::integrity::{Integrity, IntegrityKind};
 use crate::limits;
 use crate::names::Name;
 use crate::overhead::{EspMode, LABEL_BYTES, Steering, frame_bytes, inner_mtu_bytes};
@@ -49,6 +50,7 @@ impl Checker<'_> {
             let mend = "write `profile: mpls`, or `keying: sap`";
             self.error("profile", "profile-needs-sap", message, mend);
         }
+        self.integrity();
         match (self.domain.keying, &self.domain.psk) {
             (Keying::Sap, Some(_)) => {
                 let message = "`psk` has no meaning with `keying: sap`".to_owned();
@@ -69,6 +71,26 @@ impl Checker<'_> {
             }
             (Keying::Sap, None) => {}
         }
+    }
+
+    fn integrity(&mut self) {
+        let Domain { profile, integrity, rfc9145, .. } = self.domain;
+        if *integrity == IntegrityKind::Rfc9145 && !profile.has_nsh() {
+            let message = format!(
+                "`integrity: rfc9145` covers an NSH, and `profile: {}` has none",
+                profile.name()
+            );
+            let mend = "delete it, or write `profile: mpls-nsh`";
+            self.error("integrity", "integrity-unused", message, mend);
+        }
+        let Some(settings) = rfc9145 else { return };
+        if *integrity != IntegrityKind::Rfc9145 {
+            let message = "`rfc9145` has no meaning without `integrity: rfc9145`".to_owned();
+            let mend = "delete it, or write `integrity: rfc9145`";
+            self.error("rfc9145", "rfc9145-unused", message, mend);
+        }
+        let (least, most) = (limits::TIMESTAMP_WINDOW_MS_MIN, limits::TIMESTAMP_WINDOW_MS_MAX);
+        self.range("rfc9145.window_ms", settings.window_ms, least, most);
     }
 
     fn same_keys(&mut self, has_file: bool) {
@@ -109,6 +131,7 @@ impl Checker<'_> {
         }
         let d = self.domain;
         let mode = self.esp_mode();
+        let integrity = Integrity::new(d.integrity, d.rfc9145);
         let forward = d.paths.iter().map(|p| (&p.name, p.hops.clone(), Direction::Forward));
         // The way back that the file leaves out has other metadata than the path.
         let implied = d.paths.iter().filter(|p| p.return_path.is_none()).map(|p| {
@@ -126,7 +149,9 @@ impl Checker<'_> {
             let told = grants(d, direction, &hops).into_iter().map(|grant| grant.reads);
             let told: Vec<_> = told.filter(|kinds| !kinds.is_empty()).collect();
             let grants_any = !told.is_empty();
-            match (Extent { hops: hops.len(), intrusive, told }).steering(d.profile, links.kind) {
+            match (Extent { hops: hops.len(), intrusive, told })
+                .steering(d.profile, integrity, links.kind)
+            {
                 Ok(steering)
                     if longest.is_none_or(|(_, most)| most.len_bytes() < steering.len_bytes()) =>
                 {

@@ -72,6 +72,7 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::integrity::{IntegrityKind, Rfc9145Settings};
 use crate::names::TrustDomain;
 
 /// One domain: who may come, what they pass, where they may go.
@@ -84,6 +85,12 @@ pub struct Domain {
     /// What stands in front of ESP on the wire.
     #[serde(default)]
     pub profile: Profile,
+    /// What covers Network Service Headers on the way between elements.
+    #[serde(default)]
+    pub integrity: IntegrityKind,
+    /// Settings of `integrity: rfc9145`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rfc9145: Option<Rfc9145Settings>,
     /// The AEAD of every segment.
     #[serde(default)]
     pub suite: Suite,

@@ -8,6 +8,7 @@ use super::numbering::{Definition, Numbers};
 use super::{Direction, Hop, LinkSet, Numbering, Path, PathSet, Role, Segment, grants};
 use crate::domain::{Domain, Keying, LinkKind, STANDBY};
 use crate::ids::{ElementId, Label, PathDigest, PathId, PathVersion};
+use crate::integrity::Integrity;
 use crate::limits;
 use crate::metadata::Kinds;
 use crate::names::Name;
@@ -138,6 +139,7 @@ impl PathSet {
             not_before_unix_s: issue.not_before_unix_s,
             not_after_unix_s: issue.not_after_unix_s,
             profile: domain.profile,
+            integrity: Integrity::new(domain.integrity, domain.rfc9145),
             suite: domain.suite,
             keying: domain.keying,
             esp_mode,
@@ -324,7 +326,7 @@ impl Router<'_> {
             digest: PathDigest([0; 32]),
         };
         let link = self.set.link.kind();
-        let steering = path.extent().steering(self.set.profile, link);
+        let steering = path.extent().steering(self.set.profile, self.set.integrity, link);
         let steering =
             steering.map_err(|why| CompileError::NshTooLong { path: name.to_owned(), why })?;
         let link_mtu = usize::from(self.set.link_mtu);

@@ -48,6 +48,9 @@ impl PathSet {
         {
             return Err(wrong("a profile with NSH needs keys that neighbours agree on"));
         }
+        if !self.profile.has_nsh() && !self.integrity.is_default() {
+            return Err(wrong("what covers an NSH is said of a profile that has none"));
+        }
         self.paths.iter().enumerate().try_for_each(|(index, path)| self.check_path(index, path))
     }
 
@@ -97,7 +100,7 @@ impl PathSet {
         {
             return Err(wrong("metadata is granted to who cannot have it"));
         }
-        if path.extent().steering(self.profile, self.link.kind()).is_err() {
+        if path.extent().steering(self.profile, self.integrity, self.link.kind()).is_err() {
             return Err(wrong("a path is too long for its profile"));
         }
         let forward = path.direction == Direction::Forward;

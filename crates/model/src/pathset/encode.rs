@@ -7,6 +7,7 @@ use super::wire::{Reader, Writer};
 use super::{Direction, Element, Hop, LinkSet, Path, PathSet, Role, Segment};
 use crate::domain::{Keying, LinkKind, Profile, Suite};
 use crate::ids::{ElementId, PathDigest, PathId, PathVersion};
+use crate::integrity::{Integrity, Scope};
 use crate::limits;
 use crate::metadata::Kinds;
 use crate::names::{Name, TrustDomain};
@@ -14,14 +15,18 @@ use crate::overhead::EspMode;
 
 const MAGIC: &[u8; 4] = b"RMPS";
 const FORMAT: u16 = 1;
-/// The byte of each profile and kind of link.
-const PROFILES: [(Profile, LinkKind, u8); 6] = [
-    (Profile::Mpls, LinkKind::Udp, 1),
-    (Profile::Mpls, LinkKind::Ethernet, 2),
-    (Profile::MplsNsh, LinkKind::Udp, 3),
-    (Profile::MplsNsh, LinkKind::Ethernet, 4),
-    (Profile::Nsh, LinkKind::Udp, 5),
-    (Profile::Nsh, LinkKind::Ethernet, 6),
+/// The byte of each profile and kind of link; whether the code of headers is that of RFC 9145.
+const PROFILES: [(Profile, LinkKind, bool, u8); 10] = [
+    (Profile::Mpls, LinkKind::Udp, false, 1),
+    (Profile::Mpls, LinkKind::Ethernet, false, 2),
+    (Profile::MplsNsh, LinkKind::Udp, false, 3),
+    (Profile::MplsNsh, LinkKind::Ethernet, false, 4),
+    (Profile::Nsh, LinkKind::Udp, false, 5),
+    (Profile::Nsh, LinkKind::Ethernet, false, 6),
+    (Profile::MplsNsh, LinkKind::Udp, true, 7),
+    (Profile::MplsNsh, LinkKind::Ethernet, true, 8),
+    (Profile::Nsh, LinkKind::Udp, true, 9),
+    (Profile::Nsh, LinkKind::Ethernet, true, 10),
 ];
 /// Bits of a hop.
 const INTRUSIVE: u8 = 1;
@@ -90,8 +95,8 @@ impl PathSet {
         let not_before_unix_s = input.u64("its validity")?;
         let not_after_unix_s = input.u64("its validity")?;
         let byte = input.u8("its profile")?;
-        let known = PROFILES.into_iter().find(|(_, _, code)| *code == byte);
-        let (profile, kind, _) = known.ok_or(DecodeError::Value("profile"))?;
+        let known = PROFILES.into_iter().find(|(_, _, _, code)| *code == byte);
+        let (profile, kind, rfc9145, _) = known.ok_or(DecodeError::Value("profile"))?;
         let ethernet = kind == LinkKind::Ethernet;
         let suite = match input.u8("its suite")? {
             1 => Suite::Aes128Gcm,
@@ -109,6 +114,10 @@ impl PathSet {
             2 => EspMode::Transport,
             _ => return Err(DecodeError::Value("ESP mode")),
         };
+        let integrity = match rfc9145 {
+            false => Integrity::Segment,
+            true => read_rfc9145(&mut input)?,
+        };
         let link = match ethernet {
             false => LinkSet::Udp,
             true => LinkSet::Ethernet { vlan: read_vlan(&mut input)? },
@@ -120,6 +129,7 @@ impl PathSet {
             not_before_unix_s,
             not_after_unix_s,
             profile,
+            integrity,
             suite,
             keying,
             esp_mode,
@@ -164,9 +174,9 @@ impl PathSet {
     }
 
     pub(super) fn write_suite(&self, out: &mut Writer) {
-        let mine = (self.profile, self.link.kind());
-        let known = PROFILES.iter().find(|(profile, kind, _)| (*profile, *kind) == mine);
-        out.u8(known.map_or(0, |(_, _, code)| *code));
+        let mine = (self.profile, self.link.kind(), self.integrity.scope().is_some());
+        let known = PROFILES.iter().find(|(profile, kind, rfc, _)| (*profile, *kind, *rfc) == mine);
+        out.u8(known.map_or(0, |(_, _, _, code)| *code));
         out.u8(match self.suite {
             Suite::Aes128Gcm => 1,
             Suite::Aes256Gcm => 2,
@@ -180,6 +190,28 @@ impl PathSet {
             EspMode::Tunnel => 1,
             EspMode::Transport => 2,
         });
+        if let Integrity::Rfc9145 { scope, window_ms } = self.integrity {
+            out.u8(match scope {
+                Scope::Mac1 => 1,
+                Scope::Mac2 => 2,
+            });
+            out.u32(window_ms);
+        }
+    }
+}
+
+fn read_rfc9145(input: &mut Reader<'_>) -> Result<Integrity, DecodeError> {
+    let scope = match input.u8("its integrity")? {
+        1 => Scope::Mac1,
+        2 => Scope::Mac2,
+        _ => return Err(DecodeError::Value("scope of integrity")),
+    };
+    let (least, most) = (limits::TIMESTAMP_WINDOW_MS_MIN, limits::TIMESTAMP_WINDOW_MS_MAX);
+    match input.u32("its integrity")? {
+        window_ms if (least..=most).contains(&window_ms) => {
+            Ok(Integrity::Rfc9145 { scope, window_ms })
+        }
+        _ => Err(DecodeError::Value("window of timestamps")),
     }
 }
 

@@ -29,6 +29,7 @@ use serde::Serialize;
 
 use crate::domain::{Keying, LinkKind, Profile, Suite};
 use crate::ids::{ElementId, Label, PathDigest, PathId, PathVersion};
+use crate::integrity::Integrity;
 use crate::mac::MacAddress;
 use crate::metadata::Kinds;
 use crate::names::{Name, TrustDomain};
@@ -47,6 +48,9 @@ pub struct PathSet {
     pub not_after_unix_s: u64,
     /// What stands in front of ESP.
     pub profile: Profile,
+    /// What covers Network Service Headers, where the profile has them.
+    #[serde(skip_serializing_if = "Integrity::is_default")]
+    pub integrity: Integrity,
     /// The AEAD of every segment.
     pub suite: Suite,
     /// Where traffic keys come from.

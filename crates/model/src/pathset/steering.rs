@@ -4,6 +4,7 @@
 use super::{LinkSet, Path, PathSet};
 use crate::domain::{LinkKind, Profile};
 use crate::ids::Label;
+use crate::integrity::Integrity;
 use crate::metadata::Kinds;
 use crate::nsh::{Layout, Shape, TooLong};
 use crate::overhead::Steering;
@@ -21,26 +22,32 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
-    fn layout(&self, profile: Profile) -> Result<Option<Layout>, TooLong> {
+    fn layout(&self, profile: Profile, integrity: Integrity) -> Result<Option<Layout>, TooLong> {
         let shape = Shape {
             hops: self.hops,
             segments: self.intrusive + 1,
             proof: true,
             mac: true,
+            scope: integrity.scope(),
             metadata: self.told.iter().map(|kinds| kinds.len_bytes()).collect(),
         };
         profile.has_nsh().then(|| Layout::new(&shape)).transpose()
     }
 
     /// What stands between the link's headers and the outer IP header.
-    pub(crate) fn steering(&self, profile: Profile, link: LinkKind) -> Result<Steering, TooLong> {
+    pub(crate) fn steering(
+        &self,
+        profile: Profile,
+        integrity: Integrity,
+        link: LinkKind,
+    ) -> Result<Steering, TooLong> {
         let labels = match (profile, link) {
             (Profile::Mpls, _) => self.hops + 1,
             (Profile::MplsNsh, _) => self.hops + 2,
             (Profile::Nsh, LinkKind::Udp) => 1,
             (Profile::Nsh, LinkKind::Ethernet) => 0,
         };
-        let nsh_bytes = self.layout(profile)?.map_or(0, |layout| layout.len_bytes());
+        let nsh_bytes = self.layout(profile, integrity)?.map_or(0, |layout| layout.len_bytes());
         Ok(Steering { labels, nsh_bytes })
     }
 }
@@ -57,7 +64,7 @@ impl PathSet {
     /// How the Network Service Header of one of the paths is laid out; `None` with a profile that has none.
     pub fn layout(&self, path: &Path) -> Option<Layout> {
         // One that is too long has no path set.
-        path.extent().layout(self.profile).ok().flatten()
+        path.extent().layout(self.profile, self.integrity).ok().flatten()
     }
 
     /// The labels that stand on a packet of the path when it leaves the element at this position, the bottom last.
@@ -79,7 +86,8 @@ mod tests {
     #[test]
     fn six_intrusive_functions_under_each_profile() {
         let six = Extent { hops: 6, intrusive: 6, told: vec![] };
-        let steering = |profile, link| six.steering(profile, link).expect("it fits");
+        let steering =
+            |profile, link| six.steering(profile, Integrity::Segment, link).expect("it fits");
         let (udp, ethernet) = (LinkKind::Udp, LinkKind::Ethernet);
         assert_eq!(steering(Profile::Mpls, udp), Steering::labels(7));
         let eight = Steering { labels: 8, nsh_bytes: 136 };
@@ -92,7 +100,8 @@ mod tests {
     #[test]
     fn a_path_of_sixteen_intrusive_functions_has_no_header() {
         let sixteen = Extent { hops: 16, intrusive: 16, told: vec![] };
-        assert_eq!(sixteen.steering(Profile::Mpls, LinkKind::Udp), Ok(Steering::labels(17)));
-        assert!(sixteen.steering(Profile::MplsNsh, LinkKind::Udp).is_err());
+        let steering = |profile| sixteen.steering(profile, Integrity::Segment, LinkKind::Udp);
+        assert_eq!(steering(Profile::Mpls), Ok(Steering::labels(17)));
+        assert!(steering(Profile::MplsNsh).is_err());
     }
 }

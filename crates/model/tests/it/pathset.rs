@@ -2,6 +2,7 @@
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use ringmail_model::domain::{Function, LinkKind, Profile};
+use ringmail_model::integrity::{IntegrityKind, Rfc9145Settings};
 use ringmail_model::overhead::{EspMode, Steering, frame_bytes};
 use ringmail_model::pathset::{
     CompileError, DecodeError, Direction, Expected, LinkSet, PathSet, PublicKey, Role,
@@ -131,26 +132,76 @@ fn a_path_that_stays_keeps_its_digest_and_one_that_changes_does_not() {
     assert_ne!(digest(&old, "plain"), digest(&intrusive, "plain"));
 }
 
-#[test]
-fn the_bytes_are_golden() {
-    let bytes = set().encode();
+/// Bytes and digests, for people.
+fn text(set: &PathSet) -> String {
     let mut text = String::new();
-    for line in bytes.chunks(16) {
+    for line in set.encode().chunks(16) {
         let hex: Vec<String> = line.iter().map(|b| format!("{b:02x}")).collect();
         text.push_str(&hex.join(" "));
         text.push('\n');
     }
-    for path in &set().paths {
+    for path in &set.paths {
         let hex: String = path.digest.0.iter().map(|b| format!("{b:02x}")).collect();
         text.push_str(&format!("{} {hex}\n", path.name));
     }
-    if let Err(difference) =
-        golden::compare(&golden::crate_path("tests/golden/campus.pathset.txt"), &text)
-    {
+    text
+}
+
+fn is_golden(name: &str, text: &str) {
+    let path = golden::crate_path("tests/golden").join(name);
+    if let Err(difference) = golden::compare(&path, text) {
         panic!("{difference}");
     }
+}
+
+#[test]
+fn the_bytes_are_golden() {
+    let text = text(&set());
+    is_golden("campus.pathset.txt", &text);
     let page = golden::read(&golden::repository_path("docs/formats/pathset.md"));
     assert!(page.contains(&text), "docs/formats/pathset.md has other golden bytes");
+}
+
+/// The campus with codes of RFC 9145.
+fn rfc9145(foreign_forwarders: bool, window_ms: u32) -> PathSet {
+    let mut domain = campus();
+    domain.integrity = IntegrityKind::Rfc9145;
+    domain.rfc9145 = Some(Rfc9145Settings { foreign_forwarders, window_ms });
+    PathSet::compile(&domain, ISSUE).expect("a path set")
+}
+
+#[test]
+fn codes_of_rfc_9145_have_bytes_of_their_own() {
+    let theirs = rfc9145(true, 1_500);
+    is_golden("campus-rfc9145.pathset.txt", &text(&theirs));
+    let (bytes, ours) = (theirs.encode(), set());
+    assert_eq!(PathSet::decode(&bytes), Ok(theirs.clone()));
+    for len in 0..bytes.len() {
+        assert!(PathSet::decode(&bytes[..len]).is_err(), "{len} bytes");
+    }
+    // The header is longer by 12 bytes; keys are never those of another code, scope or window.
+    let path = |set: &PathSet| set.path_named("plain").expect("a path").clone();
+    assert!(path(&theirs).inner_mtu < path(&ours).inner_mtu);
+    for other in [ours, rfc9145(false, 1_500), rfc9145(true, 1_501)] {
+        assert_ne!(path(&other).digest, path(&theirs).digest);
+    }
+    // Scope and window behind profile, suite, keying and mode.
+    let at = bytes.windows(9).position(|part| part == [7, 1, 1, 1, 1, 0, 0, 5, 220]).expect("it");
+    for (offset, value, what) in [
+        (4, 3, DecodeError::Value("scope of integrity")),
+        (5, 1, DecodeError::Value("window of timestamps")),
+        (0, 11, DecodeError::Value("profile")),
+    ] {
+        let mut wrong = bytes.clone();
+        wrong[at + offset] = value;
+        assert_eq!(PathSet::decode(&wrong), Err(what));
+    }
+    // Nor has a profile without a header any.
+    let mut bare = campus();
+    bare.profile = Profile::Mpls;
+    let mut bare = PathSet::compile(&bare, ISSUE).expect("a path set");
+    bare.integrity = theirs.integrity;
+    assert!(PathSet::decode(&bare.encode()).is_err());
 }
 
 #[test]

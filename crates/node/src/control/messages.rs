@@ -353,9 +353,9 @@ pub struct KeyExport {
     pub destination: IpAddr,
     /// The receiver's index.
     pub sa_spi: u32,
-    /// E.g. `aes-128-gcm`.
+    /// E.g. `aes-128-gcm`; `hmac-sha-256-128` for codes of RFC 9145 on the link between two elements.
     pub suite: String,
-    /// The key, and behind it the salt of 4 bytes (RFC 4106 section 8.1).
+    /// The key, and behind it the salt of 4 bytes (RFC 4106 section 8.1), where it has one.
     pub key_and_salt: Secret,
 }
 

@@ -165,7 +165,7 @@ impl Agreement {
 
     /// What this element would have to agree on with others before it can send along every path of the set.
     pub(crate) fn missing(&self, set: &PathSet) -> Vec<SegmentView> {
-        let relations = relations(set, profile(set.profile), self.element).unwrap_or_default();
+        let relations = relations(set, profile(set), self.element).unwrap_or_default();
         let own = relations.into_values().flatten().filter(|view| view.sender == self.element);
         own.filter(|view| !self.keys.can_send(view)).collect()
     }

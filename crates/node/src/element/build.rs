@@ -85,6 +85,7 @@ fn with_paths(
         core.set_flow_idle_s(domain.limits.flow_idle_s);
         let origin = Origin::new(element.id, worker, life);
         *core.paths() = PathTable::default().with_proofs(origin, seen.clone());
+        core.show_time();
         for config in &paths {
             core.paths().put(config.clone())?;
         }

@@ -15,6 +15,7 @@ use ringmail_dataplane::sap::{AgreedKey, Cause, Event, Place, SegmentView, Use};
 use ringmail_model::pathset::Segment;
 use ringmail_model::{ElementId, PathId, SaSpi};
 use tokio::sync::oneshot;
+use zeroize::Zeroizing;
 
 use super::command::Command;
 use super::header::{HeaderKey, HeaderSecret, Way};
@@ -38,6 +39,8 @@ struct Inbound {
     lease: Lease,
     /// Of ESP, to be shown to who may see it.
     key: Option<SaKey>,
+    /// Of codes of RFC 9145, likewise.
+    code: Option<Zeroizing<Vec<u8>>>,
 }
 
 struct Outbound {
@@ -94,8 +97,13 @@ impl Keys {
                 let installed = match key {
                     AgreedKey::Esp(key) => self.install_inbound(place, spi, key, expires).await,
                     key => {
+                        let code = match &key {
+                            AgreedKey::Link(key) => key.danger_long(),
+                            _ => None,
+                        };
+                        let code = code.map(|code| Zeroizing::new(code.to_vec()));
                         self.install_header(Way::In, place, spi, key, expires).await.map(|lease| {
-                            self.inbound.insert(spi, Inbound { place, lease, key: None });
+                            self.inbound.insert(spi, Inbound { place, lease, key: None, code });
                         })
                     }
                 };
@@ -179,7 +187,7 @@ impl Keys {
             let installed = installed.await.map_err(|_| "the worker has stopped".to_owned())?;
             installed.map_err(|error| error.to_string())?;
         }
-        self.inbound.insert(spi, Inbound { place, lease, key: Some(key) });
+        self.inbound.insert(spi, Inbound { place, lease, key: Some(key), code: None });
         Ok(())
     }
 
@@ -317,24 +325,35 @@ impl Keys {
             .inbound
             .iter()
             .filter_map(|(spi, held)| {
-                let key = held.key.as_ref()?;
                 let (path, set) = versions.path(held.place.path)?;
-                let segment: &Segment = path.segments.get(usize::from(held.place.segment.0))?;
+                let index = usize::from(held.place.segment.0);
                 let address = |id| Some(IpAddr::V4(*set.element(id)?.link.ip()));
-                Some(KeyExport {
-                    path: path.name.clone(),
-                    source: address(segment.sender)?,
-                    destination: address(segment.receiver)?,
-                    sa_spi: spi.0,
-                    suite: key.suite().to_string(),
-                    key_and_salt: Secret::new(key.danger_material().to_vec()),
-                })
+                let export = |ends: (ElementId, ElementId), suite: String, key: &[u8]| {
+                    Some(KeyExport {
+                        path: path.name.clone(),
+                        source: address(ends.0)?,
+                        destination: address(ends.1)?,
+                        sa_spi: spi.0,
+                        suite,
+                        key_and_salt: Secret::new(key.to_vec()),
+                    })
+                };
+                if let Some(code) = &held.code {
+                    let ends = (path.element_at(index)?, path.element_at(index + 1)?);
+                    return export(ends, CODE_9145.to_owned(), code);
+                }
+                let key = held.key.as_ref()?;
+                let Segment { sender, receiver, .. } = *path.segments.get(index)?;
+                export((sender, receiver), key.suite().to_string(), &key.danger_material())
             })
             .collect();
         exports.sort_by(|a, b| (&a.path, a.sa_spi).cmp(&(&b.path, b.sa_spi)));
         exports
     }
 }
+
+/// What codes of RFC 9145 are called where suites of ESP have names (RFC 4868).
+const CODE_9145: &str = "hmac-sha-256-128";
 
 fn lease_until(expires: Instant) -> Lease {
     let now = Instant::now();

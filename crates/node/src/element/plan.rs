@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::once;
 use std::net::SocketAddrV4;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ringmail_dataplane::labels::LabelStack;
@@ -10,6 +11,7 @@ use ringmail_dataplane::nsh::{NshConfig, ToldConfig};
 use ringmail_dataplane::paths::{Destination, Leaving, PathConfig, Tunnel};
 use ringmail_dataplane::{Form, Neighbour};
 use ringmail_model::domain::{self, Domain};
+use ringmail_model::integrity::Integrity;
 use ringmail_model::pathset::{Direction, Element, LinkSet, Path, PathSet, Reader};
 use ringmail_model::{ElementId, Label, PathId};
 use ringmail_packet::ethernet::Address;
@@ -133,6 +135,10 @@ fn header(set: &PathSet, domain: &Domain, path: &Path, position: usize) -> Optio
         origins: once((path.origin, 0)).chain(granted).collect(),
         enforce: true,
         summaries: domain.proofs.summaries,
+        timestamp_window: match set.integrity {
+            Integrity::Segment => Duration::ZERO,
+            Integrity::Rfc9145 { window_ms, .. } => Duration::from_millis(window_ms.into()),
+        },
     })
 }
 

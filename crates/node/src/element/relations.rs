@@ -9,6 +9,7 @@ use ringmail_dataplane::sa::{SegmentIndex, Suite};
 use ringmail_dataplane::sap::{Profile, SegmentView, Use};
 use ringmail_model::ElementId;
 use ringmail_model::domain;
+use ringmail_model::integrity::Integrity;
 use ringmail_model::pathset::{Path, PathSet, Reader};
 
 use crate::sap::Neighbour;
@@ -24,7 +25,7 @@ pub(crate) fn neighbours<'a>(
     let mut by_other: BTreeMap<ElementId, Neighbour> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for set in sets {
-        for (other, mut views) in relations(set, profile(set.profile), element)? {
+        for (other, mut views) in relations(set, profile(set), element)? {
             views.retain(|view| !seen.contains(&view.digest));
             if views.is_empty() {
                 continue;
@@ -103,11 +104,13 @@ fn views(set: &PathSet, profile: Profile, path: &Path) -> Result<Vec<SegmentView
 }
 
 /// The protocol's profile of the path set's.
-pub(crate) fn profile(profile: domain::Profile) -> Profile {
-    match profile {
-        domain::Profile::Mpls => Profile::Mpls,
-        domain::Profile::MplsNsh => Profile::MplsNsh,
-        domain::Profile::Nsh => Profile::Nsh,
+pub(crate) fn profile(set: &PathSet) -> Profile {
+    match (set.profile, set.integrity) {
+        (domain::Profile::Mpls, _) => Profile::Mpls,
+        (domain::Profile::MplsNsh, Integrity::Segment) => Profile::MplsNsh,
+        (domain::Profile::Nsh, Integrity::Segment) => Profile::Nsh,
+        (domain::Profile::MplsNsh, Integrity::Rfc9145 { .. }) => Profile::MplsNshRfc9145,
+        (domain::Profile::Nsh, Integrity::Rfc9145 { .. }) => Profile::NshRfc9145,
     }
 }
 

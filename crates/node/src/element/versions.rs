@@ -219,6 +219,7 @@ impl Versions {
                 .hint("`ringmail down`, then `ringmail up` with the new file")),
         };
         fixed("`profile`", was.set.profile != is.set.profile)?;
+        fixed("`integrity`", was.set.integrity != is.set.integrity)?;
         fixed("`suite`", was.set.suite != is.set.suite)?;
         fixed("`keying`", was.set.keying != is.set.keying)?;
         fixed("the mode of `psk`", was.set.esp_mode != is.set.esp_mode)?;

@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ringmail_dataplane::attach::Attached;
 use ringmail_dataplane::edge::Edge;
@@ -316,6 +316,7 @@ impl Station {
     }
 
     fn tick(&mut self, now: Instant) {
+        self.core.show_time();
         match &mut self.core {
             Core::Attached(hop, _) => hop.handle_timeout(now),
             Core::Hop(hop) => {
@@ -339,6 +340,12 @@ impl Core {
             Core::Hop(hop) => &mut hop.paths,
             Core::Attached(hop, _) => &mut hop.paths,
         }
+    }
+
+    /// Says what time it is, which cores do not look up; clocks are set now and then.
+    pub(crate) fn show_time(&mut self) {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.paths().clock().set(Instant::now(), since_epoch);
     }
 
     /// For so many seconds an idle flow is remembered. What a hop remembers of connections follows TCP alone.

@@ -45,6 +45,10 @@ pub fn mend(reason: DropReason) -> &'static str {
             "Labels, the NSH or headers are changed on the way, or forged. Nothing was let through; capture the link on \
              both ends and compare. A forwarder between them may change traffic class and TTL of labels, and nothing else."
         }
+        DropReason::StaleTimestamp => {
+            "Let the machines' clocks be set by NTP and compare them (`chronyc tracking`); if the link only holds packets up for \
+             long, raise `rfc9145.window_ms`. Otherwise somebody sends recorded packets again."
+        }
         DropReason::ProofWrong | DropReason::ProofUnknownOrigin => {
             "An element of the path did not do what it should, or a packet was exchanged for another: `ringmail status` \
              shows which path; take its functions out one by one, or compare what they count."

@@ -45,7 +45,7 @@ fn longer(setting: Setting) -> Setting {
 }
 
 /// For each element that a path leads to: the path's number, the service index there, and the element's port.
-fn places(world: &World) -> Vec<(u32, u8, String)> {
+pub(super) fn places(world: &World) -> Vec<(u32, u8, String)> {
     let set = world.paths();
     let of = |path: &Path| {
         let id = path.id.0;
@@ -55,7 +55,7 @@ fn places(world: &World) -> Vec<(u32, u8, String)> {
     set.paths.iter().flat_map(of).collect()
 }
 
-fn seen(captured: &Captured, filter: &str, fields: &[&str]) -> BTreeSet<String> {
+pub(super) fn seen(captured: &Captured, filter: &str, fields: &[&str]) -> BTreeSet<String> {
     let mut args = vec!["-X", SCRIPT, "-Y", filter, "-T", "fields"];
     fields.iter().for_each(|field| args.extend(["-e", field]));
     captured.tshark(&args).into_iter().collect()

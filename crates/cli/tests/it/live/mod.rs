@@ -40,6 +40,7 @@ mod rekey;
 mod reload;
 mod replicas;
 mod returns;
+mod rfc9145;
 mod rotation;
 mod sight;
 mod summaries;

@@ -3,6 +3,7 @@
 mod altered;
 mod insider;
 mod metadata;
+mod rfc9145;
 mod trails;
 
 use ringmail_dataplane::nsh::verify::Verdict as Proof;
