@@ -50,7 +50,7 @@ impl Clock {
 
 /// In units of 2^-32 s, which come round every 136 years.
 fn parts(time: Duration) -> u64 {
-    time.as_secs() << 32 | (u64::from(time.subsec_nanos()) << 32) / 1_000_000_000
+    (time.as_secs() << 32) | ((u64::from(time.subsec_nanos()) << 32) / 1_000_000_000)
 }
 
 /// Whether two times differ by less than the window (section 7.4).
@@ -151,9 +151,9 @@ mod tests {
         let (clock, now) = (Clock::default(), Instant::now());
         assert_eq!(clock.timestamp(now), None);
         clock.set(now, Duration::from_millis(1_000_500));
-        assert_eq!(clock.timestamp(now), Some(1000 << 32 | 1 << 31));
+        assert_eq!(clock.timestamp(now), Some((1000 << 32) | (1 << 31)));
         let later = now + Duration::from_millis(250);
-        assert_eq!(clock.timestamp(later), Some(1000 << 32 | 3 << 30));
+        assert_eq!(clock.timestamp(later), Some((1000 << 32) | (3 << 30)));
         // It was set back; all clones go by that.
         clock.clone().set(later, Duration::from_secs(900));
         assert_eq!(clock.timestamp(later), Some(900 << 32));
