@@ -84,12 +84,12 @@ impl Diagnostics {
     }
 
     /// Adds one.
-    pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
+    pub fn push(&mut self, diagnostic: Diagnostic) {
         self.0.push(diagnostic);
     }
 
     /// Brings them into the order of the file; equal places keep the order of the checks.
-    pub(crate) fn sort(&mut self) {
+    pub fn sort(&mut self) {
         self.0.sort_by_key(|d| (d.line, d.column));
     }
 }

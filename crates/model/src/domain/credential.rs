@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::UrlPath;
 use crate::limits::GLOB_BYTES;
 use crate::names::{HostName, HostPattern, TrustDomain, shorten};
-use crate::rules::{PathPattern, glob_matches};
+use crate::rules::{PathPattern, glob_matches, spiffe_matches};
 
 /// What a client's certificate has to be like. Of a list one entry must hold; all keys that are given must.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -77,6 +77,11 @@ impl SpiffePattern {
     /// The pattern, ready to be asked.
     pub(crate) fn compiled(&self) -> (String, PathPattern) {
         (self.domain.to_string(), PathPattern::of(&self.path))
+    }
+
+    /// Whether a SPIFFE id is meant.
+    pub fn matches(&self, id: &str) -> bool {
+        spiffe_matches(&self.domain, &PathPattern::of(&self.path), id)
     }
 }
 

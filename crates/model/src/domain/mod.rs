@@ -53,7 +53,7 @@ pub use hours::{ClockTime, ClockTimeError, Day, Hours, Zone, ZoneError};
 pub use link::{Egress, Keying, Limits, LinkDriver, LinkKind, Links, Profile, Psk, Suite};
 pub use logger::{LogKeeping, LogRotation, LogSelector, LoggerSettings};
 pub use packets::PacketMatch;
-pub use parse::{parse, parse_with_positions};
+pub use parse::{from_yaml, parse, parse_with_positions};
 pub use path::{Path, ReturnPath};
 pub use position::{Position, Positions};
 pub use proofs::Proofs;

@@ -1,5 +1,6 @@
 //! Text → [`Domain`]. Every error has a line, a column and a mend.
 
+use serde::de::DeserializeOwned;
 use serde_saphyr::{DuplicateKeyPolicy, Error};
 
 use super::Domain;
@@ -25,6 +26,17 @@ pub fn parse_with_positions(
     text: &str,
     file_name: &str,
 ) -> Result<(Domain, Positions), Diagnostics> {
+    from_yaml(text, file_name)
+}
+
+/// A file of any kind, read as the domain file is: strictly, small, told where and how to mend it.
+///
+/// # Errors
+/// The first thing that is no YAML, no key of such a file, or no value of its key.
+pub fn from_yaml<T: DeserializeOwned>(
+    text: &str,
+    file_name: &str,
+) -> Result<(T, Positions), Diagnostics> {
     let fail = |line, column, code, message: String, mend: String| {
         let mut diagnostics = Diagnostics::default();
         diagnostics.push(Diagnostic {
@@ -44,8 +56,8 @@ pub fn parse_with_positions(
         let mend = "split the domain, or shorten the file".to_owned();
         return Err(fail(0, 0, "file-too-large", message, mend));
     }
-    match serde_saphyr::from_str_with_options::<Domain>(text, options()) {
-        Ok(domain) => Ok((domain, Positions::of(text))),
+    match serde_saphyr::from_str_with_options::<T>(text, options()) {
+        Ok(read) => Ok((read, Positions::of(text))),
         Err(error) => {
             let error = error.without_snippet();
             let location = error.location();

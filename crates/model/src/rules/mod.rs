@@ -20,6 +20,7 @@ pub use connection::ConnectionFacts;
 pub use explain::{Condition, Explanation, RuleOutcome};
 pub use packet::PacketFacts;
 pub(crate) use pattern::{PathPattern, glob_matches};
+pub(crate) use strict::spiffe_matches;
 
 use crate::ids::PathId;
 

@@ -94,7 +94,7 @@ fn all_or_any<T>(list: &Option<Vec<T>>, test: impl FnMut(&T) -> bool) -> bool {
     super::compile::holds(list, test)
 }
 
-fn spiffe_matches(domain: &str, path: &PathPattern, name: &str) -> bool {
+pub(crate) fn spiffe_matches(domain: &str, path: &PathPattern, name: &str) -> bool {
     let rest = name.strip_prefix("spiffe://").and_then(|rest| rest.strip_prefix(domain));
     rest.is_some_and(|rest| rest.starts_with('/') && path.matches(rest))
 }

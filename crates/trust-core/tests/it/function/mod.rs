@@ -1,1 +1,4 @@
 //! Evidence of functions.
+
+mod real;
+mod samples;
