@@ -54,3 +54,43 @@ pub const LEASE_LASTS_S: std::ops::RangeInclusive<u64> = 1..=3_600;
 
 /// How long the certificate of an agent holds. It is good for talking to the manager only.
 pub const AGENT_LASTS_S: u64 = 86_400;
+/// Bytes of the public area of a TPM's key.
+pub const TPM_PUBLIC_BYTES: usize = 4096;
+/// Bytes of a TPM's name of a key.
+pub const TPM_NAME_BYTES: usize = 66;
+/// Bytes of a digest of a TPM.
+pub const TPM_DIGEST_BYTES: usize = 64;
+/// Bytes of an RSA modulus or signature: 4096 bits.
+pub const RSA_BYTES: usize = 512;
+/// Bytes of an RSA modulus, at least: 2048 bits.
+pub const RSA_BYTES_MIN: usize = 256;
+/// Bytes of a coordinate of a point, or of half a signature of ECDSA: P-521's.
+pub const ECC_BYTES: usize = 66;
+/// Banks of registers in one quote.
+pub const PCR_BANKS: usize = 4;
+/// Bytes of a measurement list in one round.
+pub const IMA_LIST_BYTES: usize = 64 << 20;
+/// Entries of a measurement list in one round.
+pub const IMA_LIST_ENTRIES: usize = 1 << 20;
+/// Bytes of the name of an entry's template.
+pub const IMA_TEMPLATE_NAME_BYTES: usize = 32;
+/// Bytes of the fields of one entry: the kernel allows a page a field, and buffers that are longer.
+pub const IMA_ENTRY_BYTES: usize = 1 << 20;
+/// Failed checks that a verdict names; more are counted.
+pub const FAILED_CHECKS: usize = 64;
+/// Bytes of a path or other text of a host that a verdict repeats.
+pub const DETAIL_BYTES: usize = 512;
+/// Bytes of a Keylime runtime policy.
+pub const RUNTIME_POLICY_BYTES: usize = 256 << 20;
+/// Digests of all paths of a runtime policy.
+pub const RUNTIME_POLICY_DIGESTS: usize = 8 << 20;
+/// Regular expressions of the excludes of a runtime policy.
+pub const RUNTIME_POLICY_EXCLUDES: usize = 65_536;
+/// Bytes of the program that the excludes of a runtime policy compile to.
+pub const RUNTIME_POLICY_REGEX_BYTES: usize = 64 << 20;
+/// Keys that sign files, of a runtime policy.
+pub const VERIFICATION_KEYS: usize = 1024;
+/// Keys that a host's measurement list has brought, at most.
+pub const LEARNED_KEYS: usize = 256;
+/// Runtime policies that are united for one host.
+pub const POLICIES_A_HOST: usize = 64;

@@ -1,1 +1,5 @@
 //! Evidence of hosts.
+
+mod rounds;
+mod tampering;
+mod world;
