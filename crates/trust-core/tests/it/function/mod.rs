@@ -1,4 +1,9 @@
 //! Evidence of functions.
 
+mod binding;
+mod bound;
+mod every_byte;
+mod forge;
 mod real;
+mod refused;
 mod samples;
