@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use ringmail_trust::{Authority, Kind, Request};
+use ringmail_node::topology::Netns;
+use ringmail_trust::{Authority, EmbeddedCa, Kind, Request};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
@@ -39,49 +40,23 @@ impl Lab {
 
     /// The same, whose certificate holds for so long.
     pub(crate) fn client_for(&self, name: &str, lasts: Duration) -> Result<Client> {
-        let names = Vec::new();
-        let request =
-            Request { kind: Kind::Client, name: name.parse()?, names, lasts, replace: true };
-        let issued = self.authority().issue(&request)?;
-        self.client_with(name, Some(issued.identity.for_tls()))
+        let papers = papers(self.authority(), name, lasts)?;
+        self.client_with(name, Some(papers))
     }
 
     /// Whoever stands where that client is, with this certificate and key or none.
     pub(crate) fn client_with(&self, at: &str, identity: Option<Papers>) -> Result<Client> {
-        let mut roots = RootCertStore::empty();
-        for root in self.authority().trust_bundle()?.roots {
-            roots.add(root)?;
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots);
-        let mut tls = match identity {
-            Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
-            None => builder.with_no_client_auth(),
-        };
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Client { at: at.to_owned(), tls: Arc::new(tls), sni: domain::WWW.to_owned() })
+        Client::of(self.authority(), at, domain::WWW, identity)
     }
 
     /// A plain TCP connection from a client's place to the listener.
     pub(crate) fn knock(&self, at: &str) -> Result<TcpStream> {
-        let to: SocketAddr = domain::LISTENER.parse()?;
-        let stream = self.netns(at)?.run(|| TcpStream::connect_timeout(&to, PATIENCE))??;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
+        knock(&*self.netns(at)?, PATIENCE)
     }
 
     /// Connects and agrees on TLS.
     pub(crate) fn connect(&self, client: &Client) -> Result<Connection> {
-        let mut tcp = self.knock(&client.at)?;
-        let name = ServerName::try_from(client.sni.clone())?;
-        let mut tls = ClientConnection::new(Arc::clone(&client.tls), name)?;
-        while tls.is_handshaking() {
-            tls.complete_io(&mut tcp).context("the handshake fails")?;
-        }
-        Ok(Connection { stream: StreamOwned::new(tls, tcp) })
+        Connection::open(&*self.netns(&client.at)?, client, PATIENCE)
     }
 
     /// The status of a GET, over a connection of its own.
@@ -98,7 +73,59 @@ impl Lab {
     }
 }
 
+impl Client {
+    /// A client of a domain with this authority, which asks for this server name.
+    pub(crate) fn of(
+        authority: &EmbeddedCa,
+        at: &str,
+        sni: &str,
+        identity: Option<Papers>,
+    ) -> Result<Client> {
+        let mut roots = RootCertStore::empty();
+        for root in authority.trust_bundle()?.roots {
+            roots.add(root)?;
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
+        let mut tls = match identity {
+            Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
+            None => builder.with_no_client_auth(),
+        };
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Client { at: at.to_owned(), tls: Arc::new(tls), sni: sni.to_owned() })
+    }
+}
+
+/// A new certificate of a client of the domain, and its key.
+pub(crate) fn papers(authority: &EmbeddedCa, name: &str, lasts: Duration) -> Result<Papers> {
+    let names = Vec::new();
+    let request = Request { kind: Kind::Client, name: name.parse()?, names, lasts, replace: true };
+    Ok(authority.issue(&request)?.identity.for_tls())
+}
+
+/// A plain TCP connection from this place to the listener, on which nothing takes longer than this.
+fn knock(netns: &Netns, patience: Duration) -> Result<TcpStream> {
+    let to: SocketAddr = domain::LISTENER.parse()?;
+    let stream = netns.run(|| TcpStream::connect_timeout(&to, patience))??;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 impl Connection {
+    /// Connects from this place and agrees on TLS; nothing takes longer than this.
+    pub(crate) fn open(netns: &Netns, client: &Client, patience: Duration) -> Result<Connection> {
+        let mut tcp = knock(netns, patience)?;
+        let name = ServerName::try_from(client.sni.clone())?;
+        let mut tls = ClientConnection::new(Arc::clone(&client.tls), name)?;
+        while tls.is_handshaking() {
+            tls.complete_io(&mut tcp).context("the handshake fails")?;
+        }
+        Ok(Connection { stream: StreamOwned::new(tls, tcp) })
+    }
+
     /// The status of a GET.
     pub(crate) fn get(&mut self, host: &str, path: &str) -> Result<u16> {
         self.ask(&format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n"))

@@ -27,6 +27,7 @@ use tokio::runtime::Runtime;
 
 use crate::case::Switch;
 use crate::domain;
+use crate::machines::Machines;
 use crate::origin::Origin;
 use crate::switches;
 use crate::wire::Wire;
@@ -65,10 +66,12 @@ pub(crate) struct Lab {
     switches: Option<PathBuf>,
     /// Ports that pinned flows have had.
     ports: u16,
+    /// The second domain, once a case has asked for it.
+    machines: Option<Machines>,
 }
 
 /// The lines that elements wrote.
-type Log = Arc<Mutex<Vec<String>>>;
+pub(crate) type Log = Arc<Mutex<Vec<String>>>;
 
 impl Lab {
     /// Brings the domain up in this profile, its elements of `program`.
@@ -121,6 +124,7 @@ impl Lab {
             log,
             switches,
             ports: 9_000,
+            machines: None,
         };
         lab.whole()?;
         Ok(lab)
@@ -128,8 +132,8 @@ impl Lab {
 
     /// Takes the domain down.
     pub(crate) fn down(self) -> Result<()> {
-        let Lab { wire, www, vault, testbed, runtime, folder, .. } = self;
-        drop((wire, www, vault));
+        let Lab { wire, www, vault, testbed, runtime, folder, machines, .. } = self;
+        drop((wire, www, vault, machines));
         let stopped = runtime.block_on(testbed.stop());
         drop(fs::remove_dir_all(&folder));
         stopped
@@ -144,7 +148,17 @@ impl Lab {
             let serves =
                 |name: &String| self.status(name).is_ok_and(|status| status.not_ready.is_empty());
             (ready && self.testbed.elements().iter().all(serves)).then_some(())
-        })
+        })?;
+        self.machines.as_mut().map_or(Ok(()), Machines::whole)
+    }
+
+    /// The second domain, whose elements nobody starts again.
+    pub(crate) fn machines(&mut self) -> Result<&mut Machines> {
+        let machines = match self.machines.take() {
+            Some(machines) => machines,
+            None => Machines::up(self.set.profile, &self.program, &self.folder.join("m"))?,
+        };
+        Ok(self.machines.insert(machines))
     }
 
     /// The attacker lets everything pass, and services forget what arrived.
@@ -155,23 +169,8 @@ impl Lab {
     }
 
     /// Waits for something.
-    pub(crate) fn eventually<T>(
-        &self,
-        what: &str,
-        mut look: impl FnMut() -> Option<T>,
-    ) -> Result<T> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            if let Some(found) = look() {
-                return Ok(found);
-            }
-            if Instant::now() > until {
-                let log = lock(&self.log);
-                let last = log.len().saturating_sub(20);
-                bail!("it never was so: {what}; elements said last:\n{}", log[last..].join("\n"));
-            }
-            std::thread::sleep(LOOK_EVERY);
-        }
+    pub(crate) fn eventually<T>(&self, what: &str, look: impl FnMut() -> Option<T>) -> Result<T> {
+        eventually(what, &self.log, look)
     }
 
     /// A namespace of the domain.
@@ -393,7 +392,8 @@ impl Lab {
         self.eventually("every process has heard of the switches", || {
             let heard = |pid| fs::read_to_string(switches::answer(file, pid)).ok();
             let processes = self.testbed.handle().elements();
-            let mut pids = processes.into_iter().filter_map(|(_, pid, _)| pid);
+            let pids = processes.into_iter().filter_map(|(_, pid, _)| pid);
+            let mut pids = pids.chain(self.machines.iter().flat_map(Machines::elements));
             pids.all(|pid| heard(pid) == Some(bits.to_string())).then_some(())
         })
     }
@@ -407,6 +407,26 @@ impl Lab {
             (handle.restarts(element) > before).then_some(())
         })?;
         self.whole()
+    }
+}
+
+/// Waits for something; where it never comes, the last lines of the log are told.
+pub(crate) fn eventually<T>(
+    what: &str,
+    log: &Log,
+    mut look: impl FnMut() -> Option<T>,
+) -> Result<T> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return Ok(found);
+        }
+        if Instant::now() > until {
+            let log = lock(log);
+            let last = log.len().saturating_sub(20);
+            bail!("it never was so: {what}; elements said last:\n{}", log[last..].join("\n"));
+        }
+        std::thread::sleep(LOOK_EVERY);
     }
 }
 
@@ -514,7 +534,7 @@ fn sink(log: &Log) -> LineSink {
     LineSink::new(move |element, line| lock(&log).push(format!("[{element}] {line}")))
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -15,6 +15,7 @@ mod client;
 mod domain;
 mod forge;
 mod lab;
+mod machines;
 mod origin;
 mod report;
 pub mod switches;

@@ -101,7 +101,8 @@ impl Activity {
 
     /// Whether more requests were cancelled than a client may.
     pub(crate) fn flooded(&self, limits: &Limits) -> bool {
-        self.multiplexed && self.cancelled.load(Relaxed) > limits.h2_cancelled
+        let many = self.multiplexed && self.cancelled.load(Relaxed) > limits.h2_cancelled;
+        many && !off(Defence::CancelledRequests)
     }
 
     /// What has to be done now, or when to ask again.

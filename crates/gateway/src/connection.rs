@@ -297,7 +297,10 @@ fn http2(limits: &Limits) -> http2::Builder<TokioExecutor> {
     http.max_concurrent_streams(limits.h2_streams)
         // What the library refuses itself it does not report: it gets twice what is allowed.
         .max_header_list_size(limits.header_bytes.saturating_mul(2))
-        .max_pending_accept_reset_streams(H2_PENDING_RESETS)
+        .max_pending_accept_reset_streams(match off(Defence::CancelledRequests) {
+            true => usize::MAX,
+            false => H2_PENDING_RESETS,
+        })
         .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
         .max_send_buf_size(H2_SEND_BUFFER_BYTES)

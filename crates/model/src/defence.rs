@@ -115,6 +115,14 @@ defences! {
     AccessRecord = "access_record",
     /// The firewall drops what none of its rules allows.
     FirewallDefault = "firewall_default",
+    /// A gateway that is of no use is told from one that is.
+    GatewayHealth = "gateway_health",
+    /// The gateway leaves replicas that do not answer.
+    ReplicaLiveness = "replica_liveness",
+    /// Associations end with their leases.
+    LeaseEnd = "lease_end",
+    /// A client cancels so many requests and no more.
+    CancelledRequests = "cancelled_requests",
 }
 
 #[cfg(not(feature = "weaken"))]

@@ -5,16 +5,19 @@ mod agreement;
 mod claims;
 mod classify;
 mod clients;
+mod control;
 mod esp;
 mod floods;
 mod guards;
 mod http;
 mod insider;
 mod inspect;
+mod losses;
 mod metadata;
 mod nsh;
 mod outside;
 mod pathset;
+mod resets;
 
 use crate::case::Case;
 
@@ -35,7 +38,10 @@ pub(crate) fn all() -> Vec<Case> {
         clients::CASES,
         http::CASES,
         floods::CASES,
+        resets::CASES,
         admin::CASES,
+        control::CASES,
+        losses::CASES,
     ]
     .concat()
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use ringmail_dataplane::liveness::{Liveness, Pace, State, wire};
+use ringmail_model::defence::{Defence, off};
 use ringmail_model::domain::{Availability, Domain, LostConnections};
 use ringmail_model::pathset::{PathSet, Role};
 use ringmail_model::{ElementId, PathId};
@@ -229,6 +230,9 @@ impl Board {
                 State::Up => closed.extend(known.closed.iter().copied()),
                 State::Unknown => {}
             }
+        }
+        if off(Defence::ReplicaLiveness) {
+            (dead, closed) = Default::default();
         }
         self.chains.set_dead(dead, closed, *lock(&self.lost));
     }
