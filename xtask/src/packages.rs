@@ -33,6 +33,8 @@ const NEEDED: &[(Probe, &str)] = &[
     (Probe::Program("wireguard-go"), "wireguard-go"),
     (Probe::Program("wg"), "wireguard-tools"),
     (Probe::Program("keepalived"), "keepalived"),
+    (Probe::Python("jwt"), "python3-jwt"),
+    (Probe::Python("cryptography"), "python3-cryptography"),
 ];
 
 /// What one test needs that Debian 12 has only among its backports. It is tried for; without it that test does not run.
@@ -41,6 +43,8 @@ const LATE: (Probe, &str) = (Probe::Program("suricata"), "suricata");
 enum Probe {
     /// A program on the path, or where Debian puts those of the administrator.
     Program(&'static str),
+    /// A module of Debian's Python.
+    Python(&'static str),
 }
 
 impl Probe {
@@ -51,6 +55,9 @@ impl Probe {
                 std::env::split_paths(&path)
                     .chain(["/usr/sbin".into(), "/sbin".into()])
                     .any(|folder| folder.join(name).is_file())
+            }
+            Probe::Python(name) => {
+                std::path::Path::new("/usr/lib/python3/dist-packages").join(name).is_dir()
             }
         }
     }

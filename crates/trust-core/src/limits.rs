@@ -94,3 +94,5 @@ pub const VERIFICATION_KEYS: usize = 1024;
 pub const LEARNED_KEYS: usize = 256;
 /// Runtime policies that are united for one host.
 pub const POLICIES_A_HOST: usize = 64;
+/// An attestation result: the claims of a TDX machine have about 3 KB.
+pub const EAR_BYTES: usize = 64 << 10;

@@ -11,6 +11,7 @@ mod appraise;
 mod binding;
 mod bytes;
 mod claims;
+mod ear;
 mod evidence;
 mod intel;
 mod policy;
@@ -26,6 +27,10 @@ pub use bytes::Bytes;
 pub use claims::{
     Claims, IntelPlatform, PlatformId, ProgramClaims, SgxClaims, SnpClaims, SnpKey, SnpTcb,
     TcbStatus, TdxClaims,
+};
+pub use ear::{
+    Appraisal, EAR_PROFILE, Ear, EarAlgorithm, EarContext, EarError, KeyAttestation, SUBMODULE,
+    Tier, Unsigned, Vector, VerifierClaims, VerifierId,
 };
 pub use evidence::{
     EVIDENCE_SCHEMA, EvidenceError, EvidenceKind, FunctionEvidence, HostSigned, IntelCollateral,

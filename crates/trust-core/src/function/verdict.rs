@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::claims::{Claims, PlatformId};
+use super::claims::{Claims, PlatformId, TcbStatus};
 use super::evidence::EvidenceKind;
 
 /// What came of an appraisal.
@@ -138,6 +138,30 @@ impl FunctionVerdict {
     /// Every check that failed.
     pub fn failed(&self) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(|check| check.outcome == CheckOutcome::Failed)
+    }
+
+    /// Whether a check failed.
+    pub fn is_failed(&self, name: CheckName) -> bool {
+        self.failed().any(|check| check.check == name)
+    }
+
+    /// Until when what its vendor says of the platform counts, if there is a vendor: seconds since 1970.
+    pub fn collateral_until(&self) -> Option<u64> {
+        match self.claims.as_ref()? {
+            Claims::Sgx(sgx) => Some(sgx.platform.collateral_until_unix_s),
+            Claims::Tdx(tdx) => Some(tdx.platform.collateral_until_unix_s),
+            _ => None,
+        }
+    }
+
+    /// Whether its vendor knows of weaknesses of the platform, accepted or not.
+    pub fn lives_with_weaknesses(&self) -> bool {
+        let platform = match &self.claims {
+            Some(Claims::Sgx(sgx)) => &sgx.platform,
+            Some(Claims::Tdx(tdx)) => &tdx.platform,
+            _ => return false,
+        };
+        platform.tcb != TcbStatus::UpToDate || !platform.advisories.is_empty()
     }
 
     /// One line for a log: the verdict and what failed.

@@ -2,6 +2,7 @@
 
 mod binding;
 mod bound;
+mod ear;
 mod every_byte;
 mod forge;
 mod real;
