@@ -10,6 +10,7 @@ pub mod ca;
 pub mod error;
 pub mod identity;
 pub mod limits;
+pub mod manager;
 mod p12;
 mod password;
 pub mod pem;

@@ -7,6 +7,9 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How long the root certificate lasts.
 pub const ROOT_LASTS: Duration = Duration::from_secs(3653 * 24 * 3600);
 
+/// How long the certificate of an intermediate lasts.
+pub const INTERMEDIATE_LASTS: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// How long a server or client certificate lasts, unless somebody says otherwise.
 pub const CERTIFICATE_LASTS: Duration = Duration::from_secs(90 * 24 * 3600);
 
@@ -24,6 +27,9 @@ pub const TOKENS: usize = 1024;
 
 /// How long a revocation list is valid.
 pub const CRL_LASTS: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How long a revocation list of the manager is valid; it is made anew with every revocation, and at half of this.
+pub const MANAGER_CRL_LASTS: Duration = DAY;
 
 /// A revocation list that lasts shorter than this is made anew when asked for.
 pub const CRL_RENEWED_BEFORE: Duration = Duration::from_secs(3 * 24 * 3600);
@@ -82,3 +88,39 @@ pub const BUSY_POLL: Duration = Duration::from_millis(5);
 
 /// Serial numbers of leases that are set aside at once, so that not every lease is a write.
 pub const LEASE_SERIALS_AT_ONCE: u64 = 1 << 20;
+
+/// Effects that a slow follower of the manager may be behind by; it then looks at everything anew.
+pub const MANAGER_EFFECTS: usize = 4096;
+
+/// Entries of the log in one answer.
+pub const MANAGER_ENTRIES_AT_ONCE: u64 = 1000;
+
+/// Bytes of a trust policy.
+pub const POLICY_BYTES: usize = 4 << 20;
+
+/// Bytes of a request to the manager: a measurement list of a busy host has some megabytes.
+pub const MANAGER_REQUEST_BYTES: usize = 24 << 20;
+
+/// Bytes of an answer of the manager.
+pub const MANAGER_ANSWER_BYTES: usize = 64 << 20;
+
+/// Connections to the manager at a time.
+pub const MANAGER_CONNECTIONS: usize = 20_000;
+
+/// Calls that the manager works on at a time; others wait.
+pub const MANAGER_CALLS: usize = 64;
+
+/// How long a client of the manager may take over its handshake, and over the head of a request.
+pub const MANAGER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a client of the manager waits for an answer.
+pub const MANAGER_ANSWERS_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long the manager's own certificate lasts.
+pub const MANAGER_LASTS: Duration = DAY;
+
+/// How often the manager looks at the time.
+pub const MANAGER_TICK: Duration = Duration::from_millis(500);
+
+/// How many ticks are between two tidyings.
+pub const MANAGER_TIDY_TICKS: u32 = 20;

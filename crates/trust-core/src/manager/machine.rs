@@ -215,7 +215,7 @@ impl Manager {
     /// [`Refusal::Unknown`], [`Refusal::TooMany`].
     pub fn handle_nonce(&mut self, now: Now, host: &Name, random: Nonce) -> Result<Nonce, Refusal> {
         self.known(host)?;
-        self.nonces.make(now.instant, host, random).ok_or(Refusal::TooMany("nonces"))
+        self.nonces.make(now, host, random).ok_or(Refusal::TooMany("nonces"))
     }
 
     /// A nonce that came back with evidence: it is used now, whatever becomes of the evidence.

@@ -19,6 +19,7 @@ pub mod head;
 mod host;
 mod issue;
 mod judge;
+pub mod lease;
 mod machine;
 pub mod merkle;
 mod nonces;

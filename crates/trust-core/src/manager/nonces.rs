@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use ringmail_model::Name;
 
+use super::Now;
 use crate::limits::{NONCE_LASTS, NONCES, NONCES_A_HOST};
 
 /// What evidence has to contain.
@@ -15,6 +16,8 @@ pub type Nonce = [u8; 32];
 pub struct Taken {
     /// Its place among all nonces: evidence upon an older one does not undo what newer evidence showed.
     pub number: u64,
+    /// When it was made, in milliseconds since 1970.
+    pub made_unix_ms: u64,
 }
 
 /// Those that wait for their evidence.
@@ -31,12 +34,14 @@ pub(super) struct Nonces {
 struct Waiting {
     host: Name,
     number: u64,
+    made_unix_ms: u64,
     ends: Instant,
 }
 
 impl Nonces {
     /// Makes a nonce of random bytes; `None` when too many wait, or when the bytes are not random.
-    pub(super) fn make(&mut self, now: Instant, host: &Name, random: Nonce) -> Option<Nonce> {
+    pub(super) fn make(&mut self, at: Now, host: &Name, random: Nonce) -> Option<Nonce> {
+        let now = at.instant;
         self.forget_old(now);
         if self.waiting.len() >= NONCES || self.waiting.contains_key(&random) {
             return None;
@@ -49,7 +54,8 @@ impl Nonces {
         }
         self.next += 1;
         let ends = now + NONCE_LASTS;
-        self.waiting.insert(random, Waiting { host: host.clone(), number: self.next, ends });
+        let (number, made_unix_ms) = (self.next, at.unix_ms);
+        self.waiting.insert(random, Waiting { host: host.clone(), number, made_unix_ms, ends });
         self.order.push_back((ends, random));
         Some(random)
     }
@@ -61,7 +67,7 @@ impl Nonces {
             return None;
         }
         let waiting = self.remove(nonce)?;
-        Some(Taken { number: waiting.number })
+        Some(Taken { number: waiting.number, made_unix_ms: waiting.made_unix_ms })
     }
 
     /// When the next one is too old.
@@ -92,8 +98,6 @@ impl Nonces {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn name(text: &str) -> Name {
@@ -103,13 +107,14 @@ mod tests {
     #[test]
     fn a_nonce_is_good_once_for_its_host_and_in_time() {
         let (now, mut nonces) = (Instant::now(), Nonces::default());
+        let at = Now { instant: now, unix_ms: 5 };
         let (h1, h2) = (name("h1"), name("h2"));
-        nonces.make(now, &h1, [1; 32]).unwrap();
+        nonces.make(at, &h1, [1; 32]).unwrap();
         assert_eq!(nonces.take(now, &h2, &[1; 32]), None, "another's");
         assert_eq!(nonces.take(now, &h1, &[2; 32]), None, "never made");
-        assert_eq!(nonces.take(now, &h1, &[1; 32]), Some(Taken { number: 1 }));
+        assert_eq!(nonces.take(now, &h1, &[1; 32]), Some(Taken { number: 1, made_unix_ms: 5 }));
         assert_eq!(nonces.take(now, &h1, &[1; 32]), None, "taken before");
-        nonces.make(now, &h1, [3; 32]).unwrap();
+        nonces.make(at, &h1, [3; 32]).unwrap();
         assert_eq!(nonces.take(now + NONCE_LASTS, &h1, &[3; 32]), None, "too old");
         assert!(nonces.waiting.is_empty() && nonces.of_host.is_empty() && nonces.order.is_empty());
     }
@@ -117,12 +122,13 @@ mod tests {
     #[test]
     fn a_host_that_asks_and_asks_pushes_out_its_own_alone() {
         let (now, mut nonces) = (Instant::now(), Nonces::default());
+        let at = Now { instant: now, unix_ms: 5 };
         let (h1, h2) = (name("h1"), name("h2"));
-        nonces.make(now, &h2, [255; 32]).unwrap();
+        nonces.make(at, &h2, [255; 32]).unwrap();
         for n in 0..=NONCES_A_HOST {
             let mut random = [0; 32];
             random[0] = u8::try_from(n).unwrap();
-            nonces.make(now + Duration::from_millis(1), &h1, random).unwrap();
+            nonces.make(at, &h1, random).unwrap();
         }
         assert_eq!(nonces.waiting.len(), NONCES_A_HOST + 1);
         assert_eq!(nonces.take(now, &h1, &[0; 32]), None, "the oldest is gone");
@@ -132,7 +138,8 @@ mod tests {
     #[test]
     fn the_same_bytes_are_not_given_twice() {
         let (now, mut nonces) = (Instant::now(), Nonces::default());
-        nonces.make(now, &name("h1"), [1; 32]).unwrap();
-        assert_eq!(nonces.make(now, &name("h2"), [1; 32]), None);
+        let at = Now { instant: now, unix_ms: 5 };
+        nonces.make(at, &name("h1"), [1; 32]).unwrap();
+        assert_eq!(nonces.make(at, &name("h2"), [1; 32]), None);
     }
 }

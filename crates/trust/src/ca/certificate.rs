@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
-    DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyUsagePurpose, RevokedCertParams,
-    SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CidrSubnet,
+    DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyIdMethod,
+    KeyUsagePurpose, NameConstraints, RevokedCertParams, SanType, SerialNumber,
 };
 use ringmail_model::names::TrustDomain;
 use time::OffsetDateTime;
 
 use super::state::{Kind, Serial, State};
 use crate::error::AuthorityError;
-use crate::limits::{BACKDATED, CRL_LASTS, ROOT_LASTS};
+use crate::limits::{BACKDATED, CRL_LASTS, INTERMEDIATE_LASTS, ROOT_LASTS};
 
 /// A time in seconds since 1970 as certificates hold it. One beyond year 9999 cannot be, and is that year's end.
 pub(crate) fn moment(unix_s: u64) -> OffsetDateTime {
@@ -26,7 +26,7 @@ pub(crate) fn backdated(now_unix_s: u64) -> u64 {
     now_unix_s.saturating_sub(BACKDATED.as_secs())
 }
 
-/// The root certificate: it signs end certificates only, and lists.
+/// The root certificate: it signs end certificates, lists, and intermediates that sign end certificates only.
 pub(crate) fn root(
     domain: &TrustDomain,
     number: u32,
@@ -39,11 +39,37 @@ pub(crate) fn root(
         _ => format!("ringmail CA {number} of {domain}"),
     };
     let mut params = common(&name, serial, now_unix_s, ROOT_LASTS);
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.subject_alt_names =
         vec![SanType::URI(format!("spiffe://{domain}").as_str().try_into()?)];
     params.use_authority_key_identifier_extension = false;
+    Ok(params)
+}
+
+/// An intermediate: it signs end certificates only, and lists; and those have nothing but URIs for names.
+///
+/// A constraint on URIs themselves would be the natural one. webpki refuses every URI below such a constraint, so that
+/// whoever verifies compares the SPIFFE id's trust domain; the other kinds of names are excluded here altogether.
+pub(crate) fn intermediate(
+    domain: &TrustDomain,
+    name: &str,
+    serial: Serial,
+    now_unix_s: u64,
+) -> Result<CertificateParams, AuthorityError> {
+    let mut params = common(&format!("{name} of {domain}"), serial, now_unix_s, INTERMEDIATE_LASTS);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.subject_alt_names =
+        vec![SanType::URI(format!("spiffe://{domain}").as_str().try_into()?)];
+    params.name_constraints = Some(NameConstraints {
+        permitted_subtrees: Vec::new(),
+        excluded_subtrees: vec![
+            GeneralSubtree::DnsName(String::new()),
+            GeneralSubtree::IpAddress(CidrSubnet::V4([0; 4], [0; 4])),
+            GeneralSubtree::IpAddress(CidrSubnet::V6([0; 16], [0; 16])),
+        ],
+    });
     Ok(params)
 }
 
@@ -62,7 +88,7 @@ pub(crate) fn end(
     params.extended_key_usages = match kind {
         Kind::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
         Kind::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
-        Kind::Element | Kind::Control => {
+        Kind::Element | Kind::Control | Kind::Intermediate => {
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth]
         }
     };

@@ -52,6 +52,15 @@ impl EmbeddedCa {
         self.certify_request(Kind::Server, name, &names, lasts, &request)
     }
 
+    /// The path-signing key's public half (Ed25519).
+    pub fn path_key(&self) -> [u8; 32] {
+        let mut key = [0; 32];
+        let public = self.path_key.pair().public_key_raw();
+        // `open` looked at the kind of the key: it has 32 bytes.
+        key.iter_mut().zip(public).for_each(|(to, from)| *to = *from);
+        key
+    }
+
     /// Signs a message with the path-signing key. The message begins with a context that names its use.
     ///
     /// # Errors

@@ -17,8 +17,9 @@
 //! before anything that it records is handed out. So a crash loses at most what nobody got.
 
 mod backup;
-mod certificate;
+pub(crate) mod certificate;
 mod control;
+mod intermediate;
 mod names;
 mod open;
 mod roots;
@@ -26,7 +27,7 @@ mod rotation;
 mod state;
 mod store;
 mod token;
-mod vouch;
+pub(crate) mod vouch;
 
 use std::fmt;
 use std::ops::Range;
@@ -67,7 +68,7 @@ pub struct EmbeddedCa {
 }
 
 /// Where the time comes from; tests bring their own.
-type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// A server or client certificate to be issued, with a key made here.
 #[derive(Clone, Debug)]
@@ -254,7 +255,7 @@ impl EmbeddedCa {
                 );
             }
             Kind::Server => {}
-            Kind::Element | Kind::Control => {
+            Kind::Element | Kind::Control | Kind::Intermediate => {
                 return Err(bad("an element makes its own key and sends a request".to_owned()));
             }
         }
@@ -357,6 +358,6 @@ fn bad(reason: String) -> AuthorityError {
 }
 
 /// A clock before 1970 reads as 1970: certificates made then hold for nobody.
-fn unix_s(clock: &Clock) -> u64 {
+pub(crate) fn unix_s(clock: &Clock) -> u64 {
     clock().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -16,9 +16,9 @@ use crate::limits::{CRL_LASTS, RECORDS_OUTLIVE};
 /// The file.
 pub(crate) const STATE: &str = "state.json";
 
-/// The newest format that this release knows. It writes the first as long as its authority has its first root alone, so
-/// that the release before can take over again.
-const VERSION: u32 = 2;
+/// The newest format that this release knows. It writes the first as long as its authority has its first root alone, and
+/// the second until there is an intermediate, so that the release before can take over again.
+const VERSION: u32 = 3;
 
 /// The number of an authority's first root.
 const FIRST: u32 = 1;
@@ -105,6 +105,8 @@ pub enum Kind {
     Element,
     /// Whoever distributes the domain's paths, towards elements.
     Control,
+    /// A CA below the root: the Verification Manager's. Version 3 of the format has it.
+    Intermediate,
 }
 
 impl Kind {
@@ -115,6 +117,7 @@ impl Kind {
             Kind::Client => "client",
             Kind::Element => "element",
             Kind::Control => "control",
+            Kind::Intermediate => "intermediate",
         }
     }
 }
@@ -249,8 +252,10 @@ impl State {
 
     pub(crate) fn save(&self, store: &Store) -> Result<(), AuthorityError> {
         let mut written = self.clone();
-        written.version = VERSION;
-        if self.issuing == FIRST && self.other.is_none() {
+        let intermediate =
+            self.certificates.values().any(|record| record.kind == Kind::Intermediate);
+        written.version = if intermediate { VERSION } else { 2 };
+        if !intermediate && self.issuing == FIRST && self.other.is_none() {
             written.version = 1;
             written.root_pem.clear();
         }

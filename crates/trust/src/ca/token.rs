@@ -49,6 +49,17 @@ struct Pending {
 }
 
 impl Token {
+    /// A token with a new secret.
+    pub(crate) fn generate(
+        trust_domain: TrustDomain,
+        element: Name,
+        root_sha256: [u8; 32],
+    ) -> Result<Token, AuthorityError> {
+        let mut secret = Zeroizing::new([0; 32]);
+        aws_lc_rs::rand::fill(&mut secret[..]).map_err(|_| AuthorityError::Signature)?;
+        Ok(Token { trust_domain, element, root_sha256, secret })
+    }
+
     /// The secret, to be shown to control over an authenticated connection.
     pub fn danger_secret(&self) -> &[u8; 32] {
         &self.secret

@@ -124,7 +124,7 @@ impl EmbeddedCa {
 }
 
 /// A certificate signing request that proves possession of a key of the one kind that is taken.
-pub(super) fn parsed(
+pub(crate) fn parsed(
     asker: &str,
     request: &CertificateSigningRequestDer<'_>,
 ) -> Result<CertificateSigningRequestParams, AuthorityError> {

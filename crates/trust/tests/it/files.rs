@@ -108,9 +108,9 @@ fn damaged_and_later_state_is_refused_by_name() {
     fs::write(&path, &whole[..whole.len() / 2]).unwrap();
     let error = EmbeddedCa::open(&place.ca()).unwrap_err();
     assert!(matches!(error, AuthorityError::Damaged { .. }), "{error}");
-    fs::write(&path, whole.replace("\"version\": 1", "\"version\": 3, \"new\": true")).unwrap();
+    fs::write(&path, whole.replace("\"version\": 1", "\"version\": 4, \"new\": true")).unwrap();
     let error = EmbeddedCa::open(&place.ca()).unwrap_err();
-    assert!(matches!(error, AuthorityError::Newer { found: 3, known: 2, .. }), "{error}");
+    assert!(matches!(error, AuthorityError::Newer { found: 4, known: 3, .. }), "{error}");
 }
 
 /// The release before knows the first format alone.

@@ -5,6 +5,7 @@ mod backup;
 mod crash;
 mod files;
 mod harness;
+mod manager;
 mod openssl;
 mod rotation;
 mod tls;

@@ -1,0 +1,4 @@
+//! The Verification Manager: in a process, over TLS, killed, rolled back.
+
+mod end_to_end;
+mod harness;
