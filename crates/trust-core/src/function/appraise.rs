@@ -18,7 +18,7 @@ pub struct Expected<'a> {
     pub spiffe_id: Option<&'a str>,
     /// The key that asks for a certificate: a DER SubjectPublicKeyInfo.
     pub public_key: Option<&'a [u8]>,
-    /// The attestation key of the enrolled host: a DER SubjectPublicKeyInfo.
+    /// The attestation key of the enrolled host, as the evidence has to name it: TPMT_PUBLIC, or SubjectPublicKeyInfo.
     pub host_ak: Option<&'a [u8]>,
     /// The platform that was enrolled with that host.
     pub pairing: Pairing,

@@ -23,7 +23,7 @@ pub struct Binding<'a> {
     pub public_key: &'a [u8],
     /// The SPIFFE id.
     pub spiffe_id: &'a str,
-    /// A DER SubjectPublicKeyInfo.
+    /// A TPMT_PUBLIC, or a DER SubjectPublicKeyInfo of a host without a TPM.
     pub host_ak: &'a [u8],
     /// The program, where the host measures it.
     pub program: Option<&'a Program>,

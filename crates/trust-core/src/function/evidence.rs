@@ -20,7 +20,8 @@ pub struct FunctionEvidence {
     pub spiffe_id: String,
     /// The public key that was generated where the function runs: a DER SubjectPublicKeyInfo.
     pub public_key: Bytes,
-    /// The attestation key of the host that it runs on: a DER SubjectPublicKeyInfo.
+    /// The attestation key of the host that it runs on: its TPMT_PUBLIC, as in the host's own evidence; of a host without a
+    /// TPM a DER SubjectPublicKeyInfo.
     pub host_ak: Bytes,
     /// What the verifier asked to be answered.
     pub nonce: Bytes,
@@ -99,8 +100,8 @@ pub struct SnpReport {
 pub struct HostSigned {
     /// The program that holds the key.
     pub program: Program,
-    /// A TPMS_ATTEST of type quote whose `extraData` is the binding's digest; without it, the key signed the binding itself
-    /// (a host without a TPM).
+    /// A TPMS_ATTEST: a quote of no registers whose `extraData` is the binding's digest. Without it, the key signed the
+    /// binding itself (a host without a TPM).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attest: Option<Bytes>,
     /// The signature: with `attest` a TPMT_SIGNATURE over it, else ECDSA P-256 with SHA-256 in DER, or Ed25519.

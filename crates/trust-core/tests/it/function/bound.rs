@@ -6,12 +6,16 @@ use ringmail_trust_core::function::{
     FunctionPolicy, FunctionVerdict, HostSigned, MeasuredPrograms, Pairing, PlatformId, Program,
     Proof, Protection, SOFTWARE_WARNING, Whose, appraise,
 };
+use ringmail_trust_core::host::simulated::{AK_ATTRIBUTES, SimulatedHost};
+use ringmail_trust_core::host::tpm::Attributes;
 
 use super::forge::NOW;
 use super::forge::amd::{self, Amd};
-use super::forge::host::{HostKey, attest, attest_of};
+use super::forge::host::{FileKey, quoted};
 use super::forge::intel::{self, Intel, Says};
 
+/// The program that hosts measure.
+pub(crate) const PATH: &str = "/usr/bin/dpi";
 const ID: &str = "spiffe://campus.example/element/dpi1";
 const NONCE: [u8; 32] = [0x70; 32];
 
@@ -44,7 +48,7 @@ struct List;
 
 impl MeasuredPrograms for List {
     fn holds(&self, program: &Program) -> bool {
-        program.path == "/usr/bin/dpi" && program.sha256[..] == [0x66; 32]
+        program.path == PATH && program.sha256[..] == [0x66; 32]
     }
 }
 
@@ -55,14 +59,14 @@ pub(crate) struct Case {
     pub(crate) pairing: Pairing,
 }
 
-pub(crate) fn unproved(host: &HostKey) -> FunctionEvidence {
-    let program = Program { path: "/usr/bin/dpi".to_owned(), sha256: Bytes(vec![0x66; 32]) };
+pub(crate) fn unproved(host_ak: Vec<u8>) -> FunctionEvidence {
+    let program = Program { path: PATH.to_owned(), sha256: Bytes(vec![0x66; 32]) };
     let proof = HostSigned { program, attest: None, signature: Bytes::default() };
     FunctionEvidence {
         schema: EVIDENCE_SCHEMA.to_owned(),
         spiffe_id: ID.to_owned(),
         public_key: Bytes(b"the function's key".to_vec()),
-        host_ak: host.public().into(),
+        host_ak: host_ak.into(),
         nonce: Bytes(NONCE.to_vec()),
         proof: Proof::Software(proof),
     }
@@ -79,7 +83,7 @@ pub(crate) fn report_data(evidence: &FunctionEvidence, kind: EvidenceKind) -> [u
 
 pub(crate) fn sgx(enclave: &intel::Enclave, says: &Says) -> Case {
     let platform = Intel::new();
-    let mut evidence = unproved(&HostKey::ecdsa());
+    let mut evidence = unproved(FileKey::new().public());
     let data = report_data(&evidence, EvidenceKind::Sgx);
     evidence.proof = Proof::Sgx(platform.sgx(enclave, data, says));
     let pairing = Pairing::With(PlatformId::IntelPpid(Hex(intel::PPID)));
@@ -88,7 +92,7 @@ pub(crate) fn sgx(enclave: &intel::Enclave, says: &Says) -> Case {
 
 pub(crate) fn tdx(machine: &intel::Machine, says: &Says) -> Case {
     let platform = Intel::new();
-    let mut evidence = unproved(&HostKey::ecdsa());
+    let mut evidence = unproved(FileKey::new().public());
     let data = report_data(&evidence, EvidenceKind::Tdx);
     evidence.proof = Proof::Tdx(platform.tdx(machine, data, says));
     let pairing = Pairing::With(PlatformId::IntelPpid(Hex(intel::PPID)));
@@ -96,26 +100,41 @@ pub(crate) fn tdx(machine: &intel::Machine, says: &Says) -> Case {
 }
 
 pub(crate) fn snp(machine: &amd::Machine) -> Case {
-    let platform = Amd::new();
-    let mut evidence = unproved(&HostKey::ecdsa());
+    let platform = Amd::shared();
+    let mut evidence = unproved(FileKey::new().public());
     let data = report_data(&evidence, EvidenceKind::Snp);
     evidence.proof = Proof::Snp(platform.report(machine, data));
     let pairing = Pairing::With(PlatformId::AmdChip(Hex(amd::CHIP)));
     Case { evidence, anchors: platform.anchors(), pairing }
 }
 
-pub(crate) fn tpm(host: &HostKey) -> Case {
-    let mut evidence = unproved(host);
-    let Proof::Software(mut signed) = evidence.proof.clone() else { panic!("software") };
-    let attest = attest(&report_data(&evidence, EvidenceKind::Tpm)[..32]);
-    signed.signature = host.tpm_sign(&attest).into();
-    signed.attest = Some(attest.into());
+pub(crate) fn simulated() -> SimulatedHost {
+    SimulatedHost::new().expect("a host")
+}
+
+/// Evidence of this program, quoted by the host's TPM with these registers.
+pub(crate) fn tpm(host: &mut SimulatedHost, path: &str, registers: &[u8]) -> Case {
+    let mut evidence = unproved(host.ak().as_bytes().to_vec());
+    let Proof::Software(mut signed) = evidence.proof else { panic!("software") };
+    signed.program.path = path.to_owned();
+    evidence.proof = Proof::Tpm(signed.clone());
+    quoted(host, &mut signed, &evidence.binding().digest(), registers);
     evidence.proof = Proof::Tpm(signed);
     Case { evidence, anchors: Anchors::vendors(), pairing: Pairing::Nothing }
 }
 
-pub(crate) fn software(host: &HostKey) -> Case {
-    let mut evidence = unproved(host);
+/// Software on a host with a TPM.
+fn software_tpm() -> Case {
+    let mut host = simulated();
+    let mut evidence = unproved(host.ak().as_bytes().to_vec());
+    let digest = evidence.binding().digest();
+    let Proof::Software(signed) = &mut evidence.proof else { panic!("software") };
+    quoted(&mut host, signed, &digest, &[]);
+    Case { evidence, anchors: Anchors::vendors(), pairing: Pairing::Nothing }
+}
+
+pub(crate) fn software(host: &FileKey) -> Case {
+    let mut evidence = unproved(host.public());
     let signature = host.sign(&evidence.binding().encode());
     let Proof::Software(signed) = &mut evidence.proof else { panic!("software") };
     signed.signature = signature.into();
@@ -127,9 +146,9 @@ fn all() -> Vec<Case> {
         sgx(&intel::Enclave::default(), &Says::default()),
         tdx(&intel::Machine::default(), &Says::default()),
         snp(&amd::Machine::default()),
-        tpm(&HostKey::ecdsa()),
-        tpm(&HostKey::rsa()),
-        software(&HostKey::ecdsa()),
+        tpm(&mut simulated(), PATH, &[]),
+        software_tpm(),
+        software(&FileKey::new()),
     ]
 }
 
@@ -195,7 +214,7 @@ fn evidence_for_another_nonce_key_name_or_host_is_refused() {
             change(&mut evidence);
             let failed = refused(&evidence, &Expected::default());
             // A key that signs the binding itself does not sign another.
-            let raw = kind == EvidenceKind::Software;
+            let raw = matches!(&case.evidence.proof, Proof::Software(s) if s.attest.is_none());
             let expected = if raw { CheckName::Authentic } else { CheckName::Binding };
             assert_eq!(failed, [expected], "{kind:?}");
         }
@@ -208,7 +227,7 @@ fn evidence_for_another_nonce_key_name_or_host_is_refused() {
 fn an_enclave_cannot_name_another_hosts_key() {
     for case in all().into_iter().take(3) {
         let mut evidence = case.evidence.clone();
-        evidence.host_ak = HostKey::ecdsa().public().into();
+        evidence.host_ak = FileKey::new().public().into();
         let verdict = appraise(&evidence, &Expected::default(), &policy(), &case.anchors, NOW);
         assert_eq!(failed(&verdict), [CheckName::Binding]);
 
@@ -237,8 +256,7 @@ fn a_proof_of_one_kind_does_not_pass_for_another() {
     let verdict = appraise(&evidence, &Expected::default(), &policy(), &case.anchors, NOW);
     assert_eq!(failed(&verdict), [CheckName::Authentic]);
 
-    let host = HostKey::ecdsa();
-    let case = software(&host);
+    let case = software(&FileKey::new());
     let mut evidence = case.evidence.clone();
     let Proof::Software(signed) = evidence.proof else { panic!("software") };
     evidence.proof = Proof::Tpm(signed);
@@ -246,37 +264,43 @@ fn a_proof_of_one_kind_does_not_pass_for_another() {
     assert_eq!(failed(&verdict), [CheckName::Authentic], "no TPM signed");
 }
 
-/// Only what a TPM made itself counts as its quote (TPM 2.0 part 2, TPM_GENERATED).
+/// Only what a TPM made itself counts as its quote, signed by a key that signs nothing else (TPM 2.0 part 1, "restricted").
 #[test]
 fn what_the_tpm_did_not_make_is_no_quote() {
-    for (magic, kind) in [(0xff54_4348, 0x8018), (0xff54_4347, 0x8017)] {
-        let host = HostKey::ecdsa();
-        let mut case = tpm(&host);
-        let attest = attest_of(magic, kind, &report_data(&case.evidence, EvidenceKind::Tpm)[..32]);
+    for at in [0, 5] {
+        // The magic, then the type: any change of what was signed shows in the signature first, so sign it again.
+        let mut case = tpm(&mut simulated(), PATH, &[]);
         let Proof::Tpm(signed) = &mut case.evidence.proof else { panic!("TPM") };
-        signed.signature = host.tpm_sign(&attest).into();
-        signed.attest = Some(attest.into());
+        signed.attest.as_mut().expect("a quote").0[at] ^= 1;
         assert_eq!(failed(&asked(&case, &policy())), [CheckName::Authentic]);
     }
+    for attributes in [
+        AK_ATTRIBUTES & !Attributes::RESTRICTED,
+        AK_ATTRIBUTES & !Attributes::FIXED_TPM,
+        AK_ATTRIBUTES | Attributes::DECRYPT,
+    ] {
+        let mut host = SimulatedHost::with_attributes(attributes).expect("a host");
+        let verdict = asked(&tpm(&mut host, PATH, &[]), &policy());
+        assert_eq!(failed(&verdict), [CheckName::Authentic], "{attributes:x}");
+    }
+}
+
+/// A host answers anybody's nonce with a quote of its registers: that is evidence of the host, never of a function.
+#[test]
+fn a_hosts_own_evidence_is_none_of_a_function() {
+    let verdict = asked(&tpm(&mut simulated(), PATH, &[10]), &policy());
+    assert_eq!(failed(&verdict), [CheckName::Authentic]);
 }
 
 #[test]
 fn a_program_that_the_host_did_not_measure_is_refused() {
-    let host = HostKey::ecdsa();
-    let mut case = tpm(&host);
-    let Proof::Tpm(signed) = &mut case.evidence.proof else { panic!("TPM") };
-    signed.program.path = "/tmp/dpi".to_owned();
-    let attest = attest(&case.evidence.binding().digest());
-    let Proof::Tpm(signed) = &mut case.evidence.proof else { panic!("TPM") };
-    signed.signature = host.tpm_sign(&attest).into();
-    signed.attest = Some(attest.into());
-    let verdict = asked(&case, &policy());
+    let verdict = asked(&tpm(&mut simulated(), "/tmp/dpi", &[]), &policy());
     assert_eq!(failed(&verdict), [CheckName::MeasuredByHost, CheckName::Configuration]);
 }
 
 #[test]
 fn software_needs_a_word_in_the_policy() {
-    let case = software(&HostKey::ecdsa());
+    let case = software(&FileKey::new());
     let mut policy = policy();
     policy.allow_software = false;
     let verdict = asked(&case, &policy);

@@ -15,7 +15,7 @@ use ringmail_trust_core::function::{
 };
 
 use super::bound::{self, Case, asked, policy};
-use super::forge::host::HostKey;
+use super::forge::host::FileKey;
 use super::forge::intel::{Enclave, Says};
 use super::forge::{DAY, NOW, amd};
 
@@ -72,10 +72,10 @@ fn a_token_says_what_the_verdict_says() {
         assert_eq!(told(&case, &policy()), (Tier::Affirming, affirmed));
     }
     // A host can look into a process, whatever measures it.
-    let tpm = bound::tpm(&HostKey::ecdsa());
+    let tpm = bound::tpm(&mut bound::simulated(), bound::PATH, &[]);
     let host = Vector { hardware: 0, runtime_opaque: 32, ..affirmed };
     assert_eq!(told(&tpm, &policy()), (Tier::Warning, host));
-    let software = bound::software(&HostKey::ecdsa());
+    let software = bound::software(&FileKey::new());
     let nobody = Vector { executables: 0, ..host };
     assert_eq!(told(&software, &policy()), (Tier::Warning, nobody));
     let mut production = policy();

@@ -170,9 +170,9 @@ fn a_clouds_key_counts_where_the_policy_says_so() {
 
 #[test]
 fn amds_revocation_list() {
-    let platform = Amd::new();
+    let platform = Amd::shared();
     let with = |crl: Option<Vec<u8>>| {
-        let mut evidence = bound::unproved(&super::forge::host::HostKey::ecdsa());
+        let mut evidence = bound::unproved(super::forge::host::FileKey::new().public());
         let data = bound::report_data(&evidence, ringmail_trust_core::function::EvidenceKind::Snp);
         let mut report = platform.report(&amd::Machine::default(), data);
         report.crl = crl.map(Bytes);

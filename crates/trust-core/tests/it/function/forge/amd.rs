@@ -56,6 +56,12 @@ pub(crate) const CHIP: [u8; 64] = [0xc4; 64];
 pub(crate) const TCB: [u8; 8] = [4, 0, 0, 0, 0, 0, 24, 219];
 
 impl Amd {
+    /// One for all tests: RSA keys take long to make.
+    pub(crate) fn shared() -> &'static Amd {
+        static SHARED: std::sync::OnceLock<Amd> = std::sync::OnceLock::new();
+        SHARED.get_or_init(Amd::new)
+    }
+
     pub(crate) fn new() -> Amd {
         let ark_key = RsaKey::generate(KeySize::Rsa2048).expect("a key");
         let ask_key = RsaKey::generate(KeySize::Rsa2048).expect("a key");
