@@ -130,6 +130,63 @@ fn a_hop_that_passed_others_than_it_says_contradicts_the_end() {
     assert_eq!((contradicted, path.proved), (vec![0, 64, 0], 300 - 64));
 }
 
+/// The same with the first 4 groups in one node, which has a root and says how many packets, but not which.
+fn coarse(mut trail: Trail) -> Trail {
+    let fine = std::mem::take(&mut trail.nodes);
+    assert!(fine.iter().map(|node| (node.level, node.index)).eq((0..4).map(|index| (0, index))));
+    let root = |segment: usize| {
+        let two =
+            |left: usize| tree::node(&fine[left].roots[segment], &fine[left + 1].roots[segment]);
+        tree::node(&two(0), &two(2))
+    };
+    trail.nodes = vec![Node {
+        level: 2,
+        index: 0,
+        packets: fine.iter().map(|node| node.packets).sum(),
+        present: None,
+        roots: (0..fine[0].roots.len()).map(root).collect(),
+    }];
+    trail
+}
+
+/// What all say who passed the same, but for the end, which claims these; who of them speaks of a coarse node.
+fn coarsely(speaks: fn(usize) -> bool, claimed: impl IntoIterator<Item = u64>) -> PathAudit {
+    let mut all = same();
+    all[3] = said(3, trail(3, 0, 4, claimed));
+    for (_, statement) in (0..).zip(&mut all).filter(|(position, _)| speaks(*position)) {
+        statement.trails = vec![coarse(std::mem::take(&mut statement.trails[0]))];
+    }
+    path(all)
+}
+
+#[test]
+fn who_says_of_a_coarse_node_how_many_packets_is_held_to_it() {
+    // All of them, all but the end, and the end alone.
+    for speaks in
+        [|_| true, |position| position < 3, |position| position == 3] as [fn(usize) -> bool; 3]
+    {
+        let found = coarsely(speaks, 1..=300);
+        assert_eq!((found.verdict, found.proved), (PathVerdict::Proved, 300), "{found:#?}");
+        // One more of what is over than anybody passed, though nobody says which.
+        let found = coarsely(speaks, (0..=300).filter(|sequence| *sequence != 299));
+        let contradicted: Vec<u64> = found.elements.iter().map(|of| of.contradicted).collect();
+        assert_eq!(found.verdict, PathVerdict::Contradicted, "{found:#?}");
+        assert_eq!(contradicted, [1, 1, 1], "{found:#?}");
+        let said = "gateway contradicts egress: of sequences 0 to 255 egress says 1 packets were proved that it never passed";
+        assert_eq!(found.contradictions[0], said);
+        // As many, and one of them another.
+        let found = coarsely(speaks, (0..=300).filter(|sequence| *sequence != 7));
+        let contradicted: Vec<u64> = found.elements.iter().map(|of| of.contradicted).collect();
+        assert_eq!(found.verdict, PathVerdict::Contradicted, "{found:#?}");
+        assert!(contradicted.iter().all(|packets| *packets > 0), "{found:#?}");
+        // Fewer: what is lost on the way, which may be any of them.
+        let found = coarsely(speaks, (1..=300).filter(|sequence| *sequence != 100));
+        assert_eq!((found.verdict, found.claimed), (PathVerdict::Proved, 299), "{found:#?}");
+        assert!(found.elements.iter().all(|of| of.contradicted == 0), "{found:#?}");
+        assert_eq!(found.elements[0].within, 254, "{found:#?}");
+    }
+}
+
 #[test]
 fn what_is_lost_on_the_way_contradicts_nobody() {
     let mut all = same();
