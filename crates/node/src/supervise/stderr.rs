@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::BytesMut;
 use serde_json::{Map, Value};
@@ -59,25 +59,40 @@ fn json_line(name: &str, line: &str) -> String {
     Value::Object(object).to_string()
 }
 
-/// Passes lines on until the stream ends, and returns the last ones.
+/// The last lines of an element so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tail(Arc<Mutex<VecDeque<String>>>);
+
+impl Tail {
+    fn push(&self, line: String) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == STDERR_TAIL_LINES {
+            lines.pop_front();
+        }
+        lines.push_back(line);
+    }
+
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
+/// Passes lines on until the stream ends, and keeps the last ones.
 pub(super) async fn pass_on(
     mut stream: impl AsyncRead + Unpin,
     name: String,
     sink: LineSink,
-) -> Vec<String> {
-    let mut tail = VecDeque::with_capacity(STDERR_TAIL_LINES);
+    tail: Tail,
+) {
     let mut buffer = BytesMut::new();
     loop {
         let more = stream.read_buf(&mut buffer).await.unwrap_or(0) > 0;
         while let Some(line) = next_line(&mut buffer, more) {
             sink.0(&name, &line);
-            if tail.len() == STDERR_TAIL_LINES {
-                tail.pop_front();
-            }
-            tail.push_back(line);
+            tail.push(line);
         }
         if !more {
-            return tail.into();
+            return;
         }
     }
 }
@@ -97,8 +112,6 @@ fn next_line(buffer: &mut BytesMut, more: bool) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
 
     async fn lines(bytes: &[u8]) -> (Vec<String>, Vec<String>) {
@@ -107,9 +120,10 @@ mod tests {
             let seen = Arc::clone(&seen);
             move |name, line| seen.lock().unwrap().push(format!("{name}: {line}"))
         });
-        let tail = pass_on(bytes, "hop1".into(), sink).await;
+        let tail = Tail::default();
+        pass_on(bytes, "hop1".into(), sink, tail.clone()).await;
         let seen = seen.lock().unwrap().clone();
-        (seen, tail)
+        (seen, tail.lines())
     }
 
     #[tokio::test]

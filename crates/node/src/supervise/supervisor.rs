@@ -17,7 +17,7 @@ use super::error::{SpawnError, StartError};
 use super::exit::{Exit, How};
 use super::handle::{ElementState, Handle, Link, Process};
 use super::spawn::{Spawner, Started, spawn_thread};
-use super::stderr::{LineSink, pass_on};
+use super::stderr::{LineSink, Tail, pass_on};
 use crate::control::{FromElement, ParentChannel, Receiver, Sender, ToElement};
 use crate::limits::{CONTROL_QUEUE, EVENT_QUEUE, KILL_GRACE, SHUTDOWN_GRACE, TERMINATE_GRACE};
 
@@ -120,16 +120,17 @@ impl Supervisor {
                 let link = Arc::new(Link::new(outbox, Some(Process { pid, pidfd }), restarts));
                 let stderr = child.stderr.take();
                 let (sink, named) = (self.sink.clone(), name.clone());
-                let lines = async move {
-                    match stderr {
-                        Some(stderr) => pass_on(stderr, named, sink).await,
-                        None => Vec::new(),
+                let tail = Tail::default();
+                let kept = tail.clone();
+                let lines = tokio::spawn(async move {
+                    if let Some(stderr) = stderr {
+                        pass_on(stderr, named, sink, kept).await;
                     }
-                };
-                let lines = tokio::spawn(lines);
+                });
                 let end = async move {
                     let how = child.wait().await.map_or(How::Unknown, How::of);
-                    Exit { last_lines: finish(lines).await, ..Exit::new(how) }
+                    finish(lines).await;
+                    Exit { last_lines: tail.lines(), ..Exit::new(how) }
                 };
                 self.watch(name, link, receiver, sender, inbox, end);
                 Ok(Some(pid))

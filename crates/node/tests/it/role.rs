@@ -80,6 +80,15 @@ async fn play(role: &str, mut control: ControlChannel) -> Result<(), std::io::Er
                 rustix::process::Signal::ABORT,
             )?;
         }
+        "leaving" => {
+            eprintln!("a child stays");
+            // It ends by itself, after whoever is started here.
+            std::process::Command::new("sleep").arg("5").spawn()?;
+            rustix::process::kill_process(
+                rustix::process::getpid(),
+                rustix::process::Signal::ABORT,
+            )?;
+        }
         "panicking" => panic!("on purpose"),
         "babbling" => loop {
             if control.send(&FromElement::LeaseRequest { digest: Blob(Vec::new()) }).await.is_err()

@@ -124,6 +124,19 @@ fn an_element_that_crashes_leaves_its_last_lines() {
 }
 
 #[test]
+fn last_lines_are_kept_while_somebody_else_holds_standard_error_open() {
+    let name = "supervise::last_lines_are_kept_while_somebody_else_holds_standard_error_open";
+    with_runtime(name, async || {
+        let mut house = House::new();
+        house.spawn("leaving", Body::Process(program("leaving"))).await.unwrap();
+        let failed = house.supervisor.await_ready(LONG, &mut TestConductor).await;
+        let Err(StartError::Ended { exit, .. }) = failed else { panic!("{failed:?}") };
+        assert_eq!(exit.how, How::Signal(libc::SIGABRT));
+        assert_eq!(exit.last_lines.last().unwrap(), "a child stays");
+    });
+}
+
+#[test]
 fn a_thread_that_panics_ends_alone() {
     with_runtime("supervise::a_thread_that_panics_ends_alone", async || {
         let mut house = House::new();

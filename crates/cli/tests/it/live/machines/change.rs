@@ -91,7 +91,7 @@ fn rules_patterns_paths_and_machines_change_and_no_connection_is_lost() {
 
         // Everything went on as it began, by the same processes.
         machines.check_alive();
-        downloads.iter_mut().for_each(|download| machines.finish(download));
+        machines.finish_all(&mut downloads);
 
         // One that is away holds nobody up: the path through it is closed until it is back.
         machines.services.get_mut("sf2").expect("it runs").kill();

@@ -322,7 +322,7 @@ impl Machines {
             .concat();
         let config = format!(
             "user root root; daemon off; master_process off; pid nginx.pid; error_log error.log warn;\n\
-             events {{ worker_connections 8192; }}\nhttp {{ access_log off; {temp} {servers} }}\n"
+             events {{ worker_connections 8192; }}\nhttp {{ access_log off; send_timeout 600s; {temp} {servers} }}\n"
         );
         std::fs::write(dir.join("nginx.conf"), config).expect("a file");
         let mut nginx = self.shell("service", "exec nginx -p . -e error.log -c nginx.conf");
@@ -373,11 +373,22 @@ impl Machines {
 
     /// The download ends whole.
     fn finish(&self, download: &mut Download) {
-        let Download { process, stream, got } = download;
-        assert!(process.try_wait().expect("it is ours").is_none(), "it was to run meanwhile");
-        stream.read_to_end(got).expect("the download goes on");
-        assert!(process.wait().expect("it is ours").success(), "{}", self.logs());
-        assert!(*got == noise(), "the download is not whole: {} bytes", got.len());
+        self.finish_all(std::slice::from_mut(download));
+    }
+
+    /// All of these end whole. They are read side by side: one that is not read for long is given up by somebody on its way.
+    fn finish_all(&self, downloads: &mut [Download]) {
+        std::thread::scope(|scope| {
+            for Download { process, stream, got } in &mut *downloads {
+                let running = process.try_wait().expect("it is ours").is_none();
+                assert!(running, "it was to run meanwhile");
+                scope.spawn(|| stream.read_to_end(got).expect("the download goes on"));
+            }
+        });
+        for Download { process, got, .. } in downloads {
+            assert!(process.wait().expect("it is ours").success(), "{}", self.logs());
+            assert!(*got == noise(), "the download is not whole: {} bytes", got.len());
+        }
     }
 
     fn fetches(&self) {

@@ -31,6 +31,37 @@ fn control_asks_the_ends_and_an_auditor_puts_all_machines_together() {
         let named = |path: &str, end: &str| (format!("\"{path}\""), format!("\"{end}\""));
         assert_eq!(found, [named("inspected", "egress"), named("inspected.return", "gateway")]);
 
+        let check = |machines: &Machines, left_out: &str| {
+            let of = ELEMENTS.into_iter().filter(|(element, ..)| *element != left_out);
+            let places =
+                of.map(|(element, machine, _)| format!("../{machine}/{element}/summaries"));
+            let places = places.collect::<Vec<_>>().join(" ");
+            let command =
+                format!("ringmail prove --summary --output json --roots ca/root.pem {places}");
+            let output = machines.run("one", &command);
+            let said = String::from_utf8_lossy(&output.stdout);
+            (output.status.code(), serde_json::from_str(&said).unwrap_or(Value::Null))
+        };
+        // While all run, all that was sent is soon proved to an auditor, by every element of the path.
+        machines.changes(("\nlimits:\n", "\nproofs: {summary_every_s: 1}\n\nlimits:\n"));
+        machines.settled();
+        machines.fetches();
+        eventually("summaries say that all is proved", || {
+            let (exit, found) = check(&machines, "");
+            let paths = found["paths"].as_array()?;
+            let whole = |name: &str| {
+                paths.iter().any(|path| {
+                    path["path"] == name
+                        && path["verdict"] == "proved"
+                        && path["claimed"].as_u64() > Some(3)
+                        && path["claimed"] == path["proved"]
+                })
+            };
+            let all = ["inspected", "inspected.return"].into_iter().all(whole);
+            (exit == Some(0) && all).then_some(())
+        });
+        machines.check_alive();
+
         // Who ends says what it passed up to then.
         for (element, machine, process) in ELEMENTS {
             let pid = machines.services[process].process.id();
@@ -44,17 +75,7 @@ fn control_asks_the_ends_and_an_auditor_puts_all_machines_together() {
             // It would go on for others for a while.
             machines.services.remove(process).expect("it ran").kill();
         }
-        let check = |left_out: &str| {
-            let of = ELEMENTS.into_iter().filter(|(element, ..)| *element != left_out);
-            let places =
-                of.map(|(element, machine, _)| format!("../{machine}/{element}/summaries"));
-            let places = places.collect::<Vec<_>>().join(" ");
-            let command =
-                format!("ringmail prove --summary --output json --roots ca/root.pem {places}");
-            let output = machines.run("one", &command);
-            (output.status.code(), json(&String::from_utf8_lossy(&output.stdout)))
-        };
-        let (exit, found) = check("");
+        let (exit, found) = check(&machines, "");
         assert_eq!(exit, Some(0), "{found:#}");
         let inspected = &found["paths"][0];
         // What still passes while one of them ends leaves its last group open: nobody speaks against it then.
@@ -64,7 +85,7 @@ fn control_asks_the_ends_and_an_auditor_puts_all_machines_together() {
         assert!(inspected["claimed"].as_u64() > Some(3), "{found:#}");
         let writers: Vec<_> = found["files"].as_array().expect("files").iter().collect();
         assert!(writers[0]["writer"].to_string().contains("/element/"), "{found:#}");
-        let (exit, found) = check("sf1");
+        let (exit, found) = check(&machines, "sf1");
         assert_eq!(exit, Some(3), "{found:#}");
         assert_eq!(found["paths"][0]["verdict"], "silent", "{found:#}");
     });
