@@ -35,6 +35,8 @@ const NEEDED: &[(Probe, &str)] = &[
     (Probe::Program("keepalived"), "keepalived"),
     (Probe::Python("jwt"), "python3-jwt"),
     (Probe::Python("cryptography"), "python3-cryptography"),
+    (Probe::Program("swtpm"), "swtpm"),
+    (Probe::Program("swtpm_setup"), "swtpm-tools"),
 ];
 
 /// What one test needs that Debian 12 has only among its backports. It is tried for; without it that test does not run.

@@ -66,6 +66,10 @@ pub const RSA_BYTES: usize = 512;
 pub const RSA_BYTES_MIN: usize = 256;
 /// Bytes of a coordinate of a point, or of half a signature of ECDSA: P-521's.
 pub const ECC_BYTES: usize = 66;
+/// Bytes of one certificate of an endorsement key's chain.
+pub const EK_CERTIFICATE_BYTES: usize = 16 << 10;
+/// Certificates between an endorsement key's and its maker's root.
+pub const EK_CHAIN: usize = 6;
 /// Banks of registers in one quote.
 pub const PCR_BANKS: usize = 4;
 /// Bytes of a measurement list in one round.

@@ -124,3 +124,14 @@ pub const MANAGER_TICK: Duration = Duration::from_millis(500);
 
 /// How many ticks are between two tidyings.
 pub const MANAGER_TIDY_TICKS: u32 = 20;
+/// How long a TPM may take for one command: RSA keys take long on real hardware.
+pub const TPM_ANSWERS_WITHIN: Duration = Duration::from_secs(120);
+
+/// Bytes of a response of a TPM.
+pub const TPM_RESPONSE_BYTES: usize = 4096;
+
+/// How often a command is sent to a TPM that is busy.
+pub const TPM_RETRIES: usize = 20;
+
+/// How often registers are quoted and read until nothing came between.
+pub const QUOTE_TRIES: usize = 20;

@@ -10,9 +10,12 @@
 //!    → HostVerdict: trusted, or each failed check by name
 //!    → HostState: what the next round begins from
 //! ```
+//!
+//! Before that, [`enrolment`] binds the attestation key to the endorsement key that the TPM's maker certified.
 
 pub mod appraise;
 pub mod encoding;
+pub mod enrolment;
 pub mod evidence;
 pub mod ima;
 pub mod policy;

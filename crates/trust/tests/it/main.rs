@@ -1,5 +1,6 @@
 //! How the embedded authority behaves, seen from outside.
 
+mod agent;
 mod authority;
 mod backup;
 mod crash;

@@ -3,6 +3,8 @@
 mod list;
 mod quote;
 
+pub(crate) use quote::check_attributes;
+
 use super::evidence::{Challenge, HostEvidence};
 use super::reference::HostReference;
 use super::state::HostState;

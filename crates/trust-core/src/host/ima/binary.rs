@@ -43,7 +43,7 @@ impl<'a> Iterator for Records<'a> {
 }
 
 /// Reads one record off the front.
-fn entry<'a>(left: &mut &'a [u8], log_hash: Hash) -> Result<Entry<'a>, EntryError> {
+pub(super) fn entry<'a>(left: &mut &'a [u8], log_hash: Hash) -> Result<Entry<'a>, EntryError> {
     let pcr = number(left)?;
     let template_hash = Digest::of(take(left, log_hash.len_bytes())?);
     let template = Template::named(sized(left, limits::IMA_TEMPLATE_NAME_BYTES)?)?;

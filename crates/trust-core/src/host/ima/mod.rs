@@ -46,6 +46,20 @@ impl<'a> Iterator for Entries<'a> {
     }
 }
 
+/// Bytes of each whole entry of a list that was read from the kernel: of text, or of the binary form with template hashes of this
+/// hash. It ends where an entry is not whole, or is none.
+pub fn entry_lengths(bytes: &[u8], binary: Option<Hash>) -> impl Iterator<Item = usize> + '_ {
+    let mut left = bytes;
+    std::iter::from_fn(move || {
+        let before = left.len();
+        match binary {
+            None => left = left.get(memchr::memchr(b'\n', left)? + 1..)?,
+            Some(log_hash) => drop(binary::entry(&mut left, log_hash).ok()?),
+        }
+        Some(before - left.len())
+    })
+}
+
 /// Bytes of the list, as sent.
 pub(crate) fn len_bytes(list: &ImaEntries) -> usize {
     match list {
