@@ -176,13 +176,20 @@ impl Hop {
     /// Decides over a batch that came from the link. `made` is emptied and filled with packets of the hop's own.
     pub fn handle_link(&mut self, now: Instant, batch: &mut Batch, made: &mut Batch) {
         made.clear();
-        for begin in (0..batch.len()).step_by(HOP_GROUP_PACKETS) {
-            let end = batch.len().min(begin + HOP_GROUP_PACKETS);
-            self.handle_group(now, batch, begin..end, made);
+        for begin in (0..batch.len()).step_by(LANES) {
+            let lanes = begin..batch.len().min(begin + LANES);
+            let signed = self.look(now, batch, lanes.clone());
+            for begin in lanes.clone().step_by(HOP_GROUP_PACKETS) {
+                let end = lanes.end.min(begin + HOP_GROUP_PACKETS);
+                self.handle_group(now, batch, begin..end, made);
+            }
+            if signed {
+                self.finish(now, batch, lanes);
+            }
         }
     }
 
-    /// Decides over some packets of a batch.
+    /// Serves some packets of a batch whose codes were found to be right.
     fn handle_group(
         &mut self,
         now: Instant,
@@ -190,9 +197,8 @@ impl Hop {
         group: Range<usize>,
         made: &mut Batch,
     ) {
-        let signed = self.look(now, batch, group.clone());
         let mut ready = 0;
-        for index in group.clone() {
+        for index in group {
             if batch.verdict(index) != Verdict::Pending {
                 continue;
             }
@@ -212,9 +218,6 @@ impl Hop {
         for nth in 0..ready {
             let Entry { index, action, .. } = self.entries[nth];
             self.act(now, batch, index as usize, action, made);
-        }
-        if signed {
-            self.finish(now, batch, group);
         }
     }
 

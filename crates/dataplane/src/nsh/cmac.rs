@@ -3,7 +3,12 @@
 //! CMAC is a chain: each block waits for the one before it, and a processor that could encipher ten blocks in that time
 //! enciphers one. So the messages of a group of packets go side by side, a block of each at a time.
 
-use aes::cipher::{BlockCipherEncrypt, KeyInit};
+use aes::cipher::consts::U16;
+use aes::cipher::typenum::Unsigned;
+use aes::cipher::{
+    BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockSizeUser, KeyInit,
+    ParBlocks,
+};
 use aes::{Aes128, Block};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -15,7 +20,10 @@ pub const BLOCK_BYTES: usize = 16;
 pub const KEY_BYTES: usize = 16;
 
 /// Messages that go side by side.
-pub const LANES: usize = 8;
+pub const LANES: usize = 64;
+
+/// A set of blocks that go through the cipher together is as fast as this part of it, one by one.
+const WORTH_A_SET: usize = 4;
 
 /// A message authentication code, whole.
 pub type Tag = [u8; BLOCK_BYTES];
@@ -59,41 +67,73 @@ impl CmacKey {
         assert!(messages.len() <= LANES, "as many messages as lanes");
         let len = messages.first().map_or(1, |first| first.len());
         assert!(messages.iter().all(|message| message.len() == len && len > 0), "of one length");
-        let mut states = [Block::from(*begun); LANES];
-        let blocks = (len - 1) / BLOCK_BYTES;
-        for block in 0..blocks {
-            for (state, message) in states.iter_mut().zip(messages) {
-                let (whole, _) = message.as_chunks::<BLOCK_BYTES>();
-                xor(state, &whole[block]);
-            }
-            // All lanes, whether used or not: a full set is one call into the fast path.
-            self.cipher.encrypt_blocks(&mut states);
-        }
-        for (state, message) in states.iter_mut().zip(messages) {
-            self.xor_last(state, &message[blocks * BLOCK_BYTES..]);
-        }
-        self.cipher.encrypt_blocks(&mut states);
         let mut tags = [[0; BLOCK_BYTES]; LANES];
-        tags.iter_mut().zip(states).for_each(|(tag, state)| *tag = state.into());
+        let made = &mut tags[..messages.len()];
+        let chains = Chains { begun, messages, subkeys: &self.subkeys, tags: made };
+        self.cipher.encrypt_with_backend(chains);
         tags
     }
+}
 
-    /// The last block: whole, or what is left of it, padded.
-    #[inline]
-    fn xor_last(&self, state: &mut Block, rest: &[u8]) {
-        let [whole, padded] = &*self.subkeys;
-        match rest.first_chunk() {
-            Some(block) => {
-                xor(state, block);
-                xor(state, whole);
+/// Messages of one length, and room for their codes. All their blocks are enciphered within one call into the cipher.
+struct Chains<'a> {
+    begun: &'a Tag,
+    messages: &'a [&'a [u8]],
+    subkeys: &'a [Tag; 2],
+    tags: &'a mut [Tag],
+}
+
+impl BlockSizeUser for Chains<'_> {
+    type BlockSize = U16;
+}
+
+impl BlockCipherEncClosure for Chains<'_> {
+    #[inline(always)]
+    fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, cipher: &B) {
+        let Chains { begun, messages, subkeys, tags } = self;
+        let width = B::ParBlocksSize::USIZE;
+        let mut states = ParBlocks::<B>::default();
+        for (messages, tags) in messages.chunks(width).zip(tags.chunks_mut(width)) {
+            states[..messages.len()].fill(Block::from(*begun));
+            // A set that is not full takes as long as a full one: so long as some blocks one by one.
+            let wide = messages.len() * WORTH_A_SET >= width;
+            let encipher = |states: &mut ParBlocks<B>| match wide {
+                true => cipher.encrypt_par_blocks_inplace(states),
+                false => states[..messages.len()]
+                    .iter_mut()
+                    .for_each(|state| cipher.encrypt_block_inplace(state)),
+            };
+            let blocks = (messages[0].len() - 1) / BLOCK_BYTES;
+            for block in 0..blocks {
+                for (state, message) in states.iter_mut().zip(messages) {
+                    let (whole, _) = message.as_chunks::<BLOCK_BYTES>();
+                    xor(state, &whole[block]);
+                }
+                encipher(&mut states);
             }
-            None => {
-                let mut block = [0; BLOCK_BYTES];
-                block[..rest.len()].copy_from_slice(rest);
-                block[rest.len()] = 0x80;
-                xor(state, &block);
-                xor(state, padded);
+            for (state, message) in states.iter_mut().zip(messages) {
+                xor_last(state, &message[blocks * BLOCK_BYTES..], subkeys);
             }
+            encipher(&mut states);
+            tags.iter_mut().zip(&states).for_each(|(tag, state)| *tag = (*state).into());
+        }
+    }
+}
+
+/// The last block: whole, or what is left of it, padded.
+#[inline(always)]
+fn xor_last(state: &mut Block, rest: &[u8], [whole, padded]: &[Tag; 2]) {
+    match rest.first_chunk() {
+        Some(block) => {
+            xor(state, block);
+            xor(state, whole);
+        }
+        None => {
+            let mut block = [0; BLOCK_BYTES];
+            block[..rest.len()].copy_from_slice(rest);
+            block[rest.len()] = 0x80;
+            xor(state, &block);
+            xor(state, padded);
         }
     }
 }

@@ -272,7 +272,7 @@ mod tests {
     fn packets_of_several_lengths_go_through_together() {
         let mut covered = Covered::default();
         let mut singly = Vec::new();
-        for ip in [20, 20, 40, 40, 40, 20, 40, 20] {
+        for ip in [20, 20, 40, 40, 40, 20, 40, 20].into_iter().cycle().take(LANES) {
             let [nsh, _, mut esp] = packet();
             esp[0] = singly.len() as u8;
             let parts = [nsh, vec![9; ip], esp];

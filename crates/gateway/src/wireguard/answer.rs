@@ -38,7 +38,11 @@ pub(super) fn too_big<'a>(
     let quote = &packet[..packet.len().min(most - head - icmp::HEADER_LEN_BYTES)];
     let len = head + icmp::HEADER_LEN_BYTES + quote.len();
     let written = room.get_mut(..len)?;
-    header(addresses, len - head, written)?;
+    let protocol = match addresses {
+        Addresses::V4 { .. } => protocol::ICMP,
+        Addresses::V6 { .. } => protocol::ICMPV6,
+    };
+    header(addresses, protocol, len - head, written)?;
     let mut message = icmp::Packet::new_unchecked(&mut written[head..]);
     match addresses {
         Addresses::V4 { .. } => {
@@ -84,7 +88,12 @@ pub(super) fn in_the_name_of<'a>(
     Some(renamed)
 }
 
-fn header(addresses: Addresses, payload_len: usize, buffer: &mut [u8]) -> Option<()> {
+pub(super) fn header(
+    addresses: Addresses,
+    protocol: u8,
+    payload_len: usize,
+    buffer: &mut [u8],
+) -> Option<()> {
     match addresses {
         Addresses::V4 { src, dst } => {
             let header = ipv4::Repr {
@@ -95,7 +104,7 @@ fn header(addresses: Addresses, payload_len: usize, buffer: &mut [u8]) -> Option
                 more_fragments: false,
                 fragment_offset_bytes: 0,
                 ttl: FIRST_HOP_LIMIT,
-                protocol: protocol::ICMP,
+                protocol,
                 src_addr: src,
                 dst_addr: dst,
                 options: &[],
@@ -109,7 +118,7 @@ fn header(addresses: Addresses, payload_len: usize, buffer: &mut [u8]) -> Option
                 ecn: Ecn::NotEct,
                 flow_label: 0,
                 payload_len: payload_len as u16,
-                next_header: protocol::ICMPV6,
+                next_header: protocol,
                 hop_limit: FIRST_HOP_LIMIT,
                 src_addr: src,
                 dst_addr: dst,

@@ -38,6 +38,8 @@ pub(crate) struct Flow {
     pub(crate) bytes_out: u64,
     /// It is closed or reset.
     closing: bool,
+    /// The replica that it passed is dead.
+    pub(super) lost: bool,
 }
 
 /// How a flow passes.
@@ -107,6 +109,10 @@ impl Flows {
         self.flows.get_mut(key)
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&FlowKey, &mut Flow)> {
+        self.flows.iter_mut()
+    }
+
     pub(super) fn insert(&mut self, key: FlowKey, flow: Flow) {
         self.flows.insert(key, flow);
     }
@@ -145,7 +151,14 @@ impl Flow {
             bytes_in: 0,
             bytes_out: 0,
             closing: false,
+            lost: false,
         }
+    }
+
+    /// Nothing of it passes any more: its replica is dead.
+    pub(super) fn lose(&mut self, now: Instant) {
+        self.until = now + Duration::from_secs(WIREGUARD_REFUSED_S.into());
+        (self.allowed, self.lost) = (None, true);
     }
 
     /// Another packet of it came. One that is refused is judged anew after a while, however much comes.

@@ -26,17 +26,17 @@ use crate::rate::Rates;
 pub struct Front {
     public: PublicKey,
     gate: Gate,
-    peers: Peers,
-    inside: Inside,
-    room: Room,
+    pub(super) peers: Peers,
+    pub(super) inside: Inside,
+    pub(super) room: Room,
     swept: Instant,
 }
 
 /// Where datagrams and packets are written: one that is opened, one that is sealed.
-struct Room {
+pub(super) struct Room {
     opened: Box<[u8]>,
-    sealed: Box<[u8]>,
-    error: Box<[u8]>,
+    pub(super) sealed: Box<[u8]>,
+    pub(super) error: Box<[u8]>,
 }
 
 impl Front {
@@ -273,7 +273,13 @@ impl Front {
         }
     }
 
-    fn end(&mut self, key: FlowKey, flow: &Flow, now: Instant, chain: &mut impl PacketChain) {
+    pub(super) fn end(
+        &mut self,
+        key: FlowKey,
+        flow: &Flow,
+        now: Instant,
+        chain: &mut impl PacketChain,
+    ) {
         if flow.allowed.is_some() {
             chain.unpin(key);
         }
@@ -302,7 +308,7 @@ fn counted(logs: Vec<Option<AccessSink>>, counters: &Arc<Counters>) -> Vec<Optio
 const COOKIE_REPLY: u8 = 3;
 
 /// Seals a packet for a peer and sends it; without a session it waits for one, for a while.
-fn seal(
+pub(super) fn seal(
     known: &mut Known,
     packet: &[u8],
     room: &mut [u8],

@@ -17,6 +17,7 @@ use super::flows::{Allowed, Flow, Flows, Judged, facts, judge};
 use super::inspect::dscp;
 use super::peers::{Known, Peers};
 use super::reassembly::{Joined, Reassembly};
+use super::reset::{begins, reset};
 use super::{Endpoint, FrontLimits, PacketChain, answer};
 use crate::access::{AccessSink, Entry};
 use crate::counters::Counters;
@@ -126,6 +127,8 @@ impl Inside {
         let dscp = dscp(packet);
         let stands = self.flows.get_mut(flow).filter(|known| known.until > now);
         let stands = stands.filter(|known| known.peer == number);
+        // Whose replica died may begin anew at once.
+        let stands = stands.filter(|known| !known.lost || !begins(packet));
         let fits = stands.is_some_and(|known| !self.looks_at_dscp || known.dscp == dscp);
         if !fits && !self.judge(now, from, (number, known), flow, dscp, chain) {
             return None;
@@ -135,7 +138,8 @@ impl Inside {
         standing.bytes_in += bytes;
         let Some(allowed) = &standing.allowed else {
             counters.wireguard_refused_packets.one();
-            return None;
+            let tell = standing.lost && self.may_answer(now);
+            return tell.then(|| reset(packet, error))?.map(<[u8]>::len);
         };
         let mtu_bytes = allowed.mtu_bytes;
         if packet.len() > usize::from(mtu_bytes) {

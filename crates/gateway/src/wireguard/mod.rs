@@ -16,8 +16,10 @@ mod front;
 mod gate;
 mod inside;
 mod inspect;
+mod lost;
 mod peers;
 mod reassembly;
+mod reset;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -73,10 +73,34 @@ struct Lost {
     dead: BTreeSet<PathId>,
     /// A hop on them, or on the way back, cannot send yet.
     closed: BTreeSet<PathId>,
+    /// What becomes of connections on dead ones.
+    connections: LostConnections,
 }
 
 /// The connections that are open, with their paths: to end them when a path does.
 type Open = HashMap<FlowKey, (PathId, Arc<OwnedFd>)>;
+
+/// Paths that flows are to leave which are no connections of the proxy.
+pub(super) struct Losses {
+    chains: Chains,
+    heard: watch::Receiver<Lost>,
+}
+
+impl Losses {
+    /// If other paths are dead than when this was asked last: `leave` is told which paths flows are to leave and how, and
+    /// says how many did.
+    pub(super) fn look(
+        &mut self,
+        leave: impl FnOnce(&dyn Fn(PathId) -> bool, LostConnections) -> usize,
+    ) {
+        if !self.heard.has_changed().unwrap_or(false) {
+            return;
+        }
+        let lost = self.heard.borrow_and_update().clone();
+        let left = leave(&|path| self.chains.instead(&lost, path).is_some(), lost.connections);
+        self.chains.count_left(left as u64, lost.connections);
+    }
+}
 
 impl Chains {
     pub(crate) fn new(
@@ -169,7 +193,7 @@ impl Chains {
         closed: BTreeSet<PathId>,
         connections: LostConnections,
     ) {
-        let lost = Lost { dead, closed };
+        let lost = Lost { dead, closed, connections };
         let before = self.lost.send_replace(lost.clone());
         let newly = |path: &PathId| !before.dead.contains(path);
         let mut count = 0_u64;
@@ -189,6 +213,10 @@ impl Chains {
                 LostConnections::Close => drop(shutdown(&**socket, Shutdown::Both)),
             }
         }
+        self.count_left(count, connections);
+    }
+
+    fn count_left(&self, count: u64, connections: LostConnections) {
         if count == 0 {
             return;
         }
@@ -196,6 +224,11 @@ impl Chains {
         self.left[usize::from(moved)].fetch_add(count, Ordering::Relaxed);
         let what = if moved { "moved" } else { "closed" };
         tracing::warn!(connections = count, what, "paths over dead replicas are left");
+    }
+
+    /// Hears of paths that are dead, to leave them.
+    pub(super) fn losses(&self) -> Losses {
+        Losses { chains: self.clone(), heard: self.lost.subscribe() }
     }
 
     /// Connections that were ended, and that were moved, because a replica was dead.

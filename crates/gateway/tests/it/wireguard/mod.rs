@@ -2,6 +2,7 @@
 
 #![allow(clippy::cloned_ref_to_slice_refs, reason = "a list of one packet reads as such")]
 
+mod lost;
 mod world;
 
 use std::net::SocketAddr;

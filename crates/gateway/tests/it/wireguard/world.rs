@@ -12,7 +12,7 @@ use ringmail_gateway::wireguard::{
 };
 use ringmail_gateway::{Counters, Rates};
 use ringmail_model::check;
-use ringmail_model::domain::Domain;
+use ringmail_model::domain::{Domain, LostConnections};
 use ringmail_model::pathset::{Issue, PathSet};
 use ringmail_model::rules::RuleSet;
 use ringmail_model::{PathId, PathVersion};
@@ -52,13 +52,16 @@ pub(crate) struct World {
 #[derive(Default)]
 pub(crate) struct Pins {
     pub(crate) pinned: HashMap<FlowKey, PathId>,
+    /// Flows take this path from now on, whichever they ask for.
+    pub(crate) instead: Option<PathId>,
     pub(crate) sent: Vec<Vec<u8>>,
 }
 
 impl PacketChain for Pins {
     fn pin(&mut self, flow: FlowKey, path: PathId) -> PathId {
-        self.pinned.insert(flow, path);
-        path
+        let taken = self.instead.unwrap_or(path);
+        self.pinned.insert(flow, taken);
+        taken
     }
 
     fn unpin(&mut self, flow: FlowKey) {
@@ -170,6 +173,14 @@ impl World {
         self.front.cut(self.now, paths, &mut self.chain);
         let (plan, _) = plan(&self.peers, &self.rules);
         self.front.take(self.now, plan, vec![None], &mut self.chain);
+    }
+
+    /// The replica of this path is dead; flows take another one instead.
+    pub(crate) fn leave(&mut self, dead: PathId, other: PathId, lost: LostConnections) -> usize {
+        self.chain.instead = Some(other);
+        self.outside.clear();
+        let World { front, chain, outside, now, .. } = self;
+        front.leave(*now, |path| path == dead, lost, &mut Sent(outside), chain)
     }
 
     fn take(&mut self) {
@@ -294,7 +305,7 @@ impl Client {
         }
     }
 
-    fn take(&mut self, datagram: &[u8]) {
+    pub(crate) fn take(&mut self, datagram: &[u8]) {
         let mut room = vec![0; 65_536];
         match self.tunnel.decapsulate(None, datagram, &mut room) {
             TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => {
@@ -362,9 +373,20 @@ pub(crate) fn udp(src: &str, dst: &str, from: u16, to: u16, content: &[u8]) -> V
 
 /// A SYN.
 pub(crate) fn tcp(src: &str, dst: &str, from: u16, to: u16) -> Vec<u8> {
-    let mut payload = [from, to, 0, 1, 0, 0, 0x5002, 0xffff, 0, 0].map(u16::to_be_bytes).concat();
-    payload.truncate(20);
-    packet(src, dst, protocol::TCP, &payload)
+    segment(src, dst, (from, to), (1, 0), 2, b"")
+}
+
+/// A segment with this sequence number, acknowledgement and these flags.
+pub(crate) fn segment(
+    src: &str,
+    dst: &str,
+    (from, to): (u16, u16),
+    (seq, ack): (u16, u16),
+    flags: u16,
+    data: &[u8],
+) -> Vec<u8> {
+    let header = [from, to, 0, seq, 0, ack, 0x5000 | flags, 0xffff, 0, 0].map(u16::to_be_bytes);
+    packet(src, dst, protocol::TCP, &[&header.concat(), data].concat())
 }
 
 pub(crate) fn sctp(src: &str, dst: &str, from: u16, to: u16) -> Vec<u8> {

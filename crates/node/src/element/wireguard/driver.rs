@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 use super::joint::{Joints, Shared, to_worker};
 use super::{Listening, Taken, Told};
-use crate::element::chain::Chains;
+use crate::element::chain::{Chains, Losses};
 use crate::element::command::Command;
 use crate::element::worker::BATCH_BYTES;
 
@@ -38,6 +38,7 @@ pub(super) struct Driver {
     front: Front,
     outside: Sockets,
     chain: Workers,
+    losses: Losses,
     poller: Poller,
     shared: Arc<Shared>,
     counting: (Arc<Counters>, Arc<Rates>),
@@ -136,10 +137,23 @@ impl Driver {
         let front = Front::new(key, plan, Instant::now(), counting.clone(), logs);
         shared.set_addresses(front.addresses().collect());
         let batches = links.iter().map(|_| Batch::with_capacity_bytes(BATCH_BYTES)).collect();
+        let losses = chains.losses();
         let chain = Workers { chains, links, batches, hasher: RandomState::new() };
         let datagram = vec![0; WIREGUARD_DATAGRAM_BYTES].into_boxed_slice();
         let batch = Batch::with_capacity_bytes(BATCH_BYTES);
-        Ok(Driver { key, front, outside, chain, poller, shared, counting, told, datagram, batch })
+        Ok(Driver {
+            key,
+            front,
+            outside,
+            chain,
+            losses,
+            poller,
+            shared,
+            counting,
+            told,
+            datagram,
+            batch,
+        })
     }
 
     /// Works until it is told to stop.
@@ -154,6 +168,8 @@ impl Driver {
                 self.front.close(Instant::now(), &mut self.chain);
                 return Ok(());
             }
+            let Driver { front, outside, chain, losses, .. } = &mut self;
+            losses.look(|dead, how| front.leave(Instant::now(), dead, how, outside, chain));
             let worked = self.take_datagrams() | self.take_answers();
             let now = Instant::now();
             if now.saturating_duration_since(ticked) >= TICK {

@@ -8,6 +8,7 @@
 
 mod echo;
 mod peer;
+mod replicas;
 mod sizes;
 
 use std::net::UdpSocket;
