@@ -13,8 +13,8 @@ use super::{Outside, PacketChain};
 
 impl Front {
     /// Nothing goes by paths for which `dead` holds any more. To move, flows go on by a path that the chain chooses now. To
-    /// close, TCP connections are over: their clients are asked where they stand, to be told so. What has no beginning begins
-    /// anew with its next packet. Says how many flows were left.
+    /// close, TCP connections are over, and what has no beginning begins anew with its next packet. Clients of TCP are made to
+    /// speak. Says how many flows were left.
     pub fn leave(
         &mut self,
         now: Instant,
@@ -40,12 +40,14 @@ impl Front {
                 LostConnections::Close if key.protocol == protocol::TCP => {
                     flow.lose(now);
                     chain.unpin(*key);
-                    let client = peers.get_mut(flow.peer).zip(probe(key, &mut room.error));
-                    if let Some((known, probe)) = client {
-                        seal(known, probe, &mut room.sealed, outside, &counters);
-                    }
                 }
                 LostConnections::Close => over.push(*key),
+            }
+            // Its answer is what a reset answers; moved, it shows the other end the way.
+            let is_tcp = key.protocol == protocol::TCP;
+            let client = peers.get_mut(flow.peer).filter(|_| is_tcp);
+            if let Some((known, probe)) = client.zip(probe(key, &mut room.error)) {
+                seal(known, probe, &mut room.sealed, outside, &counters);
             }
         }
         for key in over {

@@ -51,6 +51,7 @@ fn flows_that_are_to_move_go_on_by_another_path() {
     assert_eq!(world.leave(PathId(901), ELSEWHERE, LostConnections::Move), 0, "nothing takes it");
     assert_eq!(world.leave(dead, ELSEWHERE, LostConnections::Move), 3);
     assert!(world.chain.pinned.values().all(|path| *path == ELSEWHERE));
+    assert_eq!(world.outside.len(), 1, "the client of the connection is to speak");
     assert_eq!(world.chain.pinned.len(), 3);
     // A path that nobody knows carries nothing; that it is asked shows that the flow goes by it.
     assert!(world.send(&mut client, &flows[1]).is_empty());
