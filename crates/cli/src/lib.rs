@@ -10,6 +10,7 @@ mod logging;
 #[cfg(test)]
 mod manual;
 mod output;
+mod paint;
 mod password;
 mod privilege;
 mod progress;

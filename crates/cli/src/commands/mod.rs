@@ -37,6 +37,7 @@ mod status;
 mod tap;
 mod top;
 mod trace;
+mod trust;
 mod up;
 mod wireguard;
 
@@ -88,13 +89,14 @@ verbs! {
     tap => Tap,
     top => Top,
     trace => Trace,
+    trust => Trust,
     up => Up,
     wireguard => Wireguard,
 }
 
 /// The schema of every report that a verb writes; docs/schema holds them.
 pub(crate) fn schemas() -> Vec<ReportSchema> {
-    vec![
+    let mut schemas = vec![
         ReportSchema::of::<ringmail_node::bench::chain::Report>(),
         ReportSchema::of::<ringmail_node::bench::gateway::Report>(),
         ReportSchema::of::<ringmail_node::bench::hop::Report>(),
@@ -123,9 +125,12 @@ pub(crate) fn schemas() -> Vec<ReportSchema> {
         ReportSchema::of::<status::Status>(),
         ReportSchema::of::<top::Top>(),
         ReportSchema::of::<trace::Traced>(),
+        ReportSchema::of::<trust::Appraised>(),
         ReportSchema::of::<up::CameUp>(),
         ReportSchema::of::<man::ManPages>(),
         ReportSchema::of::<wireguard::WireguardConf>(),
         ReportSchema::of::<wireguard::WireguardKey>(),
-    ]
+    ];
+    schemas.extend(trust::file_schemas());
+    schemas
 }

@@ -11,5 +11,9 @@ mod manual;
 mod p12;
 mod run;
 mod running;
+mod trust;
+#[allow(unreachable_pub, dead_code, reason = "the samples of another crate's tests")]
+#[path = "../../../trust-core/tests/it/function/samples.rs"]
+mod trust_samples;
 mod units;
 mod wireguard;

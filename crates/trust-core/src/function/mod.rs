@@ -37,8 +37,8 @@ pub use evidence::{
     IntelQuote, Program, Proof, SnpReport, evidence_schema,
 };
 pub use policy::{
-    AmdCrl, CollateralPolicy, FunctionPolicy, FunctionReference, ProgramReference, SgxReference,
-    SnpReference, TdxReference, policy_schema,
+    AmdCrl, CollateralPolicy, FunctionPolicy, FunctionReference, POLICY_SCHEMA, ProgramReference,
+    SgxReference, SnpReference, TdxReference, policy_schema,
 };
 pub use verdict::{
     Check, CheckName, CheckOutcome, FunctionVerdict, Protection, SOFTWARE_WARNING, Whose,

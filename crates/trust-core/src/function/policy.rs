@@ -299,9 +299,13 @@ impl Default for SnpReference {
     }
 }
 
+/// The name of the form of policy files; they do not hold it, as the domain file does not.
+pub const POLICY_SCHEMA: &str = "ringmail.function-policy/1";
+
 /// The JSON Schema of policy files.
 pub fn policy_schema() -> schemars::Schema {
     let mut schema = schemars::schema_for!(FunctionPolicy);
-    schema.insert("$id".to_owned(), "ringmail.function-policy/1".into());
+    schema.insert("$id".to_owned(), POLICY_SCHEMA.into());
+    schema.insert("title".to_owned(), POLICY_SCHEMA.into());
     schema
 }

@@ -177,6 +177,18 @@ impl FunctionVerdict {
     }
 }
 
+impl Whose {
+    /// The name that files and logs have.
+    pub fn name(self) -> &'static str {
+        match self {
+            Whose::Sender => "sender",
+            Whose::Host => "host",
+            Whose::Verifier => "verifier",
+            Whose::Policy => "policy",
+        }
+    }
+}
+
 impl Protection {
     /// Of a kind of evidence.
     pub fn of(kind: EvidenceKind) -> Protection {
