@@ -47,13 +47,32 @@ pub(super) fn array(blob: &Blob, what: &str) -> Result<[u8; 32], super::ManagerE
 /// A host that comes with its token.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+pub struct BeginEnrolRequest {
+    /// The host's name.
+    pub host: Name,
+    /// The secret of its token: 32 bytes.
+    pub secret: Blob,
+    /// What its evidence will be bound to, as its agent writes it (`ringmail.host-enrolment/1`).
+    pub enrolment: Blob,
+}
+
+/// What it has to answer.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct BeginEnrolAnswer {
+    /// As its agent reads it: of a TPM, the credential that only it can open.
+    pub challenge: serde_json::Value,
+}
+
+/// A host that answers.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct EnrolRequest {
     /// The host's name.
     pub host: Name,
     /// The secret of its token: 32 bytes.
     pub secret: Blob,
-    /// What its evidence will be bound to, as its agent writes it.
-    pub enrolment: Blob,
+    /// The answer to the challenge.
+    pub answer: Blob,
     /// A certificate signing request for the agent's own key, in PEM.
     pub csr: String,
 }

@@ -8,12 +8,11 @@ use ringmail_model::Name;
 
 /// Judges evidence by reference values.
 pub trait Appraiser: Send + Sync + fmt::Debug {
-    /// What a host's evidence will be bound to from now on: the public part of its attestation key, out of what it enrols
-    /// with.
+    /// Looks at what a host wants to enrol with, and asks for what shows that it is its own.
     ///
     /// # Errors
     /// Why it may not enrol with that.
-    fn enrol(&self, host: &Name, enrolment: &[u8]) -> Result<Vec<u8>, String>;
+    fn enrol(&self, host: &Name, enrolment: &[u8], now_unix_s: u64) -> Result<Enrolment, String>;
 
     /// What an agent has to know besides the nonce to make a host's evidence: JSON.
     fn challenge(&self, host: &Name, state: &[u8]) -> serde_json::Value {
@@ -28,12 +27,30 @@ pub trait Appraiser: Send + Sync + fmt::Debug {
     fn appraise_function(&self, asked: &FunctionAsked<'_>) -> Found;
 }
 
+/// An enrolment that waits for its answer.
+#[derive(Debug)]
+pub struct Enrolment {
+    /// What the host's agent has to answer: JSON.
+    pub challenge: serde_json::Value,
+    /// What the answer has to be.
+    pub pending: Box<dyn Pending>,
+}
+
+/// Knows what the answer has to be.
+pub trait Pending: Send + fmt::Debug {
+    /// What the host's evidence will be bound to from now on, such as the public part of its attestation key.
+    ///
+    /// # Errors
+    /// Why the answer is none.
+    fn finish(self: Box<Self>, answer: &[u8]) -> Result<Vec<u8>, String>;
+}
+
 /// Evidence of a host, and what it has to answer.
 #[derive(Clone, Copy, Debug)]
 pub struct HostAsked<'a> {
     /// The host.
     pub host: &'a Name,
-    /// What [`Appraiser::enrol`] returned.
+    /// What [`Pending::finish`] returned.
     pub anchor: &'a [u8],
     /// What the evidence has to contain: the nonce, or what [`bound`] makes of it and a key.
     pub nonce: [u8; 32],

@@ -23,7 +23,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::api::{CertificateAnswer, EnrolRequest, ErrorAnswer};
+use super::api::{
+    BeginEnrolAnswer, BeginEnrolRequest, Blob, CertificateAnswer, EnrolRequest, ErrorAnswer,
+};
 use crate::ca::Token;
 use crate::identity::Identity;
 use crate::limits::{MANAGER_ANSWER_BYTES, MANAGER_ANSWERS_WITHIN, MANAGER_PATIENCE};
@@ -131,22 +133,34 @@ impl Client {
         self.ask(Method::POST, path, body.into()).await
     }
 
-    /// Enrols a host by its token: what its evidence will be bound to, and a request for its agent's key.
+    /// Begins to enrol a host by its token, with what its evidence will be bound to.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn begin_enrolment(
+        &mut self,
+        token: &Token,
+        enrolment: Vec<u8>,
+    ) -> Result<BeginEnrolAnswer, ClientError> {
+        let secret = Blob(token.danger_secret().to_vec());
+        let (host, enrolment) = (token.element.clone(), Blob(enrolment));
+        let question = BeginEnrolRequest { host, secret, enrolment };
+        self.post("/v1/enrol/begin", &question).await
+    }
+
+    /// Enrols a host: its answer to the challenge, and a request in PEM for its agent's key.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn enrol(
         &mut self,
         token: &Token,
-        enrolment: Vec<u8>,
+        answer: Vec<u8>,
         csr: String,
     ) -> Result<CertificateAnswer, ClientError> {
-        let question = EnrolRequest {
-            host: token.element.clone(),
-            secret: super::api::Blob(token.danger_secret().to_vec()),
-            enrolment: super::api::Blob(enrolment),
-            csr,
-        };
+        let secret = Blob(token.danger_secret().to_vec());
+        let (host, answer) = (token.element.clone(), Blob(answer));
+        let question = EnrolRequest { host, secret, answer, csr };
         self.post("/v1/enrol", &question).await
     }
 

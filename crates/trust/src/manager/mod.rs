@@ -33,7 +33,9 @@ mod settle;
 mod store;
 mod who;
 
-pub use self::appraiser::{Appraiser, Found, FunctionAsked, HostAsked, HostFound, Outcome, bound};
+pub use self::appraiser::{
+    Appraiser, Enrolment, Found, FunctionAsked, HostAsked, HostFound, Outcome, Pending, bound,
+};
 pub use self::client::{Client, ClientError, Trusting};
 pub use self::error::ManagerError;
 pub use self::openapi::openapi;

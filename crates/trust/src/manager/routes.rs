@@ -12,11 +12,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::api::{
-    AuditAnswer, Blob, BundleAnswer, CertificateAnswer, ContinuesAnswer, ContinuesRequest,
-    EnrolRequest, ErrorAnswer, EvidenceAnswer, EvidenceRequest, Function, FunctionsAnswer,
-    HeadAnswer, Host, HostsAnswer, LeaseAnswer, LeaseRequest, NonceAnswer, NonceRequest,
-    PolicyAnswer, PolicyRequest, ReceiptAnswer, RenewRequest, StatusAnswer, TokenAnswer,
-    TokenRequest, WordAnswer, WordRequest, array,
+    AuditAnswer, BeginEnrolAnswer, BeginEnrolRequest, Blob, BundleAnswer, CertificateAnswer,
+    ContinuesAnswer, ContinuesRequest, EnrolRequest, ErrorAnswer, EvidenceAnswer, EvidenceRequest,
+    Function, FunctionsAnswer, HeadAnswer, Host, HostsAnswer, LeaseAnswer, LeaseRequest,
+    NonceAnswer, NonceRequest, PolicyAnswer, PolicyRequest, ReceiptAnswer, RenewRequest,
+    StatusAnswer, TokenAnswer, TokenRequest, WordAnswer, WordRequest, array,
 };
 use super::appraiser::Outcome;
 use super::error::ManagerError;
@@ -119,10 +119,16 @@ pub(super) fn routes() -> Vec<Route> {
     use Access::{Agent, Anyone, Auditor, Holder, Member, Operator};
     vec![
         get::<BundleAnswer>("/v1/bundle", Anyone, "Whom to believe", bundle),
+        post::<BeginEnrolRequest, BeginEnrolAnswer>(
+            "/v1/enrol/begin",
+            Anyone,
+            "Begin to take a host in by its token",
+            begin_enrolment,
+        ),
         post::<EnrolRequest, CertificateAnswer>(
             "/v1/enrol",
             Anyone,
-            "Take a host in by its token; its agent gets a certificate",
+            "Take a host in that answered; its agent gets a certificate",
             enrol,
         ),
         post::<RenewRequest, CertificateAnswer>(
@@ -399,11 +405,18 @@ fn bundle(asked: &Asked<'_>) -> Result<Vec<u8>, ManagerError> {
     })
 }
 
+fn begin_enrolment(asked: &Asked<'_>) -> Result<Vec<u8>, ManagerError> {
+    let BeginEnrolRequest { host, secret, enrolment } = asked.json()?;
+    let secret = array(&secret, "the secret")?;
+    let challenge = asked.service.begin_enrolment(&host, &secret, &enrolment.0)?;
+    json(&BeginEnrolAnswer { challenge })
+}
+
 fn enrol(asked: &Asked<'_>) -> Result<Vec<u8>, ManagerError> {
     let request: EnrolRequest = asked.json()?;
     let secret = array(&request.secret, "the secret")?;
-    let EnrolRequest { host, enrolment, csr: text, .. } = &request;
-    json(&certificate(&asked.service.enrol(host, &secret, &enrolment.0, &csr(text))?))
+    let EnrolRequest { host, answer, csr: text, .. } = &request;
+    json(&certificate(&asked.service.enrol(host, &secret, &answer.0, &csr(text))?))
 }
 
 fn renew(asked: &Asked<'_>) -> Result<Vec<u8>, ManagerError> {

@@ -89,6 +89,9 @@ impl Server {
         let failed = |source| ServerError::Listen { listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?.ip();
+        if address.is_loopback() {
+            names.extend("localhost".parse::<SubjectName>().ok());
+        }
         if !address.is_unspecified() {
             names.push(SubjectName::Ip(address));
         } else if names.is_empty() {

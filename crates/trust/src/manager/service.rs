@@ -21,7 +21,9 @@ use rustls_pki_types::{
 };
 use tokio::sync::{broadcast, watch};
 
-use super::appraiser::{Appraiser, Found, FunctionAsked, HostAsked, Outcome, bound};
+use super::appraiser::{
+    Appraiser, Enrolment, Found, FunctionAsked, HostAsked, Outcome, Pending, bound,
+};
 use super::error::ManagerError;
 use super::issuer::{Asked, Issuer};
 use super::settle::{Crl, Inner};
@@ -30,6 +32,7 @@ use super::store::{Beside, Store};
 use crate::authority::Authority;
 use crate::ca::{EmbeddedCa, Token};
 use crate::limits;
+use ringmail_trust_core::limits::NONCE_LASTS;
 
 /// Where the time comes from; tests bring their own.
 pub type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
@@ -52,6 +55,8 @@ pub struct Service {
     ca: Arc<EmbeddedCa>,
     appraiser: Arc<dyn Appraiser>,
     clock: Clock,
+    /// Enrolments that wait for their answers, by the hash of the token.
+    enrolling: Mutex<BTreeMap<Hash, (Instant, Box<dyn Pending>)>>,
     effects: broadcast::Sender<Arc<Effect>>,
     size: watch::Sender<u64>,
     _lock: File,
@@ -163,7 +168,9 @@ impl Service {
         let size = watch::Sender::new(inner.store.tip.size);
         let effects = broadcast::Sender::new(limits::MANAGER_EFFECTS);
         let inner = Mutex::new(inner);
-        let service = Service { inner, ca, appraiser, clock, effects, size, _lock: lock };
+        let enrolling = Mutex::default();
+        let service =
+            Service { inner, ca, appraiser, clock, enrolling, effects, size, _lock: lock };
         service.look_at_authority()?;
         Ok(service)
     }
@@ -201,28 +208,54 @@ impl Service {
         Ok(token)
     }
 
-    /// Takes a host in by its token: its evidence will be bound to what it enrols with, and its agent gets a certificate.
+    /// Begins to take a host in by its token: what its agent has to answer to show that what it enrols with is its own.
     ///
     /// # Errors
-    /// [`ManagerError`]; the token is spent only when it was accepted.
-    pub fn enrol(
+    /// [`ManagerError`]; the token can be used again.
+    pub fn begin_enrolment(
         &self,
         host: &Name,
         secret: &[u8; 32],
         enrolment: &[u8],
+    ) -> Result<serde_json::Value, ManagerError> {
+        let token = hashed(secret);
+        let now = (self.clock)();
+        // Before work that anybody could cause.
+        if !self.lock()?.store.has_token(&token, host, now.unix_s())? {
+            return Err(ManagerError::BadToken(host.to_string()));
+        }
+        let begun = self.appraiser.enrol(host, enrolment, now.unix_s());
+        let Enrolment { challenge, pending } = begun.map_err(ManagerError::Evidence)?;
+        let mut enrolling = self.enrolling.lock().unwrap_or_else(PoisonError::into_inner);
+        enrolling.retain(|_, (until, _)| *until > now.instant);
+        // One a token, and of tokens there are so many.
+        enrolling.insert(token, (now.instant + NONCE_LASTS, pending));
+        Ok(challenge)
+    }
+
+    /// Takes a host in that answered: its evidence will be bound to what it enrolled with, and its agent gets a
+    /// certificate.
+    ///
+    /// # Errors
+    /// [`ManagerError`]; the token is spent only when the host was taken in, and the answer has to be to a new challenge.
+    pub fn enrol(
+        &self,
+        host: &Name,
+        secret: &[u8; 32],
+        answer: &[u8],
         request: &CertificateSigningRequestDer<'_>,
     ) -> Result<Certified, ManagerError> {
         let asked = Asked::read(host, request)?;
         let token = hashed(secret);
         let no_token = || ManagerError::BadToken(host.to_string());
-        // Before work that anybody could cause.
-        {
-            let (inner, now) = (self.lock()?, (self.clock)());
-            if !inner.store.has_token(&token, host, now.unix_s())? {
-                return Err(no_token());
-            }
-        }
-        let anchor = self.appraiser.enrol(host, enrolment).map_err(ManagerError::Evidence)?;
+        let begun = {
+            let mut enrolling = self.enrolling.lock().unwrap_or_else(PoisonError::into_inner);
+            enrolling.remove(&token).filter(|(until, _)| *until > (self.clock)().instant)
+        };
+        let (_, pending) = begun.ok_or_else(|| {
+            ManagerError::BadRequest("the enrolment was not begun, or too long ago".to_owned())
+        })?;
+        let anchor = pending.finish(answer).map_err(ManagerError::Evidence)?;
         let mut certified = self.act(|inner, now| {
             inner.trustworthy()?;
             if !inner.store.has_token(&token, host, now.unix_s())? {

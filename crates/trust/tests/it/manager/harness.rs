@@ -10,8 +10,8 @@ use ringmail_trust::manager::api::{
     Blob, EvidenceAnswer, EvidenceRequest, NonceAnswer, NonceRequest,
 };
 use ringmail_trust::manager::{
-    Appraiser, Client, ClientError, Clock, Found, FunctionAsked, HostAsked, HostFound, Outcome,
-    Server, ServerSettings, Service, Settings, Trusting, bound,
+    Appraiser, Client, ClientError, Clock, Enrolment, Found, FunctionAsked, HostAsked, HostFound,
+    Outcome, Pending, Server, ServerSettings, Service, Settings, Trusting, bound,
 };
 use ringmail_trust::{Authority, Certificates, ElementKey, EmbeddedCa, Identity, Kind, Request};
 use ringmail_trust_core::manager::Now;
@@ -49,11 +49,12 @@ impl Believer {
 }
 
 impl Appraiser for Believer {
-    fn enrol(&self, _host: &Name, enrolment: &[u8]) -> Result<Vec<u8>, String> {
-        match enrolment {
-            b"" => Err("there is no key in it".to_owned()),
-            key => Ok(key.to_vec()),
+    fn enrol(&self, _host: &Name, enrolment: &[u8], _: u64) -> Result<Enrolment, String> {
+        if enrolment.is_empty() {
+            return Err("there is no key in it".to_owned());
         }
+        let pending = Box::new(Echo { anchor: enrolment.to_vec() });
+        Ok(Enrolment { challenge: json!("say it again"), pending })
     }
 
     fn challenge(&self, _host: &Name, state: &[u8]) -> Value {
@@ -68,6 +69,21 @@ impl Appraiser for Believer {
 
     fn appraise_function(&self, asked: &FunctionAsked<'_>) -> Found {
         Believer::judge(asked.evidence, &asked.nonce, asked.host_anchor)
+    }
+}
+
+/// Wants to hear what was enrolled with again.
+#[derive(Debug)]
+struct Echo {
+    anchor: Vec<u8>,
+}
+
+impl Pending for Echo {
+    fn finish(self: Box<Self>, answer: &[u8]) -> Result<Vec<u8>, String> {
+        match answer == self.anchor {
+            true => Ok(self.anchor),
+            false => Err("the answer is another".to_owned()),
+        }
     }
 }
 
@@ -187,6 +203,7 @@ impl Served {
         let mut client = self.try_connect(&trusting, None).await.unwrap();
         let key = ElementKey::generate().unwrap();
         let anchor = format!("the key of {host}").into_bytes();
+        client.begin_enrolment(&token, anchor.clone()).await.unwrap();
         let answer = client.enrol(&token, anchor.clone(), csr(&key)).await.unwrap();
         let identity = key.into_identity(certificates(&answer.chain));
         let client = self.connect(Some(&identity)).await;
