@@ -131,6 +131,7 @@ pub(crate) fn schemas() -> Vec<ReportSchema> {
         ReportSchema::of::<wireguard::WireguardConf>(),
         ReportSchema::of::<wireguard::WireguardKey>(),
     ];
+    schemas.extend(trust::schemas());
     schemas.extend(trust::file_schemas());
     schemas
 }

@@ -12,6 +12,7 @@ mod p12;
 mod run;
 mod running;
 mod trust;
+mod trust_manager;
 #[allow(unreachable_pub, dead_code, reason = "the samples of another crate's tests")]
 #[path = "../../../trust-core/tests/it/function/samples.rs"]
 mod trust_samples;

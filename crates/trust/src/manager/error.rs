@@ -56,6 +56,14 @@ pub enum ManagerError {
     /// The policy is no policy.
     #[error("the policy cannot be read: {0}")]
     PolicyText(String),
+    /// Reference values cannot be read, or make no sense.
+    #[error("the reference values in {} are refused: {reason}", path.display())]
+    References {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The evidence proves nothing at all: it is no evidence, or enrols nothing.
     #[error("the evidence is refused: {0}")]
     Evidence(String),

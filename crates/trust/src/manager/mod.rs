@@ -26,6 +26,7 @@ mod client;
 mod error;
 mod issuer;
 mod openapi;
+mod references;
 mod routes;
 mod server;
 mod service;
@@ -39,6 +40,7 @@ pub use self::appraiser::{
 pub use self::client::{Client, ClientError, Trusting};
 pub use self::error::ManagerError;
 pub use self::openapi::openapi;
+pub use self::references::{Anchor, References};
 pub use self::server::{Server, ServerError, ServerSettings};
 pub use self::service::{Attested, Certified, Clock, Service, Settings};
 pub use self::who::{Role, Who};

@@ -49,6 +49,9 @@ pub struct Settings {
     pub clock: Clock,
 }
 
+/// Enrolments that wait, each until then.
+type Enrolling = BTreeMap<Hash, (Instant, Box<dyn Pending>)>;
+
 /// A manager.
 pub struct Service {
     inner: Mutex<Inner>,
@@ -56,7 +59,7 @@ pub struct Service {
     appraiser: Arc<dyn Appraiser>,
     clock: Clock,
     /// Enrolments that wait for their answers, by the hash of the token.
-    enrolling: Mutex<BTreeMap<Hash, (Instant, Box<dyn Pending>)>>,
+    enrolling: Mutex<Enrolling>,
     effects: broadcast::Sender<Arc<Effect>>,
     size: watch::Sender<u64>,
     _lock: File,

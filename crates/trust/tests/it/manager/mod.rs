@@ -2,3 +2,6 @@
 
 mod end_to_end;
 mod harness;
+mod openapi;
+mod roles;
+mod rollback;
