@@ -1,6 +1,7 @@
 //! The bodies of the fuzz targets, one module a crate.
 
 pub mod dataplane;
+pub mod function;
 pub mod io;
 pub mod model;
 pub mod packet;

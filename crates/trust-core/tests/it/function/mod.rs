@@ -5,6 +5,7 @@ mod bound;
 mod ear;
 mod every_byte;
 mod forge;
+mod fuzzed;
 mod real;
 mod refused;
 mod samples;

@@ -8,30 +8,8 @@ use ringmail_trust_core::function::{
 use super::samples::{self, Sample, evidence};
 
 /// A policy for all real samples, which accepts their code and firmware; AMD's list of that time is not at hand.
-pub(crate) const POLICY: &str = "
-collateral: { amd-crl: optional }
-references:
-  - name: sgx
-    spiffe-ids: [spiffe://campus.example/element/dpi*]
-    sgx:
-      measurements: [33d8736db756ed4997e04ba358d27833188f1932ff7b1d156904d3f560452fbb]
-      signers: [815f42f11cf64430c30bab7816ba596a1da0130c3b028b673133a66cf9a3e0e6]
-      product: 0
-      tcb: [UpToDate, ConfigurationAndSWHardeningNeeded]
-      advisories: [INTEL-SA-00289, INTEL-SA-00615]
-  - name: tdx10
-    spiffe-ids: [spiffe://campus.example/element/dpi*]
-    tdx: { measurements: [91eb2b44d141d4ece09f0c75c2c53d247a3c68edd7fafe8a3520c942a604a407de03ae6dc5f87f27428b2538873118b7] }
-  - name: tdx15
-    spiffe-ids: [spiffe://campus.example/element/dpi*]
-    tdx: { measurements: [2a674327c50218dba880066b349b8d559d749ed68dce33fd651c184a877d084b07a9e583767a7ad5da13ed91deec2b70] }
-  - name: snp
-    spiffe-ids: [spiffe://campus.example/element/dpi*]
-    snp:
-      measurements: [7a1e5c266c0108dbc9bb94fa926951320940915d0aafb42464bd88b579ea158d3e1a0dc39b2c60bd95b9c480cd81841f]
-      products: [Milan]
-      min-tcb: { bootloader: 3, snp: 8, microcode: 115 }
-";
+pub(crate) const POLICY: &str =
+    include_str!("../../../../../fuzz/corpus/function_policy/real.yaml");
 
 pub(crate) fn policy() -> FunctionPolicy {
     FunctionPolicy::from_yaml(POLICY, "functions.yaml").expect("a policy")
