@@ -1,5 +1,7 @@
 //! Evidence of hosts.
 
+mod lists;
+mod policies;
 mod rounds;
 mod tampering;
 mod world;
