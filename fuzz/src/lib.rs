@@ -5,6 +5,7 @@ pub mod function;
 pub mod io;
 pub mod model;
 pub mod packet;
+pub mod trust;
 
 #[allow(dead_code, reason = "shared with the crate's tests, which use all of it")]
 #[path = "../../crates/dataplane/tests/it/packets.rs"]

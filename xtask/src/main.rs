@@ -2,6 +2,7 @@
 
 mod attack;
 mod demo;
+mod keylime;
 mod mixed;
 mod package;
 mod packages;

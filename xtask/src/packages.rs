@@ -33,6 +33,7 @@ const NEEDED: &[(Probe, &str)] = &[
     (Probe::Program("wireguard-go"), "wireguard-go"),
     (Probe::Program("wg"), "wireguard-tools"),
     (Probe::Program("keepalived"), "keepalived"),
+    (Probe::Python("ensurepip"), "python3-venv"),
     (Probe::Python("jwt"), "python3-jwt"),
     (Probe::Python("cryptography"), "python3-cryptography"),
     (Probe::Program("swtpm"), "swtpm"),

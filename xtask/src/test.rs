@@ -5,6 +5,7 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::attack;
+use crate::keylime;
 use crate::packages;
 use crate::stages::{Stages, cargo, has_cargo};
 
@@ -55,6 +56,7 @@ fn all(stages: &mut Stages, may_install: bool) -> Result<()> {
     } else {
         eprintln!("xtask: suricata is not installed; `{IDS_TEST}` was NOT run here");
     }
+    verdicts(stages, may_install)?;
     attacks(stages)?;
     stages.run("doc tests", || cargo(&["test", "--workspace", "--locked", "--doc", "--quiet"]))?;
     stages.run("lints", || {
@@ -88,6 +90,21 @@ fn all(stages: &mut Stages, may_install: bool) -> Result<()> {
         eprintln!("xtask: cargo-deny is not installed; licences and sources were NOT checked here");
     }
     Ok(())
+}
+
+/// Verdicts of hosts beside Keylime's own.
+fn verdicts(stages: &mut Stages, may_install: bool) -> Result<()> {
+    if !keylime::ensure(may_install).unwrap_or(false) {
+        eprintln!(
+            "xtask: Keylime could not be had from PyPI; `{}` was NOT run here",
+            keylime::TEST
+        );
+        return Ok(());
+    }
+    stages.run("verdicts as Keylime's", || {
+        let test = ["test", "-p", "ringmail-trust-core", "--locked", "--test", "it"];
+        cargo(&[&test[..], &["--", "--exact", keylime::TEST, "--ignored"]].concat())
+    })
 }
 
 /// The adversarial suite on what is shipped, and then with each attack's defence switched off, so that it is seen to bite:

@@ -1,5 +1,6 @@
 //! Evidence of hosts.
 
+mod keylime;
 mod lists;
 mod policies;
 mod rounds;

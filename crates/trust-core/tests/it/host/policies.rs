@@ -159,7 +159,7 @@ fn other_buffers_are_listed_by_name_and_digest() {
         ("selinux-state", b"enforcing=0;", &[Check::ImaBuffer]),
         ("apparmor-state", b"enforcing=1;", &[Check::ImaBuffer]),
     ] {
-        let mut world = with(list.clone());
+        let mut world = with(list);
         world.host.measure("ima-buf", &buffer(name, data));
         assert_eq!(failed(&world.round()), expected, "{name}");
     }
