@@ -41,7 +41,7 @@ fn hop(c: &mut Criterion) {
     let mut covered = Covered::default();
     let mut group = c.benchmark_group("nsh");
     group.throughput(Throughput::Elements(LANES as u64));
-    group.bench_function("hop, six functions, group of 8", |b| {
+    group.bench_function("hop, six functions, group of 64", |b| {
         b.iter(|| {
             for key in [&came, &goes] {
                 covered.clear();
@@ -80,7 +80,7 @@ fn end(c: &mut Criterion) {
     let packets: [Arrived<'_>; LANES] = [(&nsh, [0; 8]); LANES];
     let mut group = c.benchmark_group("nsh");
     group.throughput(Throughput::Elements(LANES as u64));
-    group.bench_function("end, six functions, group of 8", |b| {
+    group.bench_function("end, six functions, group of 64", |b| {
         b.iter(|| black_box(verifier.verify(black_box(&packets), now)));
     });
     group.finish();
