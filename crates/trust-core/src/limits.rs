@@ -98,5 +98,7 @@ pub const VERIFICATION_KEYS: usize = 1024;
 pub const LEARNED_KEYS: usize = 256;
 /// Runtime policies that are united for one host.
 pub const POLICIES_A_HOST: usize = 64;
+/// Models of Intel's platforms whose collateral is kept: about 40 KB each.
+pub const COLLATERALS: usize = 256;
 /// An attestation result: the claims of a TDX machine have about 3 KB.
 pub const EAR_BYTES: usize = 64 << 10;

@@ -36,6 +36,7 @@ pub use evidence::{
     EVIDENCE_SCHEMA, EvidenceError, EvidenceKind, FunctionEvidence, HostSigned, IntelCollateral,
     IntelQuote, Program, Proof, SnpReport, evidence_schema,
 };
+pub use intel::CollateralCache;
 pub use policy::{
     AmdCrl, CollateralPolicy, FunctionPolicy, FunctionReference, POLICY_SCHEMA, ProgramReference,
     SgxReference, SnpReference, TdxReference, policy_schema,

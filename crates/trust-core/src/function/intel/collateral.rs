@@ -33,7 +33,7 @@ struct Dated {
 
 impl Dates {
     /// Reads them; none where one of them is not there to be read.
-    fn of(collateral: &IntelCollateral) -> Option<Dates> {
+    pub(super) fn of(collateral: &IntelCollateral) -> Option<Dates> {
         let tcb: Dated = serde_json::from_str(&collateral.tcb_info).ok()?;
         let qe: Dated = serde_json::from_str(&collateral.qe_identity).ok()?;
         let (pck, root) = (crl(&collateral.pck_crl)?, crl(&collateral.root_ca_crl)?);

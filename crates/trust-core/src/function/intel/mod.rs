@@ -2,6 +2,7 @@
 //! is fetched.
 
 mod backend;
+mod cache;
 mod collateral;
 mod quote;
 
@@ -11,6 +12,7 @@ use dcap_qvl::verify::{QuoteVerifier, VerifiedReport};
 use ringmail_model::summary::Hex;
 
 use self::backend::Backend;
+pub use self::cache::CollateralCache;
 use self::collateral::Dates;
 use self::quote::Tee;
 use super::anchors::Anchors;

@@ -2,6 +2,7 @@
 
 mod binding;
 mod bound;
+mod cache;
 mod ear;
 mod every_byte;
 mod forge;
