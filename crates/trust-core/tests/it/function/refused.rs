@@ -200,3 +200,32 @@ fn amds_revocation_list() {
 fn copy(case: &Case) -> Case {
     Case { evidence: case.evidence.clone(), anchors: case.anchors.clone(), pairing: case.pairing }
 }
+
+/// A reference speaks for the names that it says, on the kinds that it says; of several the nearest is told.
+#[test]
+fn a_reference_is_for_its_names_and_kinds() {
+    let case = bound::sgx(&Enclave::default(), &Says::default());
+    let mut other = policy();
+    other.references[0].spiffe_ids =
+        vec!["spiffe://campus.example/element/nat*".parse().expect("a pattern")];
+    let verdict = asked(&case, &other);
+    assert_eq!(failed(&verdict), [CheckName::Reference], "another name");
+    assert_eq!(verdict.failed().next().and_then(|check| check.fault), Some(Whose::Policy));
+    let mut other = policy();
+    other.references[0].sgx = None;
+    assert_eq!(failed(&asked(&case, &other)), [CheckName::Reference], "another kind");
+
+    // An older release beside the newest, which is refused twice over: that is not what this enclave was meant to be.
+    let mut two = policy();
+    let mut older = two.references[0].clone();
+    older.name = "older".parse().expect("a name");
+    let sgx = older.sgx.as_mut().expect("SGX");
+    (sgx.measurements[0].0[0], sgx.product) = (0, Some(6));
+    two.references.insert(0, older);
+    let verdict = asked(&case, &two);
+    assert_eq!((verdict.accepted, verdict.reference.as_deref()), (true, Some("dpi")));
+    let case = bound::sgx(&Enclave { svn: 1, ..Enclave::default() }, &Says::default());
+    let verdict = asked(&case, &two);
+    assert_eq!(verdict.reference.as_deref(), Some("dpi"), "one check short, not two");
+    assert_eq!(failed(&verdict), [CheckName::Version]);
+}
