@@ -6,6 +6,7 @@
 //!   host.json          of every host (`ringmail.host-reference/1`), but those with a file of their own
 //!   hosts/NAME.json    of one host
 //!   functions.yaml     of functions
+//!   ek-roots/*.pem     roots of makers of TPMs: whose TPMs may enrol
 //! ```
 //!
 //! What there is no file for is refused.
@@ -21,14 +22,20 @@ use ringmail_trust_core::function::{
     Pairing, Program,
 };
 use ringmail_trust_core::host::encoding::Base64;
-use ringmail_trust_core::host::tpm::TpmName;
+use ringmail_trust_core::host::enrolment::{self, EnrolmentError, EnrolmentRequest};
+use ringmail_trust_core::host::tpm::{EkFingerprint, EkRoots, Public, PublicKey, TpmName};
 use ringmail_trust_core::host::{
     self, Challenge, HostEvidence, HostReference, HostReferenceFile, HostState, HostVerdict, Round,
 };
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use yasna::models::ObjectIdentifier;
 
-use super::appraiser::{Appraiser, Enrolment, Found, FunctionAsked, HostAsked, HostFound, Outcome};
+use super::appraiser::{
+    Appraiser, Enrolment, Found, FunctionAsked, HostAsked, HostFound, Outcome, Pending,
+};
 use super::error::ManagerError;
 
 /// Reference values, and the roots of who makes hardware.
@@ -38,6 +45,7 @@ pub struct References {
     hosts: BTreeMap<Name, HostReference>,
     functions: FunctionPolicy,
     anchors: Anchors,
+    ek_roots: EkRoots,
 }
 
 /// What a host's evidence is bound to.
@@ -48,9 +56,29 @@ pub struct Anchor {
     pub ak: TpmName,
     /// The same key, SubjectPublicKeyInfo in DER.
     pub ak_public: Base64,
+    /// By which its TPM is known again.
+    pub ek: EkFingerprint,
+}
+
+/// A TPM that has to open a secret.
+#[derive(Debug)]
+struct Opening {
+    pending: enrolment::Pending,
+    ak_public: Vec<u8>,
 }
 
 impl References {
+    /// These reference values, for a manager in a process of somebody else's: of all hosts, of functions, and of who makes
+    /// TPMs.
+    pub fn new(
+        any_host: Option<HostReference>,
+        functions: FunctionPolicy,
+        ek_roots: EkRoots,
+    ) -> References {
+        let (hosts, anchors) = (BTreeMap::new(), Anchors::vendors());
+        References { any_host, hosts, functions, anchors, ek_roots }
+    }
+
     /// Reads a directory.
     ///
     /// # Errors
@@ -79,7 +107,8 @@ impl References {
                 .map_err(|diagnostics| wrong(&path, diagnostics))?,
         };
         let any_host = host_reference(&dir.join("host.json"))?;
-        Ok(References { any_host, hosts, functions, anchors: Anchors::vendors() })
+        let anchors = Anchors::vendors();
+        Ok(References { any_host, hosts, functions, anchors, ek_roots: ek_roots(dir)? })
     }
 
     fn of(&self, host: &Name) -> Option<&HostReference> {
@@ -88,8 +117,20 @@ impl References {
 }
 
 impl Appraiser for References {
-    fn enrol(&self, _: &Name, _: &[u8], _: u64) -> Result<Enrolment, String> {
-        Err("no roots of TPM makers are configured".to_owned())
+    fn enrol(&self, _: &Name, asked: &[u8], now_unix_s: u64) -> Result<Enrolment, String> {
+        let said = |error: EnrolmentError| {
+            let source = std::error::Error::source(&error);
+            let cause = source.map(|cause| format!(": {cause}")).unwrap_or_default();
+            format!("{}: {error}{cause}; {}", error.name(), error.hint())
+        };
+        let request: EnrolmentRequest = serde_json::from_slice(asked)
+            .map_err(|error| format!("it is no enrolment: {error}"))?;
+        let (credential, pending) =
+            enrolment::challenge(&request, &self.ek_roots, now_unix_s).map_err(said)?;
+        let ak = Public::parse(&request.ak_public.0).map_err(|error| error.to_string())?;
+        let ak_public = public_key(&ak.key).ok_or("the attestation key is of no known kind")?;
+        let challenge = serde_json::to_value(credential).map_err(|error| error.to_string())?;
+        Ok(Enrolment { challenge, pending: Box::new(Opening { pending, ak_public }) })
     }
 
     fn challenge(&self, host: &Name, state: &[u8]) -> Value {
@@ -144,6 +185,57 @@ impl Appraiser for References {
     }
 }
 
+impl Pending for Opening {
+    fn finish(self: Box<Self>, answer: &[u8]) -> Result<Vec<u8>, String> {
+        let Opening { pending, ak_public } = *self;
+        let enrolled = pending.finish(answer).map_err(|error| error.to_string())?;
+        let anchor = Anchor { ak: enrolled.ak, ak_public: Base64(ak_public), ek: enrolled.ek };
+        serde_json::to_vec(&anchor).map_err(|error| error.to_string())
+    }
+}
+
+/// A TPM's key as SubjectPublicKeyInfo in DER (RFC 3279, RFC 5480); `None` for a kind that nobody attests with.
+fn public_key(key: &PublicKey) -> Option<Vec<u8>> {
+    let oid = ObjectIdentifier::from_slice;
+    let (algorithm, parameters, bits) = match key {
+        PublicKey::Rsa { exponent, modulus, .. } => {
+            let bits = yasna::construct_der(|writer| {
+                writer.write_sequence(|writer| {
+                    writer.next().write_bigint_bytes(modulus, true);
+                    writer.next().write_u32(*exponent);
+                });
+            });
+            (oid(&[1, 2, 840, 113_549, 1, 1, 1]), None, bits)
+        }
+        PublicKey::Ecc { curve, x, y } => {
+            // TPM_ECC_NIST_P256 and TPM_ECC_NIST_P384 (TPM 2.0 part 2, section 6.4).
+            let (named, len) = match curve {
+                3 => (oid(&[1, 2, 840, 10_045, 3, 1, 7]), 32),
+                4 => (oid(&[1, 3, 132, 0, 34]), 48),
+                _ => return None,
+            };
+            let mut point = vec![4];
+            for half in [x, y] {
+                point.extend(std::iter::repeat_n(0, usize::checked_sub(len, half.len())?));
+                point.extend(half);
+            }
+            (oid(&[1, 2, 840, 10_045, 2, 1]), Some(named), point)
+        }
+    };
+    Some(yasna::construct_der(|writer| {
+        writer.write_sequence(|writer| {
+            writer.next().write_sequence(|writer| {
+                writer.next().write_oid(&algorithm);
+                match &parameters {
+                    Some(named) => writer.next().write_oid(named),
+                    None => writer.next().write_null(),
+                }
+            });
+            writer.next().write_bitvec_bytes(&bits, bits.len() * 8);
+        });
+    }))
+}
+
 /// The lists of hosts are not kept, so that no program is known to be measured.
 struct NothingKnown;
 
@@ -179,6 +271,25 @@ fn refused(why: &str) -> Found {
 
 fn host_state(bytes: &[u8]) -> HostState {
     serde_json::from_slice(bytes).unwrap_or_default()
+}
+
+/// The roots of makers of TPMs.
+fn ek_roots(dir: &Path) -> Result<EkRoots, ManagerError> {
+    let folder = dir.join("ek-roots");
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(EkRoots::default()),
+        Err(error) => return Err(wrong(&folder, error)),
+    };
+    let mut roots = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| wrong(&folder, error))?.path();
+        let text = fs::read(&path).map_err(|error| wrong(&path, error))?;
+        for root in CertificateDer::pem_slice_iter(&text) {
+            roots.push(root.map_err(|error| wrong(&path, error))?);
+        }
+    }
+    EkRoots::new(roots).map_err(|error| wrong(&folder, error))
 }
 
 fn host_reference(path: &Path) -> Result<Option<HostReference>, ManagerError> {

@@ -9,5 +9,6 @@
 mod enrolment;
 mod keys;
 mod list;
+mod manager;
 mod rounds;
 mod swtpm;
