@@ -3,6 +3,7 @@
 mod keylime;
 mod lists;
 mod policies;
+mod references;
 mod rounds;
 mod tampering;
 mod world;
