@@ -59,8 +59,14 @@ impl Probe {
                     .chain(["/usr/sbin".into(), "/sbin".into()])
                     .any(|folder| folder.join(name).is_file())
             }
+            // Packages are in the folder of all versions, what comes with Python in that of its own.
             Probe::Python(name) => {
-                std::path::Path::new("/usr/lib/python3/dist-packages").join(name).is_dir()
+                let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+                let folders = folders
+                    .filter(|folder| folder.file_name().as_encoded_bytes().starts_with(b"python3"));
+                folders.map(|folder| folder.path()).any(|folder| {
+                    folder.join(name).is_dir() || folder.join("dist-packages").join(name).is_dir()
+                })
             }
         }
     }
